@@ -1,0 +1,167 @@
+"""A market's trades in columns, ascending by trade_sequence."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import chain
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from dexkline.checkpoint import Reader, integer
+from dexkline.kline import Int64
+
+TradeRow = tuple[int, int, int, int, int, int, int]
+
+_MAGIC: Final = b"dexkline.trade.1"
+_CHUNK_ROWS: Final = 65_536
+_WIDTH: Final = 7
+_TIME, _SEQUENCE, _PRICE, _QUANTITY, _SIDE, _MAKER, _TAKER = range(_WIDTH)
+
+
+class TradeBlock(NamedTuple):
+    """Some consecutive trades as read-only contiguous columns of equal length."""
+
+    time_ns: Int64
+    trade_sequence: Int64
+    price_ticks: Int64
+    quantity_lots: Int64
+    # Number of dex.orders.v1.Side.
+    taker_side: npt.NDArray[np.int8]
+    # 0 for an external trade.
+    maker_order_key: Int64
+    taker_order_key: Int64
+
+    @property
+    def row_count(self) -> int:
+        """Number of trades."""
+        return len(self.time_ns)
+
+
+class TradeColumns:
+    """Growable store of one market's trades. Not thread-safe; the blocks it hands out may cross
+    threads, for a trade never changes."""
+
+    __slots__ = ("_chunks", "_counts", "_last_sequence", "_pending", "_starts")
+
+    def __init__(self) -> None:
+        # Appends gather here and reach the columns together.
+        self._pending: list[TradeRow] = []
+        self._chunks: list[tuple[Int64, npt.NDArray[np.int8]]] = []
+        self._counts: list[int] = []
+        self._starts: list[int] = []
+        self._last_sequence = 0
+
+    @property
+    def row_count(self) -> int:
+        """Number of trades."""
+        return sum(self._counts) + len(self._pending)
+
+    @property
+    def last_trade_sequence(self) -> int:
+        """trade_sequence of the newest trade, 0 without one."""
+        return self._last_sequence
+
+    def append_many(self, trades: Sequence[TradeRow]) -> None:
+        """Append trades (time_ns, trade_sequence, price_ticks, quantity_lots, taker_side,
+        maker_order_key, taker_order_key), all int.
+
+        Raises ValueError, and appends nothing, unless trade_sequence rises from trade to trade.
+        """
+        last = self._last_sequence
+        for trade in trades:
+            if trade[_SEQUENCE] <= last:
+                raise ValueError(f"trade_sequence {trade[_SEQUENCE]} after {last}")
+            last = trade[_SEQUENCE]
+        self._last_sequence = last
+        self._pending += trades
+        if len(self._pending) >= 4_096:
+            self._flush()
+
+    def slice(self, start_sequence: int, end_sequence: int) -> tuple[TradeBlock, ...]:
+        """Trades with trade_sequence in [start_sequence, end_sequence), ascending, as blocks that
+        never change."""
+        self._flush()
+        start_sequence = max(start_sequence, 0)
+        end_sequence = min(end_sequence, self._last_sequence + 1)
+        blocks = []
+        first = max(bisect_right(self._starts, start_sequence) - 1, 0)
+        for index in range(first, len(self._chunks)):
+            if self._starts[index] >= end_sequence:
+                break
+            fields, _ = self._chunks[index]
+            sequences = fields[_SEQUENCE, : self._counts[index]]
+            low, high = sequences.searchsorted((start_sequence, end_sequence)).tolist()
+            if low < high:
+                blocks.append(self._block(index, low, high))
+        return tuple(blocks)
+
+    def checkpoint(self) -> bytes:
+        """All trades: equal trades give equal bytes, however they were appended."""
+        blocks = self.slice(0, self._last_sequence + 1)
+        parts = [_MAGIC, integer(self.row_count)]
+        for field in range(_WIDTH):
+            kind = "<i1" if field == _SIDE else "<i8"
+            parts += [block[field].astype(kind).tobytes() for block in blocks]
+        return b"".join(parts)
+
+    @classmethod
+    def restore(cls, data: bytes) -> TradeColumns:
+        """The store of a checkpoint. Raises ValueError for bytes that are not one."""
+        reader = Reader(data, _MAGIC)
+        count = reader.integer()
+        columns = [
+            reader.array(count, "<i1" if field == _SIDE else "<i8") for field in range(_WIDTH)
+        ]
+        reader.end()
+        sequences = columns[_SEQUENCE]
+        if count and (int(sequences[0]) <= 0 or (np.diff(sequences) <= 0).any()):
+            raise ValueError("trade_sequence of a checkpoint does not rise")
+        store = cls()
+        store._extend(np.stack(columns) if count else np.empty((_WIDTH, 0), np.int64))
+        store._last_sequence = int(sequences[-1]) if count else 0
+        return store
+
+    def _flush(self) -> None:
+        if self._pending:
+            flat = np.fromiter(
+                chain.from_iterable(self._pending), np.int64, _WIDTH * len(self._pending)
+            )
+            self._pending.clear()
+            self._extend(flat.reshape(-1, _WIDTH).T)
+
+    def _extend(self, rows: Int64) -> None:
+        at = 0
+        total = rows.shape[1]
+        while at < total:
+            if not self._chunks or self._counts[-1] == _CHUNK_ROWS:
+                self._chunks.append(
+                    (np.empty((_WIDTH, _CHUNK_ROWS), np.int64), np.empty(_CHUNK_ROWS, np.int8))
+                )
+                self._counts.append(0)
+                self._starts.append(int(rows[_SEQUENCE, at]))
+            fields, side = self._chunks[-1]
+            low = self._counts[-1]
+            size = min(total - at, _CHUNK_ROWS - low)
+            fields[:, low : low + size] = rows[:, at : at + size]
+            side[low : low + size] = rows[_SIDE, at : at + size]
+            self._counts[-1] += size
+            at += size
+
+    def _block(self, index: int, low: int, high: int) -> TradeBlock:
+        fields, side = self._chunks[index]
+        view = fields[:, low:high]
+        view.flags.writeable = False
+        sides = side[low:high]
+        sides.flags.writeable = False
+        return TradeBlock(
+            view[_TIME],
+            view[_SEQUENCE],
+            view[_PRICE],
+            view[_QUANTITY],
+            sides,
+            view[_MAKER],
+            view[_TAKER],
+        )
