@@ -1,0 +1,31 @@
+"""Flood limits: how often a peer may do what costs the server and not the peer."""
+
+from __future__ import annotations
+
+from typing import final
+
+import trio
+
+
+@final
+class RateLimit:
+    """At most `count_max` events in any one-second window that starts with an event."""
+
+    __slots__ = ("_count", "_count_max", "_window_start")
+
+    def __init__(self, count_max: int) -> None:
+        self._count_max = count_max
+        self._count = 0
+        self._window_start = 0.0
+
+    def exceeded(self) -> bool:
+        """Count one event; True once there are too many."""
+        self._count += 1
+        if self._count <= self._count_max:
+            return False
+        now = trio.current_time()
+        if now - self._window_start >= 1.0:
+            self._window_start = now
+            self._count = 1
+            return False
+        return True

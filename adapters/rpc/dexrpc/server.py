@@ -1,0 +1,170 @@
+"""The server: listeners, connections, a clock, and a graceful end."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import ssl
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, final
+
+import trio
+
+from dexrpc.config import ServerConfig
+from dexrpc.connection import Connection
+from dexrpc.context import Interceptor, Peer
+from dexrpc.listener import Listener, format_address
+from dexrpc.method import Method, method_table
+from dexrpc.observer import NullObserver, RpcObserver
+from dexrpc.tls import ALPN, certificate_names
+from dexrpc.transport import SocketTransport, TlsTransport, Transport
+
+logger = logging.getLogger("dexrpc")
+
+_TICK_SECONDS: Final = 1.0
+_ACCEPT_PAUSE_SECONDS: Final = 0.1
+# accept() fails this way when the machine is short of something; it passes.
+_EXHAUSTED: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS))
+
+
+@final
+class Server:
+    """Serves methods over HTTP/2 on Trio."""
+
+    def __init__(
+        self,
+        methods: Iterable[Method],
+        *,
+        interceptors: Sequence[Interceptor] = (),
+        config: ServerConfig | None = None,
+        observer: RpcObserver | None = None,
+    ) -> None:
+        """`interceptors` run outermost first. Raises ValueError for two methods of one path."""
+        self._methods = method_table(list(methods))
+        self._interceptors = tuple(interceptors)
+        self._config = config or ServerConfig()
+        self._observer = observer or NullObserver()
+        self._connections: set[Connection] = set()
+        self._accepted = 0
+        self._listening = trio.CancelScope()
+        self._serving = trio.CancelScope()
+        self._all_gone = trio.Event()
+        self._draining = False
+
+    @property
+    def connection_count(self) -> int:
+        """Connections accepted and not yet closed."""
+        return self._accepted
+
+    async def serve(
+        self,
+        listeners: Sequence[Listener],
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Accept and serve until cancelled or drained; closes the listeners. Call once."""
+        with self._serving:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._tick)
+                nursery.start_soon(self._accept_all, listeners, nursery)
+                task_status.started()
+
+    async def drain(self, timeout: float) -> None:  # noqa: ASYNC109 - when it passes, calls are cut off, nothing is raised
+        """Stop listening, send GOAWAY, let calls finish for up to `timeout` seconds, then close.
+
+        `serve` returns when this does.
+        """
+        self._draining = True
+        self._listening.cancel()
+        for connection in list(self._connections):
+            connection.drain()
+        with trio.move_on_after(timeout):
+            while self._accepted:
+                self._all_gone = trio.Event()
+                await self._all_gone.wait()
+        self._serving.cancel()
+
+    async def _tick(self) -> None:
+        while True:
+            await trio.sleep(_TICK_SECONDS)
+            now = trio.current_time()
+            for connection in list(self._connections):
+                connection.tick(now)
+
+    async def _accept_all(self, listeners: Sequence[Listener], nursery: trio.Nursery) -> None:
+        with self._listening:
+            async with trio.open_nursery() as accepting:
+                for listener in listeners:
+                    accepting.start_soon(self._accept, listener, nursery)
+
+    async def _accept(self, listener: Listener, nursery: trio.Nursery) -> None:
+        async with listener.socket_listener:
+            while True:
+                try:
+                    stream = await listener.socket_listener.accept()
+                except OSError as error:
+                    if error.errno not in _EXHAUSTED:
+                        raise
+                    logger.warning("cannot accept: %s", error)
+                    await trio.sleep(_ACCEPT_PAUSE_SECONDS)
+                    continue
+                if self._accepted >= self._config.max_connections:
+                    logger.warning("connection refused: %s are open", self._accepted)
+                    await trio.aclose_forcefully(stream)
+                    continue
+                self._accepted += 1
+                nursery.start_soon(self._serve_stream, stream, listener.ssl_context)
+
+    async def _serve_stream(
+        self, stream: trio.SocketStream, ssl_context: ssl.SSLContext | None
+    ) -> None:
+        """One connection, start to end. Raises nothing but Cancelled."""
+        self._observer.connection_opened()
+        try:
+            transport, peer = await self._open(stream, ssl_context)
+            if transport is not None:
+                await self._serve_transport(transport, peer)
+        except Exception:
+            logger.exception("a connection failed")
+        finally:
+            self._accepted -= 1
+            self._observer.connection_closed()
+            self._all_gone.set()
+
+    async def _open(
+        self, stream: trio.SocketStream, ssl_context: ssl.SSLContext | None
+    ) -> tuple[Transport | None, Peer]:
+        """The transport, TLS handshake done, or None for a peer that could not get there."""
+        address = "gone"
+        try:
+            address = format_address(stream.socket.getpeername())
+            if ssl_context is None:
+                return SocketTransport(stream), Peer(address, is_tls=False)
+            secure = trio.SSLStream(stream, ssl_context, server_side=True, https_compatible=True)
+            with trio.fail_after(self._config.handshake_timeout):
+                await secure.do_handshake()
+            if secure.selected_alpn_protocol() != ALPN:
+                raise trio.BrokenResourceError("the client did not offer h2 by ALPN")
+            certificate: Any = secure.getpeercert()
+            return TlsTransport(secure), Peer(address, True, certificate_names(certificate))
+        except (OSError, trio.BrokenResourceError, trio.TooSlowError) as error:
+            logger.debug("%s: no connection: %s", address, error)
+            await trio.aclose_forcefully(stream)
+            return None, Peer(address, is_tls=ssl_context is not None)
+        except BaseException:
+            await trio.aclose_forcefully(stream)
+            raise
+
+    async def _serve_transport(self, transport: Transport, peer: Peer) -> None:
+        connection = Connection(
+            transport, peer, self._methods, self._interceptors, self._config, self._observer
+        )
+        self._connections.add(connection)
+        try:
+            if self._draining:
+                connection.close()
+            await connection.run()
+        finally:
+            self._connections.discard(connection)
+            with trio.CancelScope(shield=True):
+                await transport.aclose()
