@@ -1227,9 +1227,7 @@ func (x *ListRiskLimitsResponse) GetSequence() int64 {
 type SetRiskLimitRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The limit; it replaces one with the same kind, account, market and asset.
-	Limit *RiskLimit `protobuf:"bytes,1,opt,name=limit,proto3" json:"limit,omitempty"`
-	// True: remove the limit instead; `value_max` is not read.
-	Remove        bool `protobuf:"varint,2,opt,name=remove,proto3" json:"remove,omitempty"`
+	Limit         *RiskLimit `protobuf:"bytes,1,opt,name=limit,proto3" json:"limit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1269,13 +1267,6 @@ func (x *SetRiskLimitRequest) GetLimit() *RiskLimit {
 		return x.Limit
 	}
 	return nil
-}
-
-func (x *SetRiskLimitRequest) GetRemove() bool {
-	if x != nil {
-		return x.Remove
-	}
-	return false
 }
 
 // The limit holds.
@@ -1324,6 +1315,98 @@ func (x *SetRiskLimitResponse) GetApplied() *v1.Applied {
 	return nil
 }
 
+// Removes a limit.
+type DeleteRiskLimitRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The limit by kind, account, market and asset; `value_max` is not read.
+	Limit         *RiskLimit `protobuf:"bytes,1,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteRiskLimitRequest) Reset() {
+	*x = DeleteRiskLimitRequest{}
+	mi := &file_dex_risk_v1alpha1_risk_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteRiskLimitRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteRiskLimitRequest) ProtoMessage() {}
+
+func (x *DeleteRiskLimitRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dex_risk_v1alpha1_risk_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteRiskLimitRequest.ProtoReflect.Descriptor instead.
+func (*DeleteRiskLimitRequest) Descriptor() ([]byte, []int) {
+	return file_dex_risk_v1alpha1_risk_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *DeleteRiskLimitRequest) GetLimit() *RiskLimit {
+	if x != nil {
+		return x.Limit
+	}
+	return nil
+}
+
+// The limit is gone.
+type DeleteRiskLimitResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Position and time of the command.
+	Applied       *v1.Applied `protobuf:"bytes,1,opt,name=applied,proto3" json:"applied,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteRiskLimitResponse) Reset() {
+	*x = DeleteRiskLimitResponse{}
+	mi := &file_dex_risk_v1alpha1_risk_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteRiskLimitResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteRiskLimitResponse) ProtoMessage() {}
+
+func (x *DeleteRiskLimitResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dex_risk_v1alpha1_risk_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteRiskLimitResponse.ProtoReflect.Descriptor instead.
+func (*DeleteRiskLimitResponse) Descriptor() ([]byte, []int) {
+	return file_dex_risk_v1alpha1_risk_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *DeleteRiskLimitResponse) GetApplied() *v1.Applied {
+	if x != nil {
+		return x.Applied
+	}
+	return nil
+}
+
 // Subscribes to alerts.
 type StreamRiskAlertsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1338,7 +1421,7 @@ type StreamRiskAlertsRequest struct {
 
 func (x *StreamRiskAlertsRequest) Reset() {
 	*x = StreamRiskAlertsRequest{}
-	mi := &file_dex_risk_v1alpha1_risk_proto_msgTypes[14]
+	mi := &file_dex_risk_v1alpha1_risk_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1350,7 +1433,7 @@ func (x *StreamRiskAlertsRequest) String() string {
 func (*StreamRiskAlertsRequest) ProtoMessage() {}
 
 func (x *StreamRiskAlertsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_risk_v1alpha1_risk_proto_msgTypes[14]
+	mi := &file_dex_risk_v1alpha1_risk_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1363,7 +1446,7 @@ func (x *StreamRiskAlertsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamRiskAlertsRequest.ProtoReflect.Descriptor instead.
 func (*StreamRiskAlertsRequest) Descriptor() ([]byte, []int) {
-	return file_dex_risk_v1alpha1_risk_proto_rawDescGZIP(), []int{14}
+	return file_dex_risk_v1alpha1_risk_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *StreamRiskAlertsRequest) GetAccountId() string {
@@ -1393,7 +1476,7 @@ type StreamRiskAlertsResponse struct {
 
 func (x *StreamRiskAlertsResponse) Reset() {
 	*x = StreamRiskAlertsResponse{}
-	mi := &file_dex_risk_v1alpha1_risk_proto_msgTypes[15]
+	mi := &file_dex_risk_v1alpha1_risk_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1405,7 +1488,7 @@ func (x *StreamRiskAlertsResponse) String() string {
 func (*StreamRiskAlertsResponse) ProtoMessage() {}
 
 func (x *StreamRiskAlertsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_risk_v1alpha1_risk_proto_msgTypes[15]
+	mi := &file_dex_risk_v1alpha1_risk_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1418,7 +1501,7 @@ func (x *StreamRiskAlertsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamRiskAlertsResponse.ProtoReflect.Descriptor instead.
 func (*StreamRiskAlertsResponse) Descriptor() ([]byte, []int) {
-	return file_dex_risk_v1alpha1_risk_proto_rawDescGZIP(), []int{15}
+	return file_dex_risk_v1alpha1_risk_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *StreamRiskAlertsResponse) GetSequence() int64 {
@@ -1450,7 +1533,7 @@ type InsuranceFund struct {
 
 func (x *InsuranceFund) Reset() {
 	*x = InsuranceFund{}
-	mi := &file_dex_risk_v1alpha1_risk_proto_msgTypes[16]
+	mi := &file_dex_risk_v1alpha1_risk_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1462,7 +1545,7 @@ func (x *InsuranceFund) String() string {
 func (*InsuranceFund) ProtoMessage() {}
 
 func (x *InsuranceFund) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_risk_v1alpha1_risk_proto_msgTypes[16]
+	mi := &file_dex_risk_v1alpha1_risk_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1475,7 +1558,7 @@ func (x *InsuranceFund) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InsuranceFund.ProtoReflect.Descriptor instead.
 func (*InsuranceFund) Descriptor() ([]byte, []int) {
-	return file_dex_risk_v1alpha1_risk_proto_rawDescGZIP(), []int{16}
+	return file_dex_risk_v1alpha1_risk_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *InsuranceFund) GetAssetId() string {
@@ -1512,7 +1595,7 @@ type ListInsuranceFundsRequest struct {
 
 func (x *ListInsuranceFundsRequest) Reset() {
 	*x = ListInsuranceFundsRequest{}
-	mi := &file_dex_risk_v1alpha1_risk_proto_msgTypes[17]
+	mi := &file_dex_risk_v1alpha1_risk_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1524,7 +1607,7 @@ func (x *ListInsuranceFundsRequest) String() string {
 func (*ListInsuranceFundsRequest) ProtoMessage() {}
 
 func (x *ListInsuranceFundsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_risk_v1alpha1_risk_proto_msgTypes[17]
+	mi := &file_dex_risk_v1alpha1_risk_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1537,7 +1620,7 @@ func (x *ListInsuranceFundsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListInsuranceFundsRequest.ProtoReflect.Descriptor instead.
 func (*ListInsuranceFundsRequest) Descriptor() ([]byte, []int) {
-	return file_dex_risk_v1alpha1_risk_proto_rawDescGZIP(), []int{17}
+	return file_dex_risk_v1alpha1_risk_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListInsuranceFundsRequest) GetPageSize() int32 {
@@ -1567,7 +1650,7 @@ type ListInsuranceFundsResponse struct {
 
 func (x *ListInsuranceFundsResponse) Reset() {
 	*x = ListInsuranceFundsResponse{}
-	mi := &file_dex_risk_v1alpha1_risk_proto_msgTypes[18]
+	mi := &file_dex_risk_v1alpha1_risk_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1579,7 +1662,7 @@ func (x *ListInsuranceFundsResponse) String() string {
 func (*ListInsuranceFundsResponse) ProtoMessage() {}
 
 func (x *ListInsuranceFundsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_risk_v1alpha1_risk_proto_msgTypes[18]
+	mi := &file_dex_risk_v1alpha1_risk_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1592,7 +1675,7 @@ func (x *ListInsuranceFundsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListInsuranceFundsResponse.ProtoReflect.Descriptor instead.
 func (*ListInsuranceFundsResponse) Descriptor() ([]byte, []int) {
-	return file_dex_risk_v1alpha1_risk_proto_rawDescGZIP(), []int{18}
+	return file_dex_risk_v1alpha1_risk_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListInsuranceFundsResponse) GetInsuranceFunds() []*InsuranceFund {
@@ -1622,7 +1705,7 @@ type ScreenAddressRequest struct {
 
 func (x *ScreenAddressRequest) Reset() {
 	*x = ScreenAddressRequest{}
-	mi := &file_dex_risk_v1alpha1_risk_proto_msgTypes[19]
+	mi := &file_dex_risk_v1alpha1_risk_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1634,7 +1717,7 @@ func (x *ScreenAddressRequest) String() string {
 func (*ScreenAddressRequest) ProtoMessage() {}
 
 func (x *ScreenAddressRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_risk_v1alpha1_risk_proto_msgTypes[19]
+	mi := &file_dex_risk_v1alpha1_risk_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1647,7 +1730,7 @@ func (x *ScreenAddressRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScreenAddressRequest.ProtoReflect.Descriptor instead.
 func (*ScreenAddressRequest) Descriptor() ([]byte, []int) {
-	return file_dex_risk_v1alpha1_risk_proto_rawDescGZIP(), []int{19}
+	return file_dex_risk_v1alpha1_risk_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ScreenAddressRequest) GetChainId() string {
@@ -1682,7 +1765,7 @@ type ScreenAddressResponse struct {
 
 func (x *ScreenAddressResponse) Reset() {
 	*x = ScreenAddressResponse{}
-	mi := &file_dex_risk_v1alpha1_risk_proto_msgTypes[20]
+	mi := &file_dex_risk_v1alpha1_risk_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1694,7 +1777,7 @@ func (x *ScreenAddressResponse) String() string {
 func (*ScreenAddressResponse) ProtoMessage() {}
 
 func (x *ScreenAddressResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_risk_v1alpha1_risk_proto_msgTypes[20]
+	mi := &file_dex_risk_v1alpha1_risk_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1707,7 +1790,7 @@ func (x *ScreenAddressResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScreenAddressResponse.ProtoReflect.Descriptor instead.
 func (*ScreenAddressResponse) Descriptor() ([]byte, []int) {
-	return file_dex_risk_v1alpha1_risk_proto_rawDescGZIP(), []int{20}
+	return file_dex_risk_v1alpha1_risk_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ScreenAddressResponse) GetVerdict() ScreeningVerdict {
@@ -1821,11 +1904,14 @@ const file_dex_risk_v1alpha1_risk_proto_rawDesc = "" +
 	"\n" +
 	"limit_uses\x18\x01 \x03(\v2\x1f.dex.risk.v1alpha1.RiskLimitUseR\tlimitUses\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1a\n" +
-	"\bsequence\x18\x03 \x01(\x03R\bsequence\"i\n" +
+	"\bsequence\x18\x03 \x01(\x03R\bsequence\"Q\n" +
 	"\x13SetRiskLimitRequest\x12:\n" +
-	"\x05limit\x18\x01 \x01(\v2\x1c.dex.risk.v1alpha1.RiskLimitB\x06\xbaH\x03\xc8\x01\x01R\x05limit\x12\x16\n" +
-	"\x06remove\x18\x02 \x01(\bR\x06remove\"H\n" +
+	"\x05limit\x18\x01 \x01(\v2\x1c.dex.risk.v1alpha1.RiskLimitB\x06\xbaH\x03\xc8\x01\x01R\x05limit\"H\n" +
 	"\x14SetRiskLimitResponse\x120\n" +
+	"\aapplied\x18\x01 \x01(\v2\x16.dex.orders.v1.AppliedR\aapplied\"T\n" +
+	"\x16DeleteRiskLimitRequest\x12:\n" +
+	"\x05limit\x18\x01 \x01(\v2\x1c.dex.risk.v1alpha1.RiskLimitB\x06\xbaH\x03\xc8\x01\x01R\x05limit\"K\n" +
+	"\x17DeleteRiskLimitResponse\x120\n" +
 	"\aapplied\x18\x01 \x01(\v2\x16.dex.orders.v1.AppliedR\aapplied\"q\n" +
 	"\x17StreamRiskAlertsRequest\x12&\n" +
 	"\n" +
@@ -1889,12 +1975,13 @@ const file_dex_risk_v1alpha1_risk_proto_rawDesc = "" +
 	"\x1dSCREENING_VERDICT_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17SCREENING_VERDICT_CLEAR\x10\x01\x12\x1d\n" +
 	"\x19SCREENING_VERDICT_BLOCKED\x10\x02\x12\x1c\n" +
-	"\x18SCREENING_VERDICT_REVIEW\x10\x032\x8f\x06\n" +
+	"\x18SCREENING_VERDICT_REVIEW\x10\x032\xff\x06\n" +
 	"\x04Risk\x12q\n" +
 	"\x10GetMarginAccount\x12*.dex.risk.v1alpha1.GetMarginAccountRequest\x1a+.dex.risk.v1alpha1.GetMarginAccountResponse\"\x04\xa8\xbb\x18\x03\x12h\n" +
 	"\rListExposures\x12'.dex.risk.v1alpha1.ListExposuresRequest\x1a(.dex.risk.v1alpha1.ListExposuresResponse\"\x04\xa8\xbb\x18\x03\x12k\n" +
 	"\x0eListRiskLimits\x12(.dex.risk.v1alpha1.ListRiskLimitsRequest\x1a).dex.risk.v1alpha1.ListRiskLimitsResponse\"\x04\xa8\xbb\x18\x03\x12e\n" +
-	"\fSetRiskLimit\x12&.dex.risk.v1alpha1.SetRiskLimitRequest\x1a'.dex.risk.v1alpha1.SetRiskLimitResponse\"\x04\xa8\xbb\x18\x04\x12s\n" +
+	"\fSetRiskLimit\x12&.dex.risk.v1alpha1.SetRiskLimitRequest\x1a'.dex.risk.v1alpha1.SetRiskLimitResponse\"\x04\xa8\xbb\x18\x04\x12n\n" +
+	"\x0fDeleteRiskLimit\x12).dex.risk.v1alpha1.DeleteRiskLimitRequest\x1a*.dex.risk.v1alpha1.DeleteRiskLimitResponse\"\x04\xa8\xbb\x18\x04\x12s\n" +
 	"\x10StreamRiskAlerts\x12*.dex.risk.v1alpha1.StreamRiskAlertsRequest\x1a+.dex.risk.v1alpha1.StreamRiskAlertsResponse\"\x04\xa8\xbb\x18\x030\x01\x12w\n" +
 	"\x12ListInsuranceFunds\x12,.dex.risk.v1alpha1.ListInsuranceFundsRequest\x1a-.dex.risk.v1alpha1.ListInsuranceFundsResponse\"\x04\xa8\xbb\x18\x01\x12h\n" +
 	"\rScreenAddress\x12'.dex.risk.v1alpha1.ScreenAddressRequest\x1a(.dex.risk.v1alpha1.ScreenAddressResponse\"\x04\xa8\xbb\x18\x04B\xbf\x01\n" +
@@ -1913,7 +2000,7 @@ func file_dex_risk_v1alpha1_risk_proto_rawDescGZIP() []byte {
 }
 
 var file_dex_risk_v1alpha1_risk_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_dex_risk_v1alpha1_risk_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_dex_risk_v1alpha1_risk_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_dex_risk_v1alpha1_risk_proto_goTypes = []any{
 	(MarginMode)(0),                    // 0: dex.risk.v1alpha1.MarginMode
 	(RiskLimitKind)(0),                 // 1: dex.risk.v1alpha1.RiskLimitKind
@@ -1933,15 +2020,17 @@ var file_dex_risk_v1alpha1_risk_proto_goTypes = []any{
 	(*ListRiskLimitsResponse)(nil),     // 15: dex.risk.v1alpha1.ListRiskLimitsResponse
 	(*SetRiskLimitRequest)(nil),        // 16: dex.risk.v1alpha1.SetRiskLimitRequest
 	(*SetRiskLimitResponse)(nil),       // 17: dex.risk.v1alpha1.SetRiskLimitResponse
-	(*StreamRiskAlertsRequest)(nil),    // 18: dex.risk.v1alpha1.StreamRiskAlertsRequest
-	(*StreamRiskAlertsResponse)(nil),   // 19: dex.risk.v1alpha1.StreamRiskAlertsResponse
-	(*InsuranceFund)(nil),              // 20: dex.risk.v1alpha1.InsuranceFund
-	(*ListInsuranceFundsRequest)(nil),  // 21: dex.risk.v1alpha1.ListInsuranceFundsRequest
-	(*ListInsuranceFundsResponse)(nil), // 22: dex.risk.v1alpha1.ListInsuranceFundsResponse
-	(*ScreenAddressRequest)(nil),       // 23: dex.risk.v1alpha1.ScreenAddressRequest
-	(*ScreenAddressResponse)(nil),      // 24: dex.risk.v1alpha1.ScreenAddressResponse
-	(*timestamppb.Timestamp)(nil),      // 25: google.protobuf.Timestamp
-	(*v1.Applied)(nil),                 // 26: dex.orders.v1.Applied
+	(*DeleteRiskLimitRequest)(nil),     // 18: dex.risk.v1alpha1.DeleteRiskLimitRequest
+	(*DeleteRiskLimitResponse)(nil),    // 19: dex.risk.v1alpha1.DeleteRiskLimitResponse
+	(*StreamRiskAlertsRequest)(nil),    // 20: dex.risk.v1alpha1.StreamRiskAlertsRequest
+	(*StreamRiskAlertsResponse)(nil),   // 21: dex.risk.v1alpha1.StreamRiskAlertsResponse
+	(*InsuranceFund)(nil),              // 22: dex.risk.v1alpha1.InsuranceFund
+	(*ListInsuranceFundsRequest)(nil),  // 23: dex.risk.v1alpha1.ListInsuranceFundsRequest
+	(*ListInsuranceFundsResponse)(nil), // 24: dex.risk.v1alpha1.ListInsuranceFundsResponse
+	(*ScreenAddressRequest)(nil),       // 25: dex.risk.v1alpha1.ScreenAddressRequest
+	(*ScreenAddressResponse)(nil),      // 26: dex.risk.v1alpha1.ScreenAddressResponse
+	(*timestamppb.Timestamp)(nil),      // 27: google.protobuf.Timestamp
+	(*v1.Applied)(nil),                 // 28: dex.orders.v1.Applied
 }
 var file_dex_risk_v1alpha1_risk_proto_depIdxs = []int32{
 	0,  // 0: dex.risk.v1alpha1.MarginAccount.mode:type_name -> dex.risk.v1alpha1.MarginMode
@@ -1949,36 +2038,40 @@ var file_dex_risk_v1alpha1_risk_proto_depIdxs = []int32{
 	1,  // 2: dex.risk.v1alpha1.RiskLimit.kind:type_name -> dex.risk.v1alpha1.RiskLimitKind
 	7,  // 3: dex.risk.v1alpha1.RiskLimitUse.limit:type_name -> dex.risk.v1alpha1.RiskLimit
 	2,  // 4: dex.risk.v1alpha1.RiskAlert.kind:type_name -> dex.risk.v1alpha1.RiskAlertKind
-	25, // 5: dex.risk.v1alpha1.RiskAlert.time:type_name -> google.protobuf.Timestamp
+	27, // 5: dex.risk.v1alpha1.RiskAlert.time:type_name -> google.protobuf.Timestamp
 	8,  // 6: dex.risk.v1alpha1.RiskAlert.limit_use:type_name -> dex.risk.v1alpha1.RiskLimitUse
 	5,  // 7: dex.risk.v1alpha1.GetMarginAccountResponse.margin_account:type_name -> dex.risk.v1alpha1.MarginAccount
 	6,  // 8: dex.risk.v1alpha1.ListExposuresResponse.exposures:type_name -> dex.risk.v1alpha1.Exposure
 	8,  // 9: dex.risk.v1alpha1.ListRiskLimitsResponse.limit_uses:type_name -> dex.risk.v1alpha1.RiskLimitUse
 	7,  // 10: dex.risk.v1alpha1.SetRiskLimitRequest.limit:type_name -> dex.risk.v1alpha1.RiskLimit
-	26, // 11: dex.risk.v1alpha1.SetRiskLimitResponse.applied:type_name -> dex.orders.v1.Applied
-	9,  // 12: dex.risk.v1alpha1.StreamRiskAlertsResponse.alert:type_name -> dex.risk.v1alpha1.RiskAlert
-	20, // 13: dex.risk.v1alpha1.ListInsuranceFundsResponse.insurance_funds:type_name -> dex.risk.v1alpha1.InsuranceFund
-	3,  // 14: dex.risk.v1alpha1.ScreenAddressResponse.verdict:type_name -> dex.risk.v1alpha1.ScreeningVerdict
-	25, // 15: dex.risk.v1alpha1.ScreenAddressResponse.list_load_time:type_name -> google.protobuf.Timestamp
-	10, // 16: dex.risk.v1alpha1.Risk.GetMarginAccount:input_type -> dex.risk.v1alpha1.GetMarginAccountRequest
-	12, // 17: dex.risk.v1alpha1.Risk.ListExposures:input_type -> dex.risk.v1alpha1.ListExposuresRequest
-	14, // 18: dex.risk.v1alpha1.Risk.ListRiskLimits:input_type -> dex.risk.v1alpha1.ListRiskLimitsRequest
-	16, // 19: dex.risk.v1alpha1.Risk.SetRiskLimit:input_type -> dex.risk.v1alpha1.SetRiskLimitRequest
-	18, // 20: dex.risk.v1alpha1.Risk.StreamRiskAlerts:input_type -> dex.risk.v1alpha1.StreamRiskAlertsRequest
-	21, // 21: dex.risk.v1alpha1.Risk.ListInsuranceFunds:input_type -> dex.risk.v1alpha1.ListInsuranceFundsRequest
-	23, // 22: dex.risk.v1alpha1.Risk.ScreenAddress:input_type -> dex.risk.v1alpha1.ScreenAddressRequest
-	11, // 23: dex.risk.v1alpha1.Risk.GetMarginAccount:output_type -> dex.risk.v1alpha1.GetMarginAccountResponse
-	13, // 24: dex.risk.v1alpha1.Risk.ListExposures:output_type -> dex.risk.v1alpha1.ListExposuresResponse
-	15, // 25: dex.risk.v1alpha1.Risk.ListRiskLimits:output_type -> dex.risk.v1alpha1.ListRiskLimitsResponse
-	17, // 26: dex.risk.v1alpha1.Risk.SetRiskLimit:output_type -> dex.risk.v1alpha1.SetRiskLimitResponse
-	19, // 27: dex.risk.v1alpha1.Risk.StreamRiskAlerts:output_type -> dex.risk.v1alpha1.StreamRiskAlertsResponse
-	22, // 28: dex.risk.v1alpha1.Risk.ListInsuranceFunds:output_type -> dex.risk.v1alpha1.ListInsuranceFundsResponse
-	24, // 29: dex.risk.v1alpha1.Risk.ScreenAddress:output_type -> dex.risk.v1alpha1.ScreenAddressResponse
-	23, // [23:30] is the sub-list for method output_type
-	16, // [16:23] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	28, // 11: dex.risk.v1alpha1.SetRiskLimitResponse.applied:type_name -> dex.orders.v1.Applied
+	7,  // 12: dex.risk.v1alpha1.DeleteRiskLimitRequest.limit:type_name -> dex.risk.v1alpha1.RiskLimit
+	28, // 13: dex.risk.v1alpha1.DeleteRiskLimitResponse.applied:type_name -> dex.orders.v1.Applied
+	9,  // 14: dex.risk.v1alpha1.StreamRiskAlertsResponse.alert:type_name -> dex.risk.v1alpha1.RiskAlert
+	22, // 15: dex.risk.v1alpha1.ListInsuranceFundsResponse.insurance_funds:type_name -> dex.risk.v1alpha1.InsuranceFund
+	3,  // 16: dex.risk.v1alpha1.ScreenAddressResponse.verdict:type_name -> dex.risk.v1alpha1.ScreeningVerdict
+	27, // 17: dex.risk.v1alpha1.ScreenAddressResponse.list_load_time:type_name -> google.protobuf.Timestamp
+	10, // 18: dex.risk.v1alpha1.Risk.GetMarginAccount:input_type -> dex.risk.v1alpha1.GetMarginAccountRequest
+	12, // 19: dex.risk.v1alpha1.Risk.ListExposures:input_type -> dex.risk.v1alpha1.ListExposuresRequest
+	14, // 20: dex.risk.v1alpha1.Risk.ListRiskLimits:input_type -> dex.risk.v1alpha1.ListRiskLimitsRequest
+	16, // 21: dex.risk.v1alpha1.Risk.SetRiskLimit:input_type -> dex.risk.v1alpha1.SetRiskLimitRequest
+	18, // 22: dex.risk.v1alpha1.Risk.DeleteRiskLimit:input_type -> dex.risk.v1alpha1.DeleteRiskLimitRequest
+	20, // 23: dex.risk.v1alpha1.Risk.StreamRiskAlerts:input_type -> dex.risk.v1alpha1.StreamRiskAlertsRequest
+	23, // 24: dex.risk.v1alpha1.Risk.ListInsuranceFunds:input_type -> dex.risk.v1alpha1.ListInsuranceFundsRequest
+	25, // 25: dex.risk.v1alpha1.Risk.ScreenAddress:input_type -> dex.risk.v1alpha1.ScreenAddressRequest
+	11, // 26: dex.risk.v1alpha1.Risk.GetMarginAccount:output_type -> dex.risk.v1alpha1.GetMarginAccountResponse
+	13, // 27: dex.risk.v1alpha1.Risk.ListExposures:output_type -> dex.risk.v1alpha1.ListExposuresResponse
+	15, // 28: dex.risk.v1alpha1.Risk.ListRiskLimits:output_type -> dex.risk.v1alpha1.ListRiskLimitsResponse
+	17, // 29: dex.risk.v1alpha1.Risk.SetRiskLimit:output_type -> dex.risk.v1alpha1.SetRiskLimitResponse
+	19, // 30: dex.risk.v1alpha1.Risk.DeleteRiskLimit:output_type -> dex.risk.v1alpha1.DeleteRiskLimitResponse
+	21, // 31: dex.risk.v1alpha1.Risk.StreamRiskAlerts:output_type -> dex.risk.v1alpha1.StreamRiskAlertsResponse
+	24, // 32: dex.risk.v1alpha1.Risk.ListInsuranceFunds:output_type -> dex.risk.v1alpha1.ListInsuranceFundsResponse
+	26, // 33: dex.risk.v1alpha1.Risk.ScreenAddress:output_type -> dex.risk.v1alpha1.ScreenAddressResponse
+	26, // [26:34] is the sub-list for method output_type
+	18, // [18:26] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_dex_risk_v1alpha1_risk_proto_init() }
@@ -1992,7 +2085,7 @@ func file_dex_risk_v1alpha1_risk_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dex_risk_v1alpha1_risk_proto_rawDesc), len(file_dex_risk_v1alpha1_risk_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   21,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -25,6 +25,7 @@ const (
 	Risk_ListExposures_FullMethodName      = "/dex.risk.v1alpha1.Risk/ListExposures"
 	Risk_ListRiskLimits_FullMethodName     = "/dex.risk.v1alpha1.Risk/ListRiskLimits"
 	Risk_SetRiskLimit_FullMethodName       = "/dex.risk.v1alpha1.Risk/SetRiskLimit"
+	Risk_DeleteRiskLimit_FullMethodName    = "/dex.risk.v1alpha1.Risk/DeleteRiskLimit"
 	Risk_StreamRiskAlerts_FullMethodName   = "/dex.risk.v1alpha1.Risk/StreamRiskAlerts"
 	Risk_ListInsuranceFunds_FullMethodName = "/dex.risk.v1alpha1.Risk/ListInsuranceFunds"
 	Risk_ScreenAddress_FullMethodName      = "/dex.risk.v1alpha1.Risk/ScreenAddress"
@@ -51,6 +52,9 @@ type RiskClient interface {
 	// nothing. Orders that rest already are left alone.
 	// cli: dex risk set-limit
 	SetRiskLimit(ctx context.Context, in *SetRiskLimitRequest, opts ...grpc.CallOption) (*SetRiskLimitResponse, error)
+	// Removes one limit; a wider one may apply then. Repeating it changes nothing.
+	// cli: dex risk delete-limit
+	DeleteRiskLimit(ctx context.Context, in *DeleteRiskLimitRequest, opts ...grpc.CallOption) (*DeleteRiskLimitResponse, error)
 	// Alerts as they become durable: margin calls and liquidations of an account,
 	// or, for operators, everything.
 	// cli: dex risk watch
@@ -106,6 +110,16 @@ func (c *riskClient) SetRiskLimit(ctx context.Context, in *SetRiskLimitRequest, 
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(SetRiskLimitResponse)
 	err := c.cc.Invoke(ctx, Risk_SetRiskLimit_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *riskClient) DeleteRiskLimit(ctx context.Context, in *DeleteRiskLimitRequest, opts ...grpc.CallOption) (*DeleteRiskLimitResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DeleteRiskLimitResponse)
+	err := c.cc.Invoke(ctx, Risk_DeleteRiskLimit_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -172,6 +186,9 @@ type RiskServer interface {
 	// nothing. Orders that rest already are left alone.
 	// cli: dex risk set-limit
 	SetRiskLimit(context.Context, *SetRiskLimitRequest) (*SetRiskLimitResponse, error)
+	// Removes one limit; a wider one may apply then. Repeating it changes nothing.
+	// cli: dex risk delete-limit
+	DeleteRiskLimit(context.Context, *DeleteRiskLimitRequest) (*DeleteRiskLimitResponse, error)
 	// Alerts as they become durable: margin calls and liquidations of an account,
 	// or, for operators, everything.
 	// cli: dex risk watch
@@ -204,6 +221,9 @@ func (UnimplementedRiskServer) ListRiskLimits(context.Context, *ListRiskLimitsRe
 }
 func (UnimplementedRiskServer) SetRiskLimit(context.Context, *SetRiskLimitRequest) (*SetRiskLimitResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method SetRiskLimit not implemented")
+}
+func (UnimplementedRiskServer) DeleteRiskLimit(context.Context, *DeleteRiskLimitRequest) (*DeleteRiskLimitResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteRiskLimit not implemented")
 }
 func (UnimplementedRiskServer) StreamRiskAlerts(*StreamRiskAlertsRequest, grpc.ServerStreamingServer[StreamRiskAlertsResponse]) error {
 	return status.Error(codes.Unimplemented, "method StreamRiskAlerts not implemented")
@@ -307,6 +327,24 @@ func _Risk_SetRiskLimit_Handler(srv interface{}, ctx context.Context, dec func(i
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Risk_DeleteRiskLimit_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteRiskLimitRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RiskServer).DeleteRiskLimit(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Risk_DeleteRiskLimit_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RiskServer).DeleteRiskLimit(ctx, req.(*DeleteRiskLimitRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Risk_StreamRiskAlerts_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(StreamRiskAlertsRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -376,6 +414,10 @@ var Risk_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "SetRiskLimit",
 			Handler:    _Risk_SetRiskLimit_Handler,
+		},
+		{
+			MethodName: "DeleteRiskLimit",
+			Handler:    _Risk_DeleteRiskLimit_Handler,
 		},
 		{
 			MethodName: "ListInsuranceFunds",

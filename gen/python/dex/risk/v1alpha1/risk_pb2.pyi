@@ -644,9 +644,6 @@ class SetRiskLimitRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     LIMIT_FIELD_NUMBER: _builtins.int
-    REMOVE_FIELD_NUMBER: _builtins.int
-    remove: _builtins.bool
-    """True: remove the limit instead; `value_max` is not read."""
     @_builtins.property
     def limit(self) -> Global___RiskLimit:
         """The limit; it replaces one with the same kind, account, market and asset."""
@@ -655,11 +652,10 @@ class SetRiskLimitRequest(_message.Message):
         self,
         *,
         limit: Global___RiskLimit | None = ...,
-        remove: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "remove", b"remove"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -688,6 +684,54 @@ class SetRiskLimitResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SetRiskLimitResponse: _TypeAlias = SetRiskLimitResponse  # noqa: Y015
+
+@_typing.final
+class DeleteRiskLimitRequest(_message.Message):
+    """Removes a limit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMIT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def limit(self) -> Global___RiskLimit:
+        """The limit by kind, account, market and asset; `value_max` is not read."""
+
+    def __init__(
+        self,
+        *,
+        limit: Global___RiskLimit | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteRiskLimitRequest: _TypeAlias = DeleteRiskLimitRequest  # noqa: Y015
+
+@_typing.final
+class DeleteRiskLimitResponse(_message.Message):
+    """The limit is gone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPLIED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def applied(self) -> _order_intake_pb2.Applied:
+        """Position and time of the command."""
+
+    def __init__(
+        self,
+        *,
+        applied: _order_intake_pb2.Applied | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteRiskLimitResponse: _TypeAlias = DeleteRiskLimitResponse  # noqa: Y015
 
 @_typing.final
 class StreamRiskAlertsRequest(_message.Message):

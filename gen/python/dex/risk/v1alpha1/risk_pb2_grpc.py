@@ -57,6 +57,11 @@ class RiskStub:
                 request_serializer=dex_dot_risk_dot_v1alpha1_dot_risk__pb2.SetRiskLimitRequest.SerializeToString,
                 response_deserializer=dex_dot_risk_dot_v1alpha1_dot_risk__pb2.SetRiskLimitResponse.FromString,
                 _registered_method=True)
+        self.DeleteRiskLimit = channel.unary_unary(
+                '/dex.risk.v1alpha1.Risk/DeleteRiskLimit',
+                request_serializer=dex_dot_risk_dot_v1alpha1_dot_risk__pb2.DeleteRiskLimitRequest.SerializeToString,
+                response_deserializer=dex_dot_risk_dot_v1alpha1_dot_risk__pb2.DeleteRiskLimitResponse.FromString,
+                _registered_method=True)
         self.StreamRiskAlerts = channel.unary_stream(
                 '/dex.risk.v1alpha1.Risk/StreamRiskAlerts',
                 request_serializer=dex_dot_risk_dot_v1alpha1_dot_risk__pb2.StreamRiskAlertsRequest.SerializeToString,
@@ -113,6 +118,14 @@ class RiskServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteRiskLimit(self, request, context):
+        """Removes one limit; a wider one may apply then. Repeating it changes nothing.
+        cli: dex risk delete-limit
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def StreamRiskAlerts(self, request, context):
         """Alerts as they become durable: margin calls and liquidations of an account,
         or, for operators, everything.
@@ -161,6 +174,11 @@ def add_RiskServicer_to_server(servicer, server):
                     servicer.SetRiskLimit,
                     request_deserializer=dex_dot_risk_dot_v1alpha1_dot_risk__pb2.SetRiskLimitRequest.FromString,
                     response_serializer=dex_dot_risk_dot_v1alpha1_dot_risk__pb2.SetRiskLimitResponse.SerializeToString,
+            ),
+            'DeleteRiskLimit': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteRiskLimit,
+                    request_deserializer=dex_dot_risk_dot_v1alpha1_dot_risk__pb2.DeleteRiskLimitRequest.FromString,
+                    response_serializer=dex_dot_risk_dot_v1alpha1_dot_risk__pb2.DeleteRiskLimitResponse.SerializeToString,
             ),
             'StreamRiskAlerts': grpc.unary_stream_rpc_method_handler(
                     servicer.StreamRiskAlerts,
@@ -289,6 +307,33 @@ class Risk:
             '/dex.risk.v1alpha1.Risk/SetRiskLimit',
             dex_dot_risk_dot_v1alpha1_dot_risk__pb2.SetRiskLimitRequest.SerializeToString,
             dex_dot_risk_dot_v1alpha1_dot_risk__pb2.SetRiskLimitResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteRiskLimit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dex.risk.v1alpha1.Risk/DeleteRiskLimit',
+            dex_dot_risk_dot_v1alpha1_dot_risk__pb2.DeleteRiskLimitRequest.SerializeToString,
+            dex_dot_risk_dot_v1alpha1_dot_risk__pb2.DeleteRiskLimitResponse.FromString,
             options,
             channel_credentials,
             insecure,

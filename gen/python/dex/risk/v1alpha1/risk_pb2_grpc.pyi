@@ -53,6 +53,10 @@ class RiskStub:
     nothing. Orders that rest already are left alone.
     cli: dex risk set-limit
     """
+    DeleteRiskLimit: _grpc.UnaryUnaryMultiCallable[_risk_pb2.DeleteRiskLimitRequest, _risk_pb2.DeleteRiskLimitResponse]
+    """Removes one limit; a wider one may apply then. Repeating it changes nothing.
+    cli: dex risk delete-limit
+    """
     StreamRiskAlerts: _grpc.UnaryStreamMultiCallable[_risk_pb2.StreamRiskAlertsRequest, _risk_pb2.StreamRiskAlertsResponse]
     """Alerts as they become durable: margin calls and liquidations of an account,
     or, for operators, everything.
@@ -92,6 +96,10 @@ class RiskAsyncStub(RiskStub):
     """Sets one limit; it holds for commands after this one. Repeating it changes
     nothing. Orders that rest already are left alone.
     cli: dex risk set-limit
+    """
+    DeleteRiskLimit: _aio.UnaryUnaryMultiCallable[_risk_pb2.DeleteRiskLimitRequest, _risk_pb2.DeleteRiskLimitResponse]  # type: ignore[assignment]
+    """Removes one limit; a wider one may apply then. Repeating it changes nothing.
+    cli: dex risk delete-limit
     """
     StreamRiskAlerts: _aio.UnaryStreamMultiCallable[_risk_pb2.StreamRiskAlertsRequest, _risk_pb2.StreamRiskAlertsResponse]  # type: ignore[assignment]
     """Alerts as they become durable: margin calls and liquidations of an account,
@@ -153,6 +161,16 @@ class RiskServicer(metaclass=_abc_1.ABCMeta):
         """Sets one limit; it holds for commands after this one. Repeating it changes
         nothing. Orders that rest already are left alone.
         cli: dex risk set-limit
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteRiskLimit(
+        self,
+        request: _risk_pb2.DeleteRiskLimitRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_risk_pb2.DeleteRiskLimitResponse, _abc.Awaitable[_risk_pb2.DeleteRiskLimitResponse]]:
+        """Removes one limit; a wider one may apply then. Repeating it changes nothing.
+        cli: dex risk delete-limit
         """
 
     @_abc_1.abstractmethod

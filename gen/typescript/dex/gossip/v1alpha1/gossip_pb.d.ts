@@ -1,13 +1,14 @@
 // What nodes tell each other over gossip (libp2p GossipSub). Gossip carries
-// batches: a message per trade costs a hundred times more than a trade in a
-// batch. It may lose, repeat and reorder messages, so every payload has an epoch
-// and a sequence of its own, and what is missing is fetched (FetchRequest).
+// batches, because a message has a cost of its own whatever it holds. It may
+// lose, repeat and reorder messages, so every payload has an epoch and a sequence
+// of its own, and what is missing is fetched (FetchRequest).
 //
 // A message is taken only when, in this order: it is not too large; the public
-// key is that of a peer with an unexpired role grant that allows the topic; the
-// signature verifies; network and topic are right; it has not expired; its epoch
-// is not older than the newest seen for the topic, which fences a deposed
-// matcher off; its sequence was not seen.
+// key is that of a peer with an unexpired role grant that allows the topic (for
+// dex.heads the message brings the grant); the signature verifies; network and
+// topic are right; it has not expired; its epoch is not older than the newest
+// seen for the topic, which fences a deposed matcher off; its sequence was not
+// seen.
 //
 //   topic                            body            role
 //   dex.orders                       orders          NODE_ROLE_GATEWAY

@@ -553,13 +553,6 @@ export declare type SetRiskLimitRequest = Message<"dex.risk.v1alpha1.SetRiskLimi
    * @generated from field: dex.risk.v1alpha1.RiskLimit limit = 1;
    */
   limit?: RiskLimit | undefined;
-
-  /**
-   * True: remove the limit instead; `value_max` is not read.
-   *
-   * @generated from field: bool remove = 2;
-   */
-  remove: boolean;
 };
 
 /**
@@ -587,6 +580,46 @@ export declare type SetRiskLimitResponse = Message<"dex.risk.v1alpha1.SetRiskLim
  * Use `create(SetRiskLimitResponseSchema)` to create a new message.
  */
 export declare const SetRiskLimitResponseSchema: GenMessage<SetRiskLimitResponse>;
+
+/**
+ * Removes a limit.
+ *
+ * @generated from message dex.risk.v1alpha1.DeleteRiskLimitRequest
+ */
+export declare type DeleteRiskLimitRequest = Message<"dex.risk.v1alpha1.DeleteRiskLimitRequest"> & {
+  /**
+   * The limit by kind, account, market and asset; `value_max` is not read.
+   *
+   * @generated from field: dex.risk.v1alpha1.RiskLimit limit = 1;
+   */
+  limit?: RiskLimit | undefined;
+};
+
+/**
+ * Describes the message dex.risk.v1alpha1.DeleteRiskLimitRequest.
+ * Use `create(DeleteRiskLimitRequestSchema)` to create a new message.
+ */
+export declare const DeleteRiskLimitRequestSchema: GenMessage<DeleteRiskLimitRequest>;
+
+/**
+ * The limit is gone.
+ *
+ * @generated from message dex.risk.v1alpha1.DeleteRiskLimitResponse
+ */
+export declare type DeleteRiskLimitResponse = Message<"dex.risk.v1alpha1.DeleteRiskLimitResponse"> & {
+  /**
+   * Position and time of the command.
+   *
+   * @generated from field: dex.orders.v1.Applied applied = 1;
+   */
+  applied?: Applied | undefined;
+};
+
+/**
+ * Describes the message dex.risk.v1alpha1.DeleteRiskLimitResponse.
+ * Use `create(DeleteRiskLimitResponseSchema)` to create a new message.
+ */
+export declare const DeleteRiskLimitResponseSchema: GenMessage<DeleteRiskLimitResponse>;
 
 /**
  * Subscribes to alerts.
@@ -1097,6 +1130,17 @@ export declare const Risk: GenService<{
     methodKind: "unary";
     input: typeof SetRiskLimitRequestSchema;
     output: typeof SetRiskLimitResponseSchema;
+  },
+  /**
+   * Removes one limit; a wider one may apply then. Repeating it changes nothing.
+   * cli: dex risk delete-limit
+   *
+   * @generated from rpc dex.risk.v1alpha1.Risk.DeleteRiskLimit
+   */
+  deleteRiskLimit: {
+    methodKind: "unary";
+    input: typeof DeleteRiskLimitRequestSchema;
+    output: typeof DeleteRiskLimitResponseSchema;
   },
   /**
    * Alerts as they become durable: margin calls and liquidations of an account,
