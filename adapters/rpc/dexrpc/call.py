@@ -37,7 +37,7 @@ from dexrpc.framing import MessageReader, frame_message
 from dexrpc.metadata import Metadata, MetadataView, encode_metadata
 from dexrpc.method import Method, invoke
 from dexrpc.request import RequestHead
-from dexrpc.status import DETAILS_KEY, RpcError, StatusCode, encode_message, find_rpc_error
+from dexrpc.status import DETAILS_KEY, RpcError, StatusCode, encode_message, explain
 from dexrpc.wakeup import Wakeup
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class Call(CallContext):
                         _CallSender(self),
                     )
                 except Exception as raised:  # noqa: BLE001 - whatever a handler raises ends its call only
-                    error = self._explain(raised)
+                    error = explain(raised, self.method.path)
             if self._scope.cancelled_caught:
                 error = self._forced or RpcError(
                     StatusCode.DEADLINE_EXCEEDED, "the deadline passed before the call ended"
@@ -151,13 +151,6 @@ class Call(CallContext):
             self._connection.observer.call_finished(
                 self.method.path, code, trio.current_time() - self._started_at
             )
-
-    def _explain(self, raised: Exception) -> RpcError:
-        error = find_rpc_error(raised)
-        if error is not None:
-            return error
-        logger.error("the handler of %s failed", self.method.path, exc_info=raised)
-        return RpcError(StatusCode.INTERNAL, "internal error")
 
     def abort(self, error: RpcError | None) -> None:
         """End the call from outside: with a status, or with None because the peer is gone."""

@@ -10,8 +10,8 @@ a gRPC server needs otherwise:
 * Streams are counted and forgotten by the owner. h2 walks all streams for every new one, which is
   quadratic in the number of calls in flight, and answers one stream too many with the death of the
   connection where RST_STREAM(REFUSED_STREAM) does.
-* Header blocks are coded through `dexrpc.header_blocks`, and h2's own validation of each header is off: the
-  connection validates a header list once and remembers the verdict.
+* Header blocks are coded through `dexrpc.header_blocks`, and h2's own validation of each header is
+  off: the connection validates a header list once and remembers the verdict.
 
 Flow control credit is written by this module, not by h2's window manager, whose bookkeeping would
 hold credit back until half of a window is used even when the owner has already coalesced it.

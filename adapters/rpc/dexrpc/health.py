@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, final
+from typing import Any, final
 
 import trio
 from grpc_health.v1 import health_pb2
@@ -11,7 +11,6 @@ from dexrpc.context import CallContext, Sender
 from dexrpc.method import Method, bind_service
 from dexrpc.status import RpcError, StatusCode
 
-_SERVICES_MAX: Final = 100
 _Response = health_pb2.HealthCheckResponse
 
 
@@ -57,13 +56,3 @@ class HealthService:
                 last = status
                 await send.send(_Response(status=status))
             await changed.wait()
-
-    async def list(self, _request: Any, _ctx: CallContext) -> Any:
-        """All statuses."""
-        if len(self._statuses) > _SERVICES_MAX:
-            raise RpcError(StatusCode.RESOURCE_EXHAUSTED, f"over {_SERVICES_MAX} services")
-        # The type stubs of the package do not know List yet.
-        messages: Any = health_pb2
-        return messages.HealthListResponse(
-            statuses={name: _Response(status=status) for name, status in self._statuses.items()}
-        )

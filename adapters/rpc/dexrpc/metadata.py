@@ -32,6 +32,13 @@ class MetadataView:
         self._headers = headers
         self._items: list[tuple[str, str | bytes]] | None = None
 
+    @classmethod
+    def decoded(cls, items: Iterable[tuple[str, str | bytes]]) -> MetadataView:
+        """A view of pairs that another library has already decoded."""
+        view = cls(())
+        view._items = list(items)
+        return view
+
     def items(self) -> list[tuple[str, str | bytes]]:
         """All pairs in arrival order."""
         if self._items is None:

@@ -8,6 +8,7 @@ decimal code), `grpc-message` (percent-encoded UTF-8) and, when there are detail
 from __future__ import annotations
 
 import enum
+import logging
 from collections.abc import Sequence
 from urllib.parse import unquote_to_bytes
 
@@ -16,6 +17,8 @@ from google.protobuf.message import Message
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 
 from dexrpc.metadata import Metadata
+
+logger = logging.getLogger("dexrpc")
 
 DETAILS_KEY = "grpc-status-details-bin"
 # Clients refuse trailers over about 8 KiB; a longer message would hide the status it explains.
@@ -94,11 +97,15 @@ def decode_message(value: bytes) -> str:
     return unquote_to_bytes(value).decode("utf-8", "replace")
 
 
-def find_rpc_error(error: BaseException) -> RpcError | None:
-    """The one RpcError in `error`, looking through the groups a handler's nursery wraps around it.
+def explain(raised: Exception, path: str) -> RpcError:
+    """The status of a call whose handler raised; anything but an RpcError is logged and hidden.
 
-    A group that also holds something else is a fault, not an answer.
+    Groups that a handler's nursery wraps around its one error are looked through.
     """
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error if isinstance(error, RpcError) else None
+    cause: BaseException = raised
+    while isinstance(cause, BaseExceptionGroup) and len(cause.exceptions) == 1:
+        cause = cause.exceptions[0]
+    if isinstance(cause, RpcError):
+        return cause
+    logger.error("the handler of %s failed", path, exc_info=raised)
+    return RpcError(StatusCode.INTERNAL, "internal error")
