@@ -146,6 +146,15 @@ class KlineBook:
             klines += islice(chunk.block(low, min(high, low + room)).klines(), room)
         return klines
 
+    def last(self, interval: Interval) -> Kline | None:
+        """The K-line of the newest window that traded; None without one."""
+        level = self._levels[interval - 1]
+        level.flush()
+        if not level.store.row_count:
+            return None
+        open_time_ns = level.store.last_open_time_ns
+        return self.rows(interval, open_time_ns, open_time_ns + 1, 1)[0]
+
     def columns(self, interval: Interval, start_ns: int, end_ns: int) -> KlineColumns:
         """The K-lines that open in [start_ns, end_ns) as columns that never change afterwards.
 

@@ -1,0 +1,205 @@
+"""A price-time order book.
+
+Theory of operation: a side is a SortedDict of levels keyed so that the best
+price comes first (bids by minus the price); the best level is cached because
+every order asks for it. A level is an intrusive FIFO list: orders carry their
+neighbours, so removing one from the middle costs no search. Quantities of a
+level are kept as a sum and compared with its orders when the level empties.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import TYPE_CHECKING, final
+
+from sortedcontainers import SortedDict
+
+from dexcore.invariant import check
+
+if TYPE_CHECKING:
+    from dexcore.accounts import Account
+    from dexcore.ledger import Cell
+
+
+class Side(IntEnum):
+    """Side of an order; FIX tag 54, numbers of ``dex.orders.v1.Side``."""
+
+    BUY = 1
+    SELL = 2
+
+
+@final
+class Order:
+    """An order with what it reserved and what it was charged so far."""
+
+    __slots__ = (
+        "account",
+        "base_cell",
+        "client_order_id",
+        "fee_accrued_ppm_atoms",
+        "fee_charged_atoms",
+        "filled_lots",
+        "key",
+        "level",
+        "maker_fee_ppm",
+        "market_index",
+        "next",
+        "post_only",
+        "previous",
+        "price_ticks",
+        "quantity_lots",
+        "quote_cell",
+        "reserved_atoms",
+        "side",
+        "taker_fee_ppm",
+    )
+
+    def __init__(
+        self,
+        key: int,
+        account: Account,
+        market_index: int,
+        side: int,
+        price_ticks: int,
+        quantity_lots: int,
+        client_order_id: int,
+        post_only: bool,
+        maker_fee_ppm: int,
+        taker_fee_ppm: int,
+        base_cell: Cell,
+        quote_cell: Cell,
+    ) -> None:
+        self.key = key
+        self.account = account
+        self.market_index = market_index
+        self.side = side
+        self.price_ticks = price_ticks
+        self.quantity_lots = quantity_lots
+        self.filled_lots = 0
+        self.client_order_id = client_order_id
+        self.post_only = post_only
+        self.maker_fee_ppm = maker_fee_ppm
+        self.taker_fee_ppm = taker_fee_ppm
+        self.fee_accrued_ppm_atoms = 0
+        self.fee_charged_atoms = 0
+        self.reserved_atoms = 0
+        self.base_cell = base_cell
+        self.quote_cell = quote_cell
+        self.level: Level | None = None
+        self.previous: Order | None = None
+        self.next: Order | None = None
+
+
+@final
+class Level:
+    """All orders at one price, first come first."""
+
+    __slots__ = ("head", "price_ticks", "quantity_lots", "tail")
+
+    def __init__(self, price_ticks: int) -> None:
+        self.price_ticks = price_ticks
+        self.quantity_lots = 0
+        self.head: Order | None = None
+        self.tail: Order | None = None
+
+    def __iter__(self) -> Iterator[Order]:
+        order = self.head
+        while order is not None:
+            yield order
+            order = order.next
+
+
+@final
+class BookSide:
+    """The levels of one side, best first."""
+
+    __slots__ = ("best", "levels", "sign")
+
+    def __init__(self, side: Side) -> None:
+        self.sign = -1 if side == Side.BUY else 1
+        self.levels: SortedDict[int, Level] = SortedDict()
+        self.best: Level | None = None
+
+    def add(self, order: Order) -> None:
+        """Append the order's remainder to the queue of its price."""
+        price_ticks = order.price_ticks
+        key = self.sign * price_ticks
+        level = self.levels.get(key)
+        if level is None:
+            level = self.levels[key] = Level(price_ticks)
+            best = self.best
+            if best is None or key < self.sign * best.price_ticks:
+                self.best = level
+        tail = level.tail
+        order.previous = tail
+        order.next = None
+        if tail is None:
+            level.head = order
+        else:
+            tail.next = order
+        level.tail = order
+        order.level = level
+        level.quantity_lots += order.quantity_lots - order.filled_lots
+
+    def remove(self, order: Order) -> None:
+        """Take the order out; its remainder leaves the level's sum."""
+        level = order.level
+        if level is None:
+            check(False, "removed an order that does not rest")
+            return
+        before, after = order.previous, order.next
+        if before is None:
+            level.head = after
+        else:
+            before.next = after
+        if after is None:
+            level.tail = before
+        else:
+            after.previous = before
+        order.level = order.previous = order.next = None
+        level.quantity_lots -= order.quantity_lots - order.filled_lots
+        if level.head is None:
+            self._drop(level)
+
+    def _drop(self, level: Level) -> None:
+        check(level.quantity_lots == 0, "an empty level still counts lots")
+        del self.levels[self.sign * level.price_ticks]
+        if level is self.best:
+            levels = self.levels
+            self.best = levels.peekitem(0)[1] if levels else None
+
+    def quantity_at(self, price_ticks: int) -> int:
+        """Open lots at a price; zero when there is no such level."""
+        level = self.levels.get(self.sign * price_ticks)
+        return 0 if level is None else level.quantity_lots
+
+    def depth(self, count: int) -> list[tuple[int, int]]:
+        """The best ``count`` levels as (price_ticks, quantity_lots)."""
+        keys = self.levels.keys()[:count]
+        return [(self.sign * key, self.levels[key].quantity_lots) for key in keys]
+
+
+@final
+class Book:
+    """Both sides of a market."""
+
+    __slots__ = ("asks", "bids")
+
+    def __init__(self) -> None:
+        self.bids = BookSide(Side.BUY)
+        self.asks = BookSide(Side.SELL)
+
+    def side(self, side: int) -> BookSide:
+        """The side an order of ``side`` rests on."""
+        return self.bids if side == Side.BUY else self.asks
+
+    def opposite(self, side: int) -> BookSide:
+        """The side an order of ``side`` takes from."""
+        return self.asks if side == Side.BUY else self.bids
+
+    def check_not_crossed(self) -> None:
+        """Check that no bid reaches an ask after a command."""
+        bid, ask = self.bids.best, self.asks.best
+        if bid is not None and ask is not None:
+            check(bid.price_ticks < ask.price_ticks, "the book is crossed")

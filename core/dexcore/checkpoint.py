@@ -1,0 +1,216 @@
+"""The whole state as canonical bytes, and back.
+
+The bytes are JSON with sorted keys and integers only: equal states give equal
+bytes, so their hash names a state. Queues keep their order, mappings are sorted
+by key, cells that hold nothing are left out (reading an account may make them).
+"""
+
+from __future__ import annotations
+
+import json
+from hashlib import blake2b
+from typing import Any, Final
+
+from dexcore.accounts import Answered
+from dexcore.book import Order
+from dexcore.exchange import Exchange
+from dexcore.invariant import check
+from dexcore.ledger import EXTERNAL_ACCOUNT_KEY, FEE_ACCOUNT_KEY
+from dexcore.market import Market, MarketSpec, MarketStatus
+from dexcore.results import ItemResult
+
+FORMAT_VERSION: Final = 1
+
+
+def encode_state(exchange: Exchange) -> bytes:
+    """Canonical bytes of the state."""
+    state = {
+        "version": FORMAT_VERSION,
+        "sequence": exchange.sequence,
+        "time_ns": exchange.time_ns,
+        "event_hash": exchange.event_hash.hex(),
+        "assets": [[a.asset_id, a.scale, a.supply_atoms] for a in exchange.ledger.assets],
+        "cells": _cells(exchange),
+        "accounts": [
+            [account.key, [key.hex() for key in account.public_keys], list(account.open_orders)]
+            for account in exchange.accounts.by_key.values()
+        ],
+        "markets": [_market(market) for market in exchange.markets],
+        "references": [[*key, *value] for key, value in sorted(exchange.references.items())],
+        "nonces": [
+            [*key, answer.digest.hex(), *answer[1:]]
+            for key, answer in sorted(exchange.nonces.answers.items())
+        ],
+        "nonces_oldest_s": exchange.nonces.oldest_s,
+    }
+    return json.dumps(state, sort_keys=True, separators=(",", ":")).encode()
+
+
+def decode_state(data: bytes) -> Exchange:
+    """The exchange whose bytes these are; recounts the ledger before it is used.
+
+    Raises:
+        InvariantError: the state contradicts itself.
+        ValueError: another format version.
+    """
+    state: dict[str, Any] = json.loads(data)
+    if state["version"] != FORMAT_VERSION:
+        raise ValueError(f"state format {state['version']} is not {FORMAT_VERSION}")
+    exchange = Exchange()
+    exchange.sequence = state["sequence"]
+    exchange.time_ns = state["time_ns"]
+    exchange.event_hash = bytes.fromhex(state["event_hash"])
+    _restore_ledger(exchange, state)
+    for row in state["markets"]:
+        _restore_market(exchange, row)
+    _restore_open_orders(exchange, state)
+    for kind, reference, *booked in state["references"]:
+        exchange.references[(kind, reference)] = tuple(booked)
+    _restore_nonces(exchange, state)
+    exchange.ledger.audit()
+    return exchange
+
+
+def state_hash(data: bytes) -> str:
+    """BLAKE2b-256 of the canonical bytes, lower-case hex."""
+    return blake2b(data, digest_size=32).hexdigest()
+
+
+def _cells(exchange: Exchange) -> list[list[int]]:
+    return [
+        [account_key, index, cell.available, cell.held]
+        for account_key, cells in sorted(exchange.ledger.cells.items())
+        for index, cell in sorted(cells.items())
+        if cell.available or cell.held
+    ]
+
+
+def _market(market: Market) -> dict[str, Any]:
+    return {
+        "spec": list(market.spec),
+        "fees": [market.maker_fee_ppm, market.taker_fee_ppm],
+        "status": int(market.status),
+        "trade_sequence": market.trade_sequence,
+        "last_external_id": market.last_external_id,
+        "watermark_ns": market.watermark_ns,
+        # Best price first, and first come first within a price.
+        "orders": [
+            _order(order)
+            for side in (market.book.bids, market.book.asks)
+            for level in side.levels.values()
+            for order in level
+        ],
+    }
+
+
+def _order(order: Order) -> list[int]:
+    return [
+        order.key,
+        order.account.key,
+        int(order.side),
+        order.price_ticks,
+        order.quantity_lots,
+        order.filled_lots,
+        order.client_order_id,
+        int(order.post_only),
+        order.maker_fee_ppm,
+        order.taker_fee_ppm,
+        order.fee_accrued_ppm_atoms,
+        order.fee_charged_atoms,
+        order.reserved_atoms,
+    ]
+
+
+def _restore_ledger(exchange: Exchange, state: dict[str, Any]) -> None:
+    ledger = exchange.ledger
+    for asset_id, scale, supply_atoms in state["assets"]:
+        ledger.add_asset(asset_id, scale).supply_atoms = supply_atoms
+    for account_key, public_keys, _ in state["accounts"]:
+        account = exchange.accounts.open(account_key)
+        ledger.open_account(account_key)
+        for key in public_keys:
+            exchange.accounts.register(account, bytes.fromhex(key))
+    for account_key, index, available, held in state["cells"]:
+        known = account_key in (EXTERNAL_ACCOUNT_KEY, FEE_ACCOUNT_KEY)
+        check(known or account_key in exchange.accounts.by_key, "a cell without an account")
+        cell = ledger.cell(account_key, ledger.assets[index])
+        cell.available, cell.held = available, held
+
+
+def _restore_market(exchange: Exchange, row: dict[str, Any]) -> None:
+    ledger = exchange.ledger
+    spec = MarketSpec(*row["spec"])
+    base = ledger.assets_by_id[spec.base_asset_id]
+    quote = ledger.assets_by_id[spec.quote_asset_id]
+    fees = ledger.cell(FEE_ACCOUNT_KEY, quote)
+    market = Market(len(exchange.markets), spec, base, quote, fees)
+    market.maker_fee_ppm, market.taker_fee_ppm = row["fees"]
+    market.status = MarketStatus(row["status"])
+    market.trade_sequence = row["trade_sequence"]
+    market.last_external_id = row["last_external_id"]
+    market.watermark_ns = row["watermark_ns"]
+    exchange.markets.append(market)
+    exchange.markets_by_id[spec.market_id] = market
+    for values in row["orders"]:
+        _restore_order(exchange, market, values)
+    market.book.check_not_crossed()
+
+
+def _restore_order(exchange: Exchange, market: Market, values: list[int]) -> None:
+    key, account_key, side, price, quantity, filled, client_id, post_only, maker, taker = values[
+        :10
+    ]
+    account = exchange.accounts.by_key[account_key]
+    order = Order(
+        key,
+        account,
+        market.index,
+        side,
+        price,
+        quantity,
+        client_id,
+        bool(post_only),
+        maker,
+        taker,
+        exchange.ledger.cell(account_key, market.base),
+        exchange.ledger.cell(account_key, market.quote),
+    )
+    order.filled_lots = filled
+    order.fee_accrued_ppm_atoms, order.fee_charged_atoms, order.reserved_atoms = values[10:]
+    market.book.side(side).add(order)
+    account.open_orders[key] = order
+    if client_id:
+        account.client_orders[client_id] = order
+
+
+def _restore_open_orders(exchange: Exchange, state: dict[str, Any]) -> None:
+    """Put each account's open orders back in the order it placed them."""
+    for account_key, _, order_keys in state["accounts"]:
+        account = exchange.accounts.by_key[account_key]
+        check(len(order_keys) == len(account.open_orders), "an account's orders are missing")
+        account.open_orders = {key: account.open_orders[key] for key in order_keys}
+
+
+def _restore_nonces(exchange: Exchange, state: dict[str, Any]) -> None:
+    exchange.nonces.oldest_s = state["nonces_oldest_s"]
+    for space, nonce, digest, *rest in state["nonces"]:
+        expire_time_ns, sequence, time_ns, reason, field, key, items = rest
+        results = tuple(_result(row) for row in items)
+        answer = Answered(
+            bytes.fromhex(digest), expire_time_ns, sequence, time_ns, reason, field, key, results
+        )
+        exchange.nonces.remember(space, nonce, answer)
+
+
+def _result(row: list[Any]) -> ItemResult:
+    order_key, client_id, status, filled, remaining, fills, reason, field = row
+    return ItemResult(
+        order_key,
+        client_id,
+        status,
+        filled,
+        remaining,
+        tuple((sequence, price, lots, fee) for sequence, price, lots, fee in fills),
+        reason,
+        field,
+    )

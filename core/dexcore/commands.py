@@ -1,0 +1,271 @@
+"""Commands: everything that may change the exchange, and their journal bytes.
+
+A command is one type byte, one version byte, then its values
+(:mod:`dexcore.codec`). Once released, a (type, version) pair keeps its layout and
+its meaning for good: an old journal must replay to the same events.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from dexcore.codec import CodecError, ValueReader, encode_values
+from dexcore.market import MarketSpec
+
+VERSION: Final = 1
+
+# An item of a signed order command:
+# action, side, order type, time in force, post only, market index, price_ticks,
+# quantity_lots, client_order_id, order_key. Unused fields are zero.
+ITEM: Final = struct.Struct("<BBBBBxHqqqq")
+Item = tuple[int, int, int, int, int, int, int, int, int, int]
+
+ACTION_PLACE: Final = 1
+ACTION_CANCEL: Final = 2
+ACTION_AMEND: Final = 3
+ACTION_CANCEL_ALL: Final = 4
+
+TYPE_LIMIT: Final = 1
+TYPE_MARKET: Final = 2
+
+GTC: Final = 1
+IOC: Final = 2
+FOK: Final = 3
+
+# Market index of an item that names no market: unknown when placing, all when
+# cancelling.
+NO_MARKET: Final = 0xFFFF
+
+# A recorded trade: external_id, time_ns, price_ticks, quantity_lots, taker side.
+EXTERNAL_TRADE: Final = struct.Struct("<qqqqB")
+
+
+class OrderCommand(NamedTuple):
+    """Signed items of one account, applied in order and in one piece."""
+
+    account_key: int
+    nonce: int
+    expire_time_ns: int
+    digest: bytes
+    public_key: bytes
+    items: bytes
+
+
+class RegisterKey(NamedTuple):
+    """Signed: add ``new_public_key``; ``account_key`` zero opens an account."""
+
+    account_key: int
+    nonce: int
+    expire_time_ns: int
+    digest: bytes
+    public_key: bytes
+    new_public_key: bytes
+
+
+class Transfer(NamedTuple):
+    """Signed: move available money to another account."""
+
+    account_key: int
+    nonce: int
+    expire_time_ns: int
+    digest: bytes
+    public_key: bytes
+    to_account_key: int
+    asset_id: str
+    amount_atoms: int
+
+
+class CreateMarket(NamedTuple):
+    """Operator: open a market."""
+
+    operator: str
+    spec: MarketSpec
+
+
+class SetMarketStatus(NamedTuple):
+    """Operator: change what a market allows."""
+
+    operator: str
+    market_index: int
+    status: int
+
+
+class SetFees(NamedTuple):
+    """Operator: change the fees of orders placed from now on."""
+
+    operator: str
+    market_index: int
+    maker_fee_ppm: int
+    taker_fee_ppm: int
+
+
+class Deposit(NamedTuple):
+    """Operator: money came in; idempotent by reference."""
+
+    operator: str
+    account_key: int
+    asset_id: str
+    amount_atoms: int
+    reference: str
+
+
+class Withdraw(NamedTuple):
+    """Operator: money went out; idempotent by reference."""
+
+    operator: str
+    account_key: int
+    asset_id: str
+    amount_atoms: int
+    reference: str
+
+
+class RecordTrades(NamedTuple):
+    """Operator: trades recorded elsewhere, packed as EXTERNAL_TRADE."""
+
+    operator: str
+    market_index: int
+    watermark_ns: int
+    trades: bytes
+
+
+class ClockTick(NamedTuple):
+    """Time went by; alone fires what is due."""
+
+
+Command = (
+    OrderCommand
+    | RegisterKey
+    | Transfer
+    | CreateMarket
+    | SetMarketStatus
+    | SetFees
+    | Deposit
+    | Withdraw
+    | RecordTrades
+    | ClockTick
+)
+
+_TYPES: Final[dict[type, int]] = {
+    OrderCommand: 1,
+    RegisterKey: 2,
+    Transfer: 3,
+    CreateMarket: 4,
+    SetMarketStatus: 5,
+    SetFees: 6,
+    Deposit: 7,
+    Withdraw: 8,
+    RecordTrades: 9,
+    ClockTick: 10,
+}
+
+_SIGNED_HEAD: Final = struct.Struct("<BBqqq16s32s")
+
+
+def encode_command(command: Command) -> bytes:
+    """The journal bytes of a command."""
+    number = _TYPES[type(command)]
+    if isinstance(command, OrderCommand):
+        # The hot one: a fixed head, then the packed items.
+        return _SIGNED_HEAD.pack(number, VERSION, *command[:5]) + command.items
+    head = bytes((number, VERSION))
+    if isinstance(command, CreateMarket):
+        return head + encode_values((command.operator, *command.spec))
+    return head + encode_values(command)
+
+
+def decode_command(data: bytes) -> Command:
+    """The command in the journal bytes.
+
+    Raises:
+        CodecError: unknown type or version, or the bytes do not fit it.
+    """
+    if len(data) < 2:
+        raise CodecError("bytes end early")
+    number, version = data[0], data[1]
+    reader = _READERS.get(number)
+    if reader is None or version != VERSION:
+        raise CodecError(f"unknown command type {number} version {version}")
+    if reader is _read_orders:
+        return _read_orders(data)
+    values = ValueReader(data, 2)
+    command = reader(values)
+    values.end()
+    return command
+
+
+def _read_orders(data: bytes) -> OrderCommand:
+    size = _SIGNED_HEAD.size
+    if len(data) < size + ITEM.size or (len(data) - size) % ITEM.size:
+        raise CodecError("order items do not fit")
+    _, _, account_key, nonce, expire_time_ns, digest, public_key = _SIGNED_HEAD.unpack_from(data)
+    return OrderCommand(account_key, nonce, expire_time_ns, digest, public_key, data[size:])
+
+
+def _read_register(r: ValueReader) -> RegisterKey:
+    return RegisterKey(r.integer(), r.integer(), r.integer(), r.data(), r.data(), r.data())
+
+
+def _read_transfer(r: ValueReader) -> Transfer:
+    return Transfer(
+        r.integer(),
+        r.integer(),
+        r.integer(),
+        r.data(),
+        r.data(),
+        r.integer(),
+        r.text(),
+        r.integer(),
+    )
+
+
+def _read_market(r: ValueReader) -> CreateMarket:
+    operator = r.text()
+    market_id = r.text()
+    base_asset_id, base_scale = r.text(), r.integer()
+    quote_asset_id, quote_scale = r.text(), r.integer()
+    rest = [r.integer() for _ in range(len(MarketSpec._fields) - 5)]
+    spec = MarketSpec(market_id, base_asset_id, base_scale, quote_asset_id, quote_scale, *rest)
+    return CreateMarket(operator, spec)
+
+
+def _read_status(r: ValueReader) -> SetMarketStatus:
+    return SetMarketStatus(r.text(), r.integer(), r.integer())
+
+
+def _read_fees(r: ValueReader) -> SetFees:
+    return SetFees(r.text(), r.integer(), r.integer(), r.integer())
+
+
+def _read_deposit(r: ValueReader) -> Deposit:
+    return Deposit(r.text(), r.integer(), r.text(), r.integer(), r.text())
+
+
+def _read_withdraw(r: ValueReader) -> Withdraw:
+    return Withdraw(r.text(), r.integer(), r.text(), r.integer(), r.text())
+
+
+def _read_trades(r: ValueReader) -> RecordTrades:
+    command = RecordTrades(r.text(), r.integer(), r.integer(), r.data())
+    if len(command.trades) % EXTERNAL_TRADE.size:
+        raise CodecError("recorded trades do not fit")
+    return command
+
+
+def _read_tick(_r: ValueReader) -> ClockTick:
+    return ClockTick()
+
+
+_READERS: Final[dict[int, Callable[..., Command]]] = {
+    1: _read_orders,
+    2: _read_register,
+    3: _read_transfer,
+    4: _read_market,
+    5: _read_status,
+    6: _read_fees,
+    7: _read_deposit,
+    8: _read_withdraw,
+    9: _read_trades,
+    10: _read_tick,
+}

@@ -1,0 +1,248 @@
+"""Events: what a command did, in order, and their canonical bytes.
+
+Every event is a flat tuple of integers, texts and bytes, so its encoding
+(:mod:`dexcore.codec`, or a fixed struct where all values are integers) is
+canonical and the running hash over all events pins the exchange's history.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from hashlib import blake2b
+from typing import Final, NamedTuple
+
+from dexcore.codec import encode_values
+
+
+class OrderAccepted(NamedTuple):
+    """An order reserved its worst case and enters the book's rules."""
+
+    order_key: int
+    account_key: int
+    market_index: int
+    side: int
+    price_ticks: int
+    quantity_lots: int
+    client_order_id: int
+
+
+class ItemRefused(NamedTuple):
+    """An item of a signed command was refused; ``reason`` is a Reason."""
+
+    account_key: int
+    item_index: int
+    reason: int
+
+
+class Trade(NamedTuple):
+    """Two orders traded; fees are in atoms of the quote asset."""
+
+    market_index: int
+    trade_sequence: int
+    price_ticks: int
+    quantity_lots: int
+    taker_side: int
+    maker_order_key: int
+    taker_order_key: int
+    maker_account_key: int
+    taker_account_key: int
+    maker_fee_atoms: int
+    taker_fee_atoms: int
+
+
+class OrderClosed(NamedTuple):
+    """An order left the exchange; ``status`` is an OrderStatus."""
+
+    order_key: int
+    account_key: int
+    market_index: int
+    status: int
+    filled_lots: int
+    remaining_lots: int
+
+
+class OrderAmended(NamedTuple):
+    """An open order changed; ``kept_priority`` is 0 or 1."""
+
+    order_key: int
+    account_key: int
+    market_index: int
+    price_ticks: int
+    quantity_lots: int
+    kept_priority: int
+
+
+class LevelChanged(NamedTuple):
+    """Size of a price level after the command; zero when the level is gone."""
+
+    market_index: int
+    side: int
+    price_ticks: int
+    quantity_lots: int
+
+
+class CommandRefused(NamedTuple):
+    """A command was refused as a whole; ``reason`` is a Reason."""
+
+    account_key: int
+    reason: int
+
+
+class ExternalTrade(NamedTuple):
+    """A trade recorded elsewhere entered the market's record."""
+
+    market_index: int
+    trade_sequence: int
+    external_id: int
+    time_ns: int
+    price_ticks: int
+    quantity_lots: int
+    taker_side: int
+
+
+class WatermarkMoved(NamedTuple):
+    """No external trade before this time will follow."""
+
+    market_index: int
+    watermark_ns: int
+
+
+class MarketStatusChanged(NamedTuple):
+    """A market's status was set."""
+
+    market_index: int
+    status: int
+
+
+class FeesChanged(NamedTuple):
+    """A market's fees were set."""
+
+    market_index: int
+    maker_fee_ppm: int
+    taker_fee_ppm: int
+
+
+class Ticked(NamedTuple):
+    """The clock moved; windows that end by ``time_ns`` close."""
+
+    time_ns: int
+
+
+class MarketCreated(NamedTuple):
+    """A market was opened."""
+
+    market_index: int
+    market_id: str
+
+
+class AccountOpened(NamedTuple):
+    """An account was opened."""
+
+    account_key: int
+
+
+class KeyRegistered(NamedTuple):
+    """An account got a key."""
+
+    account_key: int
+    public_key: bytes
+
+
+class Deposited(NamedTuple):
+    """Money came in."""
+
+    account_key: int
+    asset_index: int
+    amount_atoms: int
+    reference: str
+
+
+class Withdrawn(NamedTuple):
+    """Money went out."""
+
+    account_key: int
+    asset_index: int
+    amount_atoms: int
+    reference: str
+
+
+class Transferred(NamedTuple):
+    """Money moved between two accounts."""
+
+    from_account_key: int
+    to_account_key: int
+    asset_index: int
+    amount_atoms: int
+
+
+Event = (
+    OrderAccepted
+    | ItemRefused
+    | Trade
+    | OrderClosed
+    | OrderAmended
+    | LevelChanged
+    | CommandRefused
+    | ExternalTrade
+    | WatermarkMoved
+    | MarketStatusChanged
+    | FeesChanged
+    | Ticked
+    | MarketCreated
+    | AccountOpened
+    | KeyRegistered
+    | Deposited
+    | Withdrawn
+    | Transferred
+)
+
+# Numbers are part of the hashed bytes and never change. The first are all
+# integers and have a fixed layout; the others go through the general codec.
+_FIXED: Final[tuple[type, ...]] = (
+    OrderAccepted,
+    ItemRefused,
+    Trade,
+    OrderClosed,
+    OrderAmended,
+    LevelChanged,
+    CommandRefused,
+    ExternalTrade,
+    WatermarkMoved,
+    MarketStatusChanged,
+    FeesChanged,
+    Ticked,
+)
+_GENERAL: Final[dict[type, bytes]] = {
+    MarketCreated: b"\x40",
+    AccountOpened: b"\x41",
+    KeyRegistered: b"\x42",
+    Deposited: b"\x43",
+    Withdrawn: b"\x44",
+    Transferred: b"\x45",
+}
+_PACK: Final = {
+    kind: (struct.Struct(f"<B{len(kind._fields)}q").pack, number)  # type: ignore[attr-defined]
+    for number, kind in enumerate(_FIXED, start=1)
+}
+
+HASH_BYTES: Final = 32
+
+
+def encode_events(events: Iterable[Event]) -> bytes:
+    """Canonical bytes of the events of one command."""
+    parts = []
+    for event in events:
+        fixed = _PACK.get(type(event))
+        if fixed is not None:
+            pack, number = fixed
+            parts.append(pack(number, *event))
+        else:
+            parts.append(_GENERAL[type(event)] + encode_values(event))
+    return b"".join(parts)
+
+
+def chain_hash(previous: bytes, sequence: int, time_ns: int, events: Iterable[Event]) -> bytes:
+    """BLAKE2b-256 (RFC 7693) over the hash before, the position and the events."""
+    head = previous + struct.pack("<qq", sequence, time_ns)
+    return blake2b(head + encode_events(events), digest_size=HASH_BYTES).digest()

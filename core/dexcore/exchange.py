@@ -1,0 +1,275 @@
+"""The exchange of one shard: apply a command, get its outcome.
+
+Theory of operation: ``apply`` is the only way to change the state. It is given
+the command's journal position and time, dispatches on the command's type, and
+returns an :class:`~dexcore.results.Outcome` with events and answers. A refusal
+is an outcome, never an exception; an exception from ``apply`` means that the
+books contradict themselves, and the shard must stop. After every command money
+is conserved, no book is crossed, and the running hash has taken in the events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, final
+
+from dexcore.accounts import Account, Accounts, Answered, NonceTable
+from dexcore.admin import OperatorDesk
+from dexcore.commands import (
+    ACTION_AMEND,
+    ACTION_CANCEL,
+    ACTION_CANCEL_ALL,
+    ACTION_PLACE,
+    ITEM,
+    ClockTick,
+    Command,
+    CreateMarket,
+    Deposit,
+    Item,
+    OrderCommand,
+    RecordTrades,
+    RegisterKey,
+    SetFees,
+    SetMarketStatus,
+    Transfer,
+    Withdraw,
+)
+from dexcore.events import (
+    HASH_BYTES,
+    AccountOpened,
+    CommandRefused,
+    ItemRefused,
+    KeyRegistered,
+    Ticked,
+    Transferred,
+    chain_hash,
+)
+from dexcore.invariant import check
+from dexcore.ledger import Ledger
+from dexcore.limits import BATCH_ITEMS_MAX, ITEM_INDEX_LIMIT
+from dexcore.market import Market
+from dexcore.matching import Matcher
+from dexcore.reasons import Reason, Refused
+from dexcore.results import ItemResult, Outcome, refused_item
+
+SignedCommand = OrderCommand | RegisterKey | Transfer
+
+
+@final
+class Exchange:
+    """State machine of one shard."""
+
+    __slots__ = (
+        "_desk",
+        "_handlers",
+        "_matcher",
+        "accounts",
+        "event_hash",
+        "ledger",
+        "markets",
+        "markets_by_id",
+        "nonces",
+        "references",
+        "sequence",
+        "time_ns",
+    )
+
+    def __init__(self) -> None:
+        self.ledger = Ledger()
+        self.accounts = Accounts()
+        self.nonces = NonceTable()
+        self.markets: list[Market] = []
+        self.markets_by_id: dict[str, Market] = {}
+        # External references of deposits and withdrawals, for good:
+        # (kind, reference) -> account key, asset index, atoms, sequence, time_ns.
+        self.references: dict[tuple[str, str], tuple[int, int, int, int, int]] = {}
+        self.sequence = 0
+        self.time_ns = 0
+        self.event_hash = bytes(HASH_BYTES)
+        self._matcher = Matcher(self.accounts, self.ledger, self.markets)
+        self._desk = OperatorDesk(
+            self.accounts, self.ledger, self.markets, self.markets_by_id, self.references
+        )
+        self._handlers: dict[type, Callable[[Any, Outcome], None]] = {
+            OrderCommand: self._orders,
+            RegisterKey: self._register_key,
+            Transfer: self._transfer,
+            CreateMarket: self._desk.create_market,
+            SetMarketStatus: self._desk.set_market_status,
+            SetFees: self._desk.set_fees,
+            Deposit: self._desk.deposit,
+            Withdraw: self._desk.withdraw,
+            RecordTrades: self._desk.record_trades,
+            ClockTick: self._tick,
+        }
+
+    def apply(self, sequence: int, time_ns: int, command: Command) -> Outcome:
+        """Apply one command.
+
+        Args:
+            sequence: journal position, one more than the last.
+            time_ns: the exchange's time, UTC nanoseconds since the epoch; never
+                less than the last.
+            command: what to do.
+
+        Raises:
+            InvariantError: the books contradict themselves; stop the shard.
+        """
+        check(sequence == self.sequence + 1, "commands are not applied in order")
+        check(time_ns >= self.time_ns, "time went backwards")
+        self.sequence = sequence
+        self.time_ns = time_ns
+        self.nonces.forget_expired(time_ns)
+        outcome = Outcome(sequence, time_ns)
+        try:
+            self._handlers[type(command)](command, outcome)
+        except Refused as refused:
+            outcome.reason = refused.reason
+            outcome.field = refused.field
+            account_key: int = getattr(command, "account_key", 0)
+            outcome.events.append(CommandRefused(account_key, refused.reason))
+        self.ledger.check_conserved()
+        # The answer may be an earlier command's; the hash is always this one's.
+        self.event_hash = chain_hash(self.event_hash, sequence, time_ns, outcome.events)
+        return outcome
+
+    def preview(self, account_key: int, item: Item) -> tuple[int, int, int, int]:
+        """What placing an order would do now; see :meth:`Matcher.preview`.
+
+        Raises:
+            Refused: as placing it now would.
+        """
+        return self._matcher.preview(self._account(account_key), item)
+
+    def _account(self, account_key: int) -> Account:
+        account = self.accounts.by_key.get(account_key)
+        if account is None:
+            raise Refused(Reason.UNKNOWN_ACCOUNT, "account_id")
+        return account
+
+    # --- signed commands
+
+    def _once(self, command: SignedCommand, nonce_space: int, outcome: Outcome) -> bool:
+        """Fill in the first answer if the payload was seen before."""
+        known = self.nonces.first_answer(
+            nonce_space, command.nonce, command.digest, command.expire_time_ns, self.time_ns
+        )
+        if known is None:
+            return False
+        outcome.repeated = True
+        outcome.sequence = known.sequence
+        outcome.time_ns = known.time_ns
+        outcome.reason = Reason(known.reason)
+        outcome.field = known.field
+        outcome.key = known.key
+        outcome.items = known.items
+        return True
+
+    def _remember(self, command: SignedCommand, nonce_space: int, outcome: Outcome) -> None:
+        self.nonces.remember(
+            nonce_space,
+            command.nonce,
+            Answered(
+                command.digest,
+                command.expire_time_ns,
+                outcome.sequence,
+                outcome.time_ns,
+                outcome.reason,
+                outcome.field,
+                outcome.key,
+                outcome.items,
+            ),
+        )
+
+    def _orders(self, command: OrderCommand, outcome: Outcome) -> None:
+        account = self.accounts.signer(command.account_key, command.public_key)
+        if self._once(command, account.key, outcome):
+            return
+        if len(command.items) > BATCH_ITEMS_MAX * ITEM.size:
+            raise Refused(Reason.BATCH_SIZE, "items")
+        events = self._matcher.events = outcome.events
+        first_key = outcome.sequence * ITEM_INDEX_LIMIT
+        results: list[ItemResult] = []
+        item: Item
+        for index, item in enumerate(ITEM.iter_unpack(command.items)):
+            try:
+                self._item(account, item, first_key + index, results)
+            except Refused as refused:
+                client_id = item[8] if item[0] == ACTION_PLACE else 0
+                results.append(refused_item(refused.reason, refused.field, client_id))
+                events.append(ItemRefused(account.key, index, refused.reason))
+        self._matcher.flush_levels()
+        outcome.items = tuple(results)
+        self._remember(command, account.key, outcome)
+
+    def _item(
+        self, account: Account, item: Item, order_key: int, results: list[ItemResult]
+    ) -> None:
+        action = item[0]
+        matcher = self._matcher
+        if action == ACTION_PLACE:
+            results.append(matcher.place(account, item, order_key))
+        elif action == ACTION_CANCEL:
+            results.append(matcher.cancel(account, item[9], item[8]))
+        elif action == ACTION_AMEND:
+            results.append(matcher.amend(account, item[9], item[8], item[7], item[6]))
+        elif action == ACTION_CANCEL_ALL:
+            results.extend(matcher.cancel_all(account, item[5]))
+        else:
+            raise Refused(Reason.FIELD_INVALID, "action")
+
+    def _register_key(self, command: RegisterKey, outcome: Outcome) -> None:
+        if command.account_key:
+            account = self.accounts.signer(command.account_key, command.public_key)
+            space = account.key
+            if self._once(command, space, outcome):
+                return
+        else:
+            # A stranger has no account to number nonces in; its key is the space.
+            space = -1 - int.from_bytes(command.public_key[:8], "big")
+            if self._once(command, space, outcome):
+                return
+            if command.new_public_key != command.public_key:
+                raise Refused(Reason.UNKNOWN_KEY, "public_key")
+            if command.public_key in self.accounts.by_public_key:
+                raise Refused(Reason.KEY_ALREADY_REGISTERED, "public_key")
+            account_key = outcome.sequence * ITEM_INDEX_LIMIT
+            account = self.accounts.open(account_key)
+            self.ledger.open_account(account_key)
+            outcome.events.append(AccountOpened(account_key))
+        self.accounts.register(account, command.new_public_key)
+        outcome.events.append(KeyRegistered(account.key, command.new_public_key))
+        outcome.key = account.key
+        self._remember(command, space, outcome)
+
+    def _transfer(self, command: Transfer, outcome: Outcome) -> None:
+        account = self.accounts.signer(command.account_key, command.public_key)
+        if self._once(command, account.key, outcome):
+            return
+        try:
+            self._move(account, command, outcome)
+        except Refused as refused:
+            outcome.reason = refused.reason
+            outcome.field = refused.field
+            outcome.events.append(CommandRefused(account.key, refused.reason))
+        self._remember(command, account.key, outcome)
+
+    def _move(self, account: Account, command: Transfer, outcome: Outcome) -> None:
+        asset = self.ledger.assets_by_id.get(command.asset_id)
+        if asset is None:
+            raise Refused(Reason.UNKNOWN_ASSET, "asset_id")
+        if command.to_account_key not in self.accounts.by_key:
+            raise Refused(Reason.UNKNOWN_ACCOUNT, "to_account_id")
+        if command.amount_atoms <= 0:
+            raise Refused(Reason.FIELD_INVALID, "amount_atoms")
+        if command.amount_atoms > self.ledger.cell(account.key, asset).available:
+            raise Refused(Reason.INSUFFICIENT_FUNDS, "amount_atoms")
+        self.ledger.transfer(account.key, command.to_account_key, asset, command.amount_atoms)
+        outcome.events.append(
+            Transferred(account.key, command.to_account_key, asset.index, command.amount_atoms)
+        )
+
+    # --- time
+
+    def _tick(self, _command: ClockTick, outcome: Outcome) -> None:
+        outcome.events.append(Ticked(self.time_ns))

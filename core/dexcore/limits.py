@@ -1,0 +1,24 @@
+"""Bounds of the state machine. Each keeps one structure finite."""
+
+from __future__ import annotations
+
+from typing import Final
+
+INT64_MAX: Final = 2**63 - 1
+
+# Items of one signed batch; must stay below ITEM_INDEX_LIMIT.
+BATCH_ITEMS_MAX: Final = 1_000
+# Results of cancel-all must fit one message: about 50 bytes each.
+OPEN_ORDERS_PER_ACCOUNT_MAX: Final = 20_000
+KEYS_PER_ACCOUNT_MAX: Final = 16
+# A payload may be valid at most this long; nonces are remembered as long.
+EXPIRY_AHEAD_NS_MAX: Final = 5 * 60 * 10**9
+EXTERNAL_TRADES_PER_COMMAND_MAX: Final = 10_000
+FEE_PPM_MAX: Final = 100_000
+PPM: Final = 1_000_000
+ASSET_SCALE_MAX: Final = 18
+PRICE_TICKS_MAX_DEFAULT: Final = 10**12
+QUANTITY_LOTS_MAX_DEFAULT: Final = 10**12
+
+# Ids are made from the journal position: key = sequence * ITEM_INDEX_LIMIT + index.
+ITEM_INDEX_LIMIT: Final = 4_096

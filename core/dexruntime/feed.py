@@ -1,0 +1,82 @@
+"""A feed: numbered items, a bounded window of them kept, any number of readers.
+
+Readers hold a cursor, not a queue: an item is stored once however many read it,
+and a reader that falls out of the window is told so (:class:`SequenceGone`)
+instead of making the node hold more. Sequences start at 1 and have no gaps.
+"""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar, final
+
+import trio
+
+Item = TypeVar("Item")
+
+
+class SequenceGone(Exception):
+    """The feed does not hold the asked sequence any more, or not yet.
+
+    ``oldest_sequence`` is the first one it holds, ``last_sequence`` the newest.
+    """
+
+    def __init__(self, asked_sequence: int, oldest_sequence: int, last_sequence: int) -> None:
+        super().__init__(f"sequence {asked_sequence} is outside {oldest_sequence}..{last_sequence}")
+        self.asked_sequence = asked_sequence
+        self.oldest_sequence = oldest_sequence
+        self.last_sequence = last_sequence
+
+
+@final
+class Feed(Generic[Item]):
+    """One feed. Everything happens on the Trio thread."""
+
+    __slots__ = ("_items", "_waiting", "last_sequence", "oldest_sequence", "readers")
+
+    def __init__(self, capacity: int, last_sequence: int = 0) -> None:
+        if capacity < 1:
+            raise ValueError("a feed keeps at least one item")
+        self._items: list[Item | None] = [None] * capacity
+        self._waiting = trio.Event()
+        self.last_sequence = last_sequence
+        self.oldest_sequence = last_sequence + 1
+        # Subscribers at the moment; kept by them, shown as a metric.
+        self.readers = 0
+
+    def append(self, item: Item) -> None:
+        """Add the item with the next sequence; :meth:`wake` tells the readers."""
+        self.last_sequence += 1
+        capacity = len(self._items)
+        self._items[self.last_sequence % capacity] = item
+        if self.last_sequence - self.oldest_sequence >= capacity:
+            self.oldest_sequence = self.last_sequence - capacity + 1
+
+    def wake(self) -> None:
+        """Let readers see what was appended; once per durable batch, not per item."""
+        if self._waiting.statistics().tasks_waiting:
+            self._waiting.set()
+            self._waiting = trio.Event()
+
+    def check_resumable(self, after_sequence: int) -> None:
+        """Check that a reader can go on after this sequence.
+
+        Raises:
+            SequenceGone: it is too old or lies ahead of the feed.
+        """
+        if not self.oldest_sequence - 1 <= after_sequence <= self.last_sequence:
+            raise SequenceGone(after_sequence, self.oldest_sequence, self.last_sequence)
+
+    async def read_after(self, after_sequence: int, limit: int) -> list[Item]:
+        """Wait for items after the sequence and return up to ``limit`` of them.
+
+        Raises:
+            SequenceGone: the reader was too slow.
+        """
+        while after_sequence >= self.last_sequence:
+            self.check_resumable(after_sequence)
+            await self._waiting.wait()
+        self.check_resumable(after_sequence)
+        last = min(self.last_sequence, after_sequence + limit)
+        capacity = len(self._items)
+        found = [self._items[n % capacity] for n in range(after_sequence + 1, last + 1)]
+        return [item for item in found if item is not None]

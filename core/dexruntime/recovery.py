@@ -1,0 +1,116 @@
+"""The one start path: newest good snapshot, then the journal's tail.
+
+A fresh data directory, a clean stop and a crash all start here. Replay applies
+the journaled commands and never verifies a signature again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+import msgspec
+
+from dexcore.checkpoint import decode_state, encode_state, state_hash
+from dexcore.commands import decode_command
+from dexcore.exchange import Exchange
+from dexruntime.journal import Identity, JournalEnd, JournalMismatch, JournalReader
+from dexruntime.snapshot_file import Snapshot, SnapshotDamaged, newest_good_snapshot
+from dexruntime.storage import Storage
+from dexruntime.views import Views
+
+_log = logging.getLogger(__name__)
+
+PROGRESS_EVERY: Final = 10_000
+Progress = Callable[[int], None]
+"""Called now and then with the sequence replayed so far."""
+
+
+class Recovered(NamedTuple):
+    """A shard as its data directory has it."""
+
+    exchange: Exchange
+    views: Views
+    end: JournalEnd
+    snapshot_sequence: int
+    replayed_count: int
+
+
+def recover(
+    storage: Storage,
+    identity: Identity,
+    *,
+    use_snapshot: bool = True,
+    progress: Progress | None = None,
+) -> Recovered:
+    """Read the shard's state back.
+
+    Raises:
+        JournalDamaged, FormatUnsupported: the files are not what was written.
+        JournalMismatch: the directory belongs to another network or shard.
+        InvariantError: a replayed command contradicts the books.
+    """
+    snapshot = newest_good_snapshot(storage) if use_snapshot else None
+    if snapshot is None:
+        exchange = Exchange()
+        views = Views(exchange)
+    else:
+        _check_identity(snapshot.identity, identity)
+        exchange, views = _open_snapshot(snapshot)
+    base = exchange.sequence
+    # Reading starts at the snapshot's last record, whose block must have the chain it names.
+    reader = JournalReader(storage, max(1, base))
+    try:
+        for record in reader:
+            if record.sequence <= base:
+                if snapshot is not None and reader.chain != snapshot.chain_hash:
+                    raise JournalMismatch("the snapshot belongs to another journal")
+                continue
+            outcome = exchange.apply(
+                record.sequence, record.time_ns, decode_command(record.command)
+            )
+            views.consume(record.sequence, outcome)
+            if progress is not None and record.sequence % PROGRESS_EVERY == 0:
+                progress(record.sequence)
+        end = reader.end()
+    finally:
+        reader.close()
+    if end.header is not None:
+        _check_identity(end.header.identity, identity)
+    views.settle()
+    exchange.ledger.audit()
+    return Recovered(exchange, views, end, base, exchange.sequence - base)
+
+
+def make_snapshot(recovered: Recovered, identity: Identity) -> Snapshot:
+    """A snapshot of a shard that was recovered to the end of a journal block."""
+    exchange, end = recovered.exchange, recovered.end
+    state = encode_state(exchange)
+    return Snapshot(
+        identity,
+        exchange.sequence,
+        exchange.time_ns,
+        end.chain,
+        exchange.event_hash,
+        bytes.fromhex(state_hash(state)),
+        msgspec.msgpack.encode((state, recovered.views.checkpoint())),
+    )
+
+
+def _open_snapshot(snapshot: Snapshot) -> tuple[Exchange, Views]:
+    state, views = msgspec.msgpack.decode(snapshot.body, type=tuple[bytes, bytes])
+    if bytes.fromhex(state_hash(state)) != snapshot.state_hash:
+        raise SnapshotDamaged("the state does not have the hash its snapshot names")
+    exchange = decode_state(state)
+    if exchange.event_hash != snapshot.event_hash or exchange.sequence != snapshot.sequence:
+        raise SnapshotDamaged("the state is not the one its snapshot names")
+    return exchange, Views.restore(exchange, views)
+
+
+def _check_identity(found: Identity, wanted: Identity) -> None:
+    if (found.network_id, found.shard) != (wanted.network_id, wanted.shard):
+        raise JournalMismatch(
+            f"the data directory belongs to network {found.network_id!r} shard {found.shard}, "
+            f"not {wanted.network_id!r} shard {wanted.shard}"
+        )

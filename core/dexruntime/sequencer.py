@@ -1,0 +1,272 @@
+"""The one writer of a shard: order, journal, apply, publish.
+
+Theory of operation. Commands wait in a bounded queue. The sequencer takes what
+waits, gives each its sequence and the batch its time, hands the records to the
+journal's thread and, while that syncs, applies the commands. Outcomes queue up
+behind their batch; when the journal says a sequence is durable, and not before,
+views take them in, readers wake and senders get their answers. Batches grow with
+the load: whatever arrived during one sync shares the next.
+
+Time is an input: ``time_ns = max(last, clock)``. When a window or timer is due, a
+ClockTick is journaled like any other command.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final, final
+
+import trio
+
+from dexcore.commands import ITEM, ClockTick, Command, OrderCommand, encode_command
+from dexcore.exchange import Exchange
+from dexcore.results import Outcome
+from dexruntime.clock import ClockNs
+from dexruntime.journal import JournalFull, JournalWriter
+from dexruntime.promise import Promise
+from dexruntime.views import Views
+
+QUEUE_COMMANDS_MAX: Final = 4_096
+# A batch ends after this many order items, so that one batch holds the loop for
+# about ten milliseconds at most.
+BATCH_ITEMS: Final = 512
+# How long the sequencer sleeps when nothing is due; a command wakes it anyway.
+IDLE_NS: Final = 3_600 * 10**9
+# Batches in front of the disk; more would only add latency.
+BATCHES_IN_FLIGHT_MAX: Final = 4
+
+
+class QueueFull(Exception):
+    """The sequencer takes no more commands at the moment; nothing was changed."""
+
+
+class DrainingError(Exception):
+    """The node is stopping and takes no more commands."""
+
+
+class Submission:
+    """A command on its way, and the promise of its outcome."""
+
+    __slots__ = ("command", "envelope", "promise")
+
+    def __init__(self, command: Command, envelope: bytes) -> None:
+        self.command = command
+        self.envelope = envelope
+        self.promise: Promise[Outcome] = Promise()
+
+
+OutcomeObserver = Callable[[Command, Outcome], None]
+
+
+@final
+class Sequencer:
+    """Single writer of one shard; everything runs on the Trio thread."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        views: Views,
+        journal: JournalWriter,
+        clock_ns: ClockNs,
+        observer: OutcomeObserver | None = None,
+    ) -> None:
+        self._exchange = exchange
+        self._views = views
+        self._journal = journal
+        self._clock_ns = clock_ns
+        self._observer = observer
+        self._queue: deque[Submission] = deque()
+        self._work = trio.Event()
+        self._room = trio.Event()
+        # (sequence, submission or None for a tick, outcome), oldest first.
+        self._undurable: deque[tuple[int, Submission | None, Outcome]] = deque()
+        self._tick_sequence = 0
+        self._durable = trio.Event()
+        # Last sequence of each batch that is not durable yet.
+        self._in_flight: deque[int] = deque()
+        self._draining = False
+        self.batch_commands_last = 0
+
+    @property
+    def queue_depth(self) -> int:
+        """Commands that wait for the sequencer."""
+        return len(self._queue)
+
+    @property
+    def durable_sequence(self) -> int:
+        """Everything up to here is on disk and visible."""
+        return self._views.applied_sequence
+
+    # --- for intake
+
+    def submit(self, command: Command, envelope: bytes = b"") -> Promise[Outcome]:
+        """Queue a command; the promise is kept once its outcome is durable.
+
+        Raises:
+            QueueFull: too many wait; nothing was changed.
+            DrainingError: the node is stopping.
+        """
+        if self._draining:
+            raise DrainingError
+        if len(self._queue) >= QUEUE_COMMANDS_MAX:
+            raise QueueFull
+        submission = Submission(command, envelope)
+        self._queue.append(submission)
+        self._work.set()
+        return submission.promise
+
+    async def wait_room(self) -> None:
+        """Wait until the queue has room: how a stream slows its sender down."""
+        while len(self._queue) >= QUEUE_COMMANDS_MAX // 2:
+            await self._room.wait()
+
+    async def settled(self) -> int:
+        """Wait until what is applied now is durable; returns that sequence.
+
+        A reader that looked at the live state calls this before it answers, so that
+        nobody sees what a crash could take back.
+        """
+        sequence = self._exchange.sequence
+        while self._views.applied_sequence < sequence:
+            await self._durable.wait()
+        return sequence
+
+    async def drain(self) -> None:
+        """Take no more commands and wait until every queued one is durable."""
+        self._draining = True
+        while self._queue or self._undurable:
+            await self._durable.wait()
+
+    # --- the actor
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._publish_loop)
+            task_status.started()
+            while True:
+                await self._wait_for_work()
+                try:
+                    self._sequence_batch()
+                except JournalFull as full:
+                    self._refuse_queue(full)
+                # Let connections read and write between two batches.
+                await trio.lowlevel.checkpoint()
+                while len(self._in_flight) >= BATCHES_IN_FLIGHT_MAX:
+                    await self._durable.wait()
+
+    async def _wait_for_work(self) -> None:
+        """Return when a command waits or a tick is due."""
+        while not self._queue:
+            self._work = trio.Event()
+            due_ns = self._tick_due_ns()
+            ahead_ns = IDLE_NS if due_ns is None else due_ns - self._now_ns()
+            if ahead_ns <= 0:
+                return
+            with trio.move_on_after(ahead_ns / 1e9):
+                await self._work.wait()
+
+    def _now_ns(self) -> int:
+        return max(self._exchange.time_ns, self._clock_ns())
+
+    def _tick_due_ns(self) -> int | None:
+        # Views lag behind the last tick until it is durable; do not tick twice for it.
+        if self._tick_sequence > self._views.applied_sequence:
+            return None
+        return self._views.due_ns()
+
+    def _sequence_batch(self) -> None:
+        """Journal and apply what waits.
+
+        Raises:
+            JournalFull: the disk has no room; nothing was applied.
+        """
+        now_ns = self._now_ns()
+        batch: list[Submission | None] = []
+        due_ns = self._tick_due_ns()
+        if due_ns is not None and due_ns <= now_ns:
+            batch.append(None)
+        items = 0
+        queue = self._queue
+        taken = 0
+        while taken < len(queue) and items < BATCH_ITEMS:
+            submission = queue[taken]
+            command = submission.command
+            items += len(command.items) // ITEM.size if type(command) is OrderCommand else 1
+            batch.append(submission)
+            taken += 1
+        if not batch:
+            return
+        first = self._exchange.sequence + 1
+        records = [
+            (sequence, now_ns, _command_bytes(entry), b"" if entry is None else entry.envelope)
+            for sequence, entry in enumerate(batch, first)
+        ]
+        self._journal.append(records)
+        for _ in range(taken):
+            queue.popleft()
+        self.batch_commands_last = len(batch)
+        self._in_flight.append(first + len(batch) - 1)
+        self._apply_batch(batch, first, now_ns)
+        if len(queue) < QUEUE_COMMANDS_MAX // 2 and self._room.statistics().tasks_waiting:
+            self._room.set()
+            self._room = trio.Event()
+
+    def _apply_batch(self, batch: list[Submission | None], first: int, now_ns: int) -> None:
+        apply = self._exchange.apply
+        undurable = self._undurable
+        for sequence, entry in enumerate(batch, first):
+            if entry is None:
+                self._tick_sequence = sequence
+                outcome = apply(sequence, now_ns, ClockTick())
+            else:
+                outcome = apply(sequence, now_ns, entry.command)
+            undurable.append((sequence, entry, outcome))
+
+    def _refuse_queue(self, full: JournalFull) -> None:
+        """Give everything that waits back to its senders: the journal takes nothing."""
+        while self._queue:
+            self._queue.popleft().promise.fail(full)
+        self._signal()
+
+    # --- publishing
+
+    async def _publish_loop(self) -> None:
+        while True:
+            await self._journal.wait_durable(self._views.applied_sequence + 1)
+            self._publish(self._journal.durable_sequence)
+
+    def _publish(self, durable_sequence: int) -> None:
+        """Make everything up to the durable sequence visible, in order."""
+        undurable = self._undurable
+        in_flight = self._in_flight
+        while in_flight and in_flight[0] <= durable_sequence:
+            in_flight.popleft()
+        views = self._views
+        observer = self._observer
+        answered: list[tuple[Submission, Outcome]] = []
+        while undurable and undurable[0][0] <= durable_sequence:
+            sequence, submission, outcome = undurable.popleft()
+            views.consume(sequence, outcome)
+            if submission is not None:
+                answered.append((submission, outcome))
+        views.wake()
+        for submission, outcome in answered:
+            submission.promise.set(outcome)
+            if observer is not None:
+                observer(submission.command, outcome)
+        self._signal()
+        self._work.set()
+
+    def _signal(self) -> None:
+        if self._durable.statistics().tasks_waiting:
+            self._durable.set()
+            self._durable = trio.Event()
+
+
+_TICK_BYTES: Final = encode_command(ClockTick())
+
+
+def _command_bytes(entry: Submission | None) -> bytes:
+    return _TICK_BYTES if entry is None else encode_command(entry.command)

@@ -1,0 +1,121 @@
+"""A running shard: recovered state, journal, sequencer and verifier, as one thing to start."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, final
+
+import trio
+
+from dexcore.exchange import Exchange
+from dexruntime.clock import ClockNs, system_clock_ns
+from dexruntime.journal import Identity, JournalWriter, SyncSample
+from dexruntime.journal.appender import SEGMENT_BYTES
+from dexruntime.recovery import Progress, recover
+from dexruntime.sequencer import OutcomeObserver, Sequencer
+from dexruntime.snapshot_file import list_snapshots
+from dexruntime.storage import Storage
+from dexruntime.verifier import SignatureVerifier
+from dexruntime.views import Views
+
+
+class SnapshotReport(NamedTuple):
+    """A snapshot that is on disk."""
+
+    sequence: int
+    state_hash: str
+    size_bytes: int
+
+
+class SnapshotFailed(Exception):
+    """The snapshot process ended with an error; its output is the message."""
+
+
+@final
+class Shard:
+    """One shard on its data directory. ``open`` recovers it, ``run`` serves it."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        identity: Identity,
+        *,
+        clock_ns: ClockNs = system_clock_ns,
+        observer: OutcomeObserver | None = None,
+        on_sync: Callable[[SyncSample], None] | None = None,
+        segment_bytes: int = SEGMENT_BYTES,
+        progress: Progress | None = None,
+    ) -> None:
+        """Recover the shard and go on where its journal ends; blocks while it replays.
+
+        Raises: what :func:`dexruntime.recovery.recover` raises, StorageInUse, OSError.
+        """
+        self.identity = identity
+        self._storage = storage
+        self._lock = storage.lock()
+        recovered = recover(storage, identity, progress=progress)
+        self.exchange: Exchange = recovered.exchange
+        self.views: Views = recovered.views
+        self.replayed_count = recovered.replayed_count
+        self._journal = JournalWriter(
+            storage,
+            recovered.end,
+            identity,
+            token=trio.lowlevel.current_trio_token(),
+            on_sync=on_sync,
+            segment_bytes=segment_bytes,
+        )
+        self.sequencer = Sequencer(self.exchange, self.views, self._journal, clock_ns, observer)
+        self.verifier = SignatureVerifier()
+        self._snapshotting = trio.Lock()
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled, then make durable what was taken."""
+        try:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(self.verifier.run)
+                await nursery.start(self.sequencer.run)
+                task_status.started()
+        finally:
+            await self._journal.close()
+            self._lock.close()
+
+    @property
+    def snapshot_sequence(self) -> int:
+        """Journal position of the newest snapshot; zero without one."""
+        return max(list_snapshots(self._storage), default=0)
+
+    async def take_snapshot(self, directory: Path) -> SnapshotReport:
+        """Let a second process replay the journal and write a snapshot.
+
+        Raises:
+            SnapshotFailed: it could not.
+        """
+        await self.sequencer.settled()
+        command = [
+            sys.executable,
+            "-m",
+            "dexruntime.snapshotter",
+            str(directory),
+            "--network-id",
+            self.identity.network_id,
+            "--shard",
+            str(self.identity.shard),
+            "--epoch",
+            str(self.identity.epoch),
+        ]
+        async with self._snapshotting:
+            done = await trio.run_process(
+                command, capture_stdout=True, capture_stderr=True, check=False
+            )
+        if done.returncode:
+            raise SnapshotFailed(done.stderr.decode(errors="replace")[-2_000:])
+        return _report(done.stdout)
+
+
+def _report(line: bytes) -> SnapshotReport:
+    row = json.loads(line)
+    return SnapshotReport(row["sequence"], row["state_hash"], row["size_bytes"])

@@ -1,0 +1,330 @@
+"""From a signed envelope to a command: verify, parse, check, translate.
+
+What can be refused without the journal is refused here, so that strangers cannot
+fill it: signature, network, expiry, an unknown account or key, the wrong action.
+What depends on the state is refused again by the core, in journal order. The
+signature is checked off the loop, first, on the exact bytes.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Final, NamedTuple, final
+
+from google.protobuf.message import DecodeError
+
+from dex.errors.v1 import errors_pb2
+from dex.orders.v1 import signed_payload_pb2 as payload_pb
+from dexcore.commands import (
+    ACTION_AMEND,
+    ACTION_CANCEL,
+    ACTION_CANCEL_ALL,
+    ACTION_PLACE,
+    ITEM,
+    NO_MARKET,
+    Command,
+    Item,
+    OrderCommand,
+    RegisterKey,
+    Transfer,
+)
+from dexcore.limits import BATCH_ITEMS_MAX, EXPIRY_AHEAD_NS_MAX, INT64_MAX
+from dexcore.reasons import Reason
+from dexcore.results import Outcome
+from dexnode.errors import refuse
+from dexnode.ids import IdFormat
+from dexnode.render import time_ns_of
+from dexrpc import RpcError
+from dexruntime.clock import ClockNs
+from dexruntime.journal import JournalFull
+from dexruntime.promise import Promise
+from dexruntime.sequencer import DrainingError, QueueFull
+from dexruntime.shard import Shard
+
+SIGNING_PREFIX: Final = b"triodex.payload.v1\0"
+DIGEST_BYTES: Final = 16
+PAYLOAD_BYTES_MAX: Final = 65_536
+ORDER_ACTIONS: Final = frozenset({"place", "cancel", "amend", "cancel_all", "batch"})
+# No key: an id of another shard or epoch names nothing here, and no order has it.
+UNKNOWN_ORDER_KEY: Final = INT64_MAX
+
+
+class Signed(NamedTuple):
+    """An envelope whose signature is right and whose payload is for us and still good."""
+
+    payload: payload_pb.Payload
+    action: str
+    account_key: int
+    expire_time_ns: int
+    digest: bytes
+    public_key: bytes
+    envelope: bytes
+
+
+@final
+class Intake:
+    """Takes signed envelopes for one shard."""
+
+    def __init__(self, shard: Shard, ids: IdFormat, clock_ns: ClockNs) -> None:
+        self._shard = shard
+        self._ids = ids
+        self._clock_ns = clock_ns
+        self._network_id = shard.identity.network_id
+        self._markets = shard.exchange.markets_by_id
+
+    # --- a call with one envelope
+
+    async def run(self, envelope: payload_pb.SignedEnvelope, action: str) -> Outcome:
+        """Check one envelope, apply its command, return the durable outcome.
+
+        Raises:
+            RpcError: it was refused.
+        """
+        verdict = self.verify(envelope)
+        signed = self.check(envelope, await verdict.wait())
+        if signed.action != action:
+            raise refuse(
+                errors_pb2.ERROR_REASON_ACTION_MISMATCH,
+                f"the payload holds {signed.action}, this method performs {action}",
+                field=f"envelope.payload.{signed.action}",
+            )
+        outcome = await settle(self.submit(signed))
+        if outcome.reason != Reason.NONE:
+            raise refuse(outcome.reason, field=outcome.field or None)
+        return outcome
+
+    def verify(self, envelope: payload_pb.SignedEnvelope) -> Promise[bool]:
+        """Start checking the envelope's signature."""
+        return self._shard.verifier.enqueue(
+            SIGNING_PREFIX + envelope.payload, envelope.signature, envelope.public_key
+        )
+
+    def check(self, envelope: payload_pb.SignedEnvelope, verified: bool) -> Signed:
+        """Check everything about an envelope that needs no journal.
+
+        Raises:
+            RpcError: it was refused.
+        """
+        if not verified:
+            raise refuse(errors_pb2.ERROR_REASON_SIGNATURE_INVALID, field="envelope.signature")
+        if len(envelope.payload) > PAYLOAD_BYTES_MAX:
+            raise refuse(errors_pb2.ERROR_REASON_MESSAGE_TOO_LARGE, field="envelope.payload")
+        try:
+            payload = payload_pb.Payload.FromString(envelope.payload)
+        except DecodeError:
+            raise refuse(
+                errors_pb2.ERROR_REASON_MALFORMED_MESSAGE,
+                "the payload is not a valid dex.orders.v1.Payload",
+                field="envelope.payload",
+            ) from None
+        action = payload.WhichOneof("action")
+        if action is None:
+            raise _invalid("action", "must be set")
+        if payload.network_id != self._network_id:
+            raise refuse(
+                errors_pb2.ERROR_REASON_NETWORK_MISMATCH,
+                f"the payload is for another network than {self._network_id}",
+                field="network_id",
+            )
+        if payload.nonce <= 0:
+            raise _invalid("nonce", "must be positive")
+        expire_time_ns = self._check_expiry(payload)
+        account_key = self._check_signer(payload, action, envelope.public_key)
+        return Signed(
+            payload,
+            action,
+            account_key,
+            expire_time_ns,
+            blake2b(envelope.payload, digest_size=DIGEST_BYTES).digest(),
+            envelope.public_key,
+            envelope.SerializeToString(),
+        )
+
+    def submit(self, signed: Signed) -> Promise[Outcome]:
+        """Queue the command of a checked envelope.
+
+        Raises:
+            RpcError: the node takes nothing at the moment, or a field is wrong.
+        """
+        return self.submit_command(self._command(signed), signed.envelope)
+
+    def submit_command(self, command: Command, envelope: bytes = b"") -> Promise[Outcome]:
+        """Queue any command.
+
+        Raises:
+            RpcError: the node takes nothing at the moment.
+        """
+        try:
+            return self._shard.sequencer.submit(command, envelope)
+        except QueueFull:
+            raise refuse(errors_pb2.ERROR_REASON_OVERLOADED) from None
+        except DrainingError:
+            raise refuse(errors_pb2.ERROR_REASON_NODE_DRAINING) from None
+
+    async def apply(self, command: Command) -> Outcome:
+        """Apply an operator's command and return its durable outcome.
+
+        Raises:
+            RpcError: it was refused.
+        """
+        outcome = await settle(self.submit_command(command))
+        if outcome.reason != Reason.NONE:
+            raise refuse(outcome.reason, field=outcome.field or None)
+        return outcome
+
+    # --- checks
+
+    def _check_expiry(self, payload: payload_pb.Payload) -> int:
+        expire_time_ns = time_ns_of(payload.expire_time)
+        now_ns = self._clock_ns()
+        if not 0 < expire_time_ns <= INT64_MAX:
+            raise _invalid("expire_time", "must be set to a time after 1970")
+        if expire_time_ns <= now_ns:
+            raise refuse(errors_pb2.ERROR_REASON_PAYLOAD_EXPIRED, field="expire_time")
+        if expire_time_ns > now_ns + EXPIRY_AHEAD_NS_MAX:
+            raise refuse(errors_pb2.ERROR_REASON_EXPIRY_TOO_FAR, field="expire_time")
+        return expire_time_ns
+
+    def _check_signer(self, payload: payload_pb.Payload, action: str, public_key: bytes) -> int:
+        if not payload.account_id:
+            if action != "register_key":
+                raise _invalid("account_id", "must be set")
+            return 0
+        account_key = self._ids.key_of(payload.account_id)
+        accounts = self._shard.exchange.accounts
+        account = None if account_key is None else accounts.by_key.get(account_key)
+        if account is None:
+            raise refuse(errors_pb2.ERROR_REASON_UNKNOWN_ACCOUNT, field="account_id")
+        if accounts.by_public_key.get(public_key) is not account:
+            raise refuse(errors_pb2.ERROR_REASON_UNKNOWN_KEY, field="public_key")
+        return account.key
+
+    # --- translation
+
+    def _command(self, signed: Signed) -> Command:
+        payload = signed.payload
+        head = (
+            signed.account_key,
+            payload.nonce,
+            signed.expire_time_ns,
+            signed.digest,
+            signed.public_key,
+        )
+        if signed.action == "batch":
+            return OrderCommand(*head, self._batch(payload.batch))
+        if signed.action in ORDER_ACTIONS:
+            return OrderCommand(*head, self._item(signed.action, getattr(payload, signed.action)))
+        if signed.action == "register_key":
+            new_key = payload.register_key.public_key
+            if len(new_key) != 32:
+                raise _invalid("register_key.public_key", "must be 32 bytes")
+            return RegisterKey(*head, new_key)
+        transfer = payload.transfer
+        to_key = self._ids.key_of(transfer.to_account_id)
+        if to_key is None:
+            raise refuse(errors_pb2.ERROR_REASON_UNKNOWN_ACCOUNT, field="transfer.to_account_id")
+        return Transfer(*head, to_key, transfer.asset_id, transfer.amount_atoms)
+
+    def _batch(self, batch: payload_pb.Batch) -> bytes:
+        if not 0 < len(batch.items) <= BATCH_ITEMS_MAX:
+            raise refuse(errors_pb2.ERROR_REASON_BATCH_SIZE, field="batch.items")
+        parts: list[bytes] = []
+        for item in batch.items:
+            action = item.WhichOneof("action")
+            if action is None:
+                raise _invalid(f"batch.items[{len(parts)}].action", "must be set")
+            parts.append(self._item(action, getattr(item, action)))
+        return b"".join(parts)
+
+    def _item(self, action: str, body: object) -> bytes:
+        """Pack one item; the core refuses what is out of range."""
+        if action == "place":
+            return self.pack_new_order(body)  # type: ignore[arg-type]
+        if action == "cancel":
+            cancel: payload_pb.OrderCancel = body  # type: ignore[assignment]
+            order_key, client_id = self._names(cancel.order_id, cancel.client_order_id)
+            return ITEM.pack(ACTION_CANCEL, 0, 0, 0, 0, NO_MARKET, 0, 0, client_id, order_key)
+        if action == "amend":
+            amend: payload_pb.OrderAmend = body  # type: ignore[assignment]
+            order_key, client_id = self._names(amend.order_id, amend.client_order_id)
+            return ITEM.pack(
+                ACTION_AMEND,
+                0,
+                0,
+                0,
+                0,
+                NO_MARKET,
+                amend.price_ticks,
+                amend.quantity_lots,
+                client_id,
+                order_key,
+            )
+        cancel_all: payload_pb.OrderCancelAll = body  # type: ignore[assignment]
+        market_index = NO_MARKET
+        if cancel_all.market_id:
+            market = self._markets.get(cancel_all.market_id)
+            if market is None:
+                raise refuse(errors_pb2.ERROR_REASON_UNKNOWN_MARKET, field="cancel_all.market_id")
+            market_index = market.index
+        return ITEM.pack(ACTION_CANCEL_ALL, 0, 0, 0, 0, market_index, 0, 0, 0, 0)
+
+    def pack_new_order(self, order: payload_pb.NewOrder) -> bytes:
+        """The item of a new order; an unknown market gets an index no market has."""
+        market = self._markets.get(order.market_id)
+        side, order_type, tif = order.side, order.type, order.time_in_force
+        # Open enums may carry any int32; what no byte holds is as unknown as zero.
+        if not (0 <= side < 256 and 0 <= order_type < 256 and 0 <= tif < 256):
+            side = order_type = tif = 0  # type: ignore[assignment]
+        return ITEM.pack(
+            ACTION_PLACE,
+            side,
+            order_type,
+            tif,
+            order.post_only,
+            NO_MARKET if market is None else market.index,
+            order.price_ticks,
+            order.quantity_lots,
+            order.client_order_id,
+            0,
+        )
+
+    def unpack_new_order(self, order: payload_pb.NewOrder) -> Item:
+        """A new order as the core's item, for a dry run."""
+        item: Item = ITEM.unpack(self.pack_new_order(order))
+        return item
+
+    def _names(self, order_id: str, client_order_id: int) -> tuple[int, int]:
+        """Order key and client id of an item; exactly one of them names the order."""
+        if bool(order_id) == bool(client_order_id):
+            raise _invalid("order_id", "exactly one of order_id and client_order_id must be set")
+        if not order_id:
+            return 0, client_order_id
+        return self._ids.key_of(order_id) or UNKNOWN_ORDER_KEY, 0
+
+
+async def settle(promise: Promise[Outcome]) -> Outcome:
+    """Wait for a durable outcome.
+
+    Raises:
+        RpcError: the journal takes nothing.
+    """
+    await promise.wait_done()
+    return result_of(promise)
+
+
+def result_of(promise: Promise[Outcome]) -> Outcome:
+    """The outcome of a promise that is done.
+
+    Raises:
+        RpcError: the journal takes nothing.
+    """
+    try:
+        return promise.result()
+    except JournalFull:
+        raise refuse(
+            errors_pb2.ERROR_REASON_OVERLOADED, "the journal's disk is full or behind"
+        ) from None
+
+
+def _invalid(field: str, rule: str) -> RpcError:
+    return refuse(errors_pb2.ERROR_REASON_FIELD_INVALID, f"{field} {rule}", field=field)

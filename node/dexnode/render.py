@@ -1,0 +1,147 @@
+"""What the core knows, as messages of the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from dex.kline.v1 import kline_query_pb2 as kline_pb
+from dex.matching.v1 import matching_pb2 as matching_pb
+from dex.orders.v1 import order_intake_pb2 as orders_pb
+from dexcore.market import Market
+from dexcore.results import ItemResult, Outcome
+from dexkline import Interval, Kline
+from dexnode.errors import rejection
+from dexnode.ids import IdFormat
+from dexruntime.views import BookChange, PublicTrade
+
+SECOND_NS = 10**9
+
+
+def timestamp(time_ns: int) -> Timestamp:
+    """UTC nanoseconds since the epoch as a Timestamp."""
+    return Timestamp(seconds=time_ns // SECOND_NS, nanos=time_ns % SECOND_NS)
+
+
+def time_ns_of(value: Timestamp) -> int:
+    """A Timestamp as UTC nanoseconds since the epoch."""
+    return value.seconds * SECOND_NS + value.nanos
+
+
+def applied(outcome: Outcome) -> orders_pb.Applied:
+    """Where and when a command was applied."""
+    return orders_pb.Applied(sequence=outcome.sequence, apply_time=timestamp(outcome.time_ns))
+
+
+def order_result(ids: IdFormat, item: ItemResult) -> orders_pb.OrderResult:
+    """What became of one item."""
+    result = orders_pb.OrderResult(
+        client_order_id=item.client_order_id,
+        status=item.status,  # type: ignore[arg-type]
+        filled_lots=item.filled_lots,
+        remaining_lots=item.remaining_lots,
+    )
+    if item.reason:
+        result.rejection.CopyFrom(rejection(item.reason, item.field))
+        return result
+    result.order_id = ids.format(item.order_key)
+    for trade_sequence, price_ticks, quantity_lots, fee_atoms in item.fills:
+        result.fills.add(
+            trade_sequence=trade_sequence,
+            price_ticks=price_ticks,
+            quantity_lots=quantity_lots,
+            fee_atoms=fee_atoms,
+        )
+    return result
+
+
+def market(source: Market) -> matching_pb.Market:
+    """A market with the decimals people read."""
+    spec = source.spec
+    quote_unit = Decimal(10) ** spec.quote_scale
+    lot = Decimal(spec.base_atoms_per_lot) / Decimal(10) ** spec.base_scale
+    tick = Decimal(spec.quote_atoms_per_tick_lot) / quote_unit / lot
+    return matching_pb.Market(
+        market_id=spec.market_id,
+        base_asset=matching_pb.Asset(asset_id=spec.base_asset_id, scale=spec.base_scale),
+        quote_asset=matching_pb.Asset(asset_id=spec.quote_asset_id, scale=spec.quote_scale),
+        quote_atoms_per_tick_lot=spec.quote_atoms_per_tick_lot,
+        base_atoms_per_lot=spec.base_atoms_per_lot,
+        tick_size=plain_decimal(tick),
+        lot_size=plain_decimal(lot),
+        price_increment_ticks=spec.price_increment_ticks,
+        quantity_increment_lots=spec.quantity_increment_lots,
+        price_ticks_max=spec.price_ticks_max,
+        quantity_lots_max=spec.quantity_lots_max,
+        maker_fee_ppm=source.maker_fee_ppm,
+        taker_fee_ppm=source.taker_fee_ppm,
+        kind=spec.kind,  # type: ignore[arg-type]
+        status=int(source.status),  # type: ignore[arg-type]
+    )
+
+
+def plain_decimal(value: Decimal) -> str:
+    """A decimal without exponent and without trailing zeros."""
+    text = f"{value:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def book(source: Market, depth: int, sequence: int, time_ns: int) -> matching_pb.Book:
+    """The best levels of a market's book."""
+    message = matching_pb.Book(
+        market_id=source.spec.market_id, sequence=sequence, time=timestamp(time_ns)
+    )
+    _add_levels(message.bids, source.book.bids.depth(depth))
+    _add_levels(message.asks, source.book.asks.depth(depth))
+    return message
+
+
+def book_delta(change: BookChange) -> matching_pb.BookDelta:
+    """What one command changed in a book."""
+    message = matching_pb.BookDelta(sequence=change.sequence, time=timestamp(change.time_ns))
+    _add_levels(message.bids, change.bids)
+    _add_levels(message.asks, change.asks)
+    return message
+
+
+def _add_levels(levels: object, rows: Iterable[tuple[int, int]]) -> None:
+    add = levels.add  # type: ignore[attr-defined]
+    for price_ticks, quantity_lots in rows:
+        add(price_ticks=price_ticks, quantity_lots=quantity_lots)
+
+
+def trade(ids: IdFormat, market_id: str, row: PublicTrade) -> matching_pb.Trade:
+    """One trade."""
+    return matching_pb.Trade(
+        market_id=market_id,
+        trade_sequence=row.trade_sequence,
+        time=timestamp(row.time_ns),
+        price_ticks=row.price_ticks,
+        quantity_lots=row.quantity_lots,
+        taker_side=row.taker_side,  # type: ignore[arg-type]
+        maker_order_id=ids.format(row.maker_order_key) if row.maker_order_key else "",
+        taker_order_id=ids.format(row.taker_order_key) if row.taker_order_key else "",
+    )
+
+
+def kline(market_id: str, interval: Interval, row: Kline) -> kline_pb.Kline:
+    """One K-line."""
+    return kline_pb.Kline(
+        market_id=market_id,
+        interval=int(interval),  # type: ignore[arg-type]
+        open_time=timestamp(row.open_time_ns),
+        open_ticks=row.open_ticks,
+        high_ticks=row.high_ticks,
+        low_ticks=row.low_ticks,
+        close_ticks=row.close_ticks,
+        volume_lots=row.volume_lots,
+        turnover_atoms=str(row.turnover_atoms),
+        trade_count=row.trade_count,
+        first_trade_sequence=row.first_trade_sequence,
+        last_trade_sequence=row.last_trade_sequence,
+        closed=row.closed,
+        version=row.version,
+        sequence=row.sequence,
+    )

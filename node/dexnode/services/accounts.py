@@ -1,0 +1,133 @@
+"""Accounts: keys, balances, ledger entries."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Final, final
+
+from dex.accounts.v1 import accounts_pb2 as pb
+from dex.errors.v1 import errors_pb2
+from dexcore.accounts import Account
+from dexnode import render
+from dexnode.authz import require_account
+from dexnode.errors import refuse
+from dexnode.ids import IdFormat
+from dexnode.intake import Intake
+from dexnode.pagination import PageTokens
+from dexrpc import CallContext
+from dexruntime.shard import Shard
+from dexruntime.views import LedgerEntry
+
+OPEN_ORDERS_SHOWN: Final = 1_000
+ENTRIES_PAGE: Final = 100
+
+
+@final
+class AccountsService:
+    """Serves dex.accounts.v1.Accounts."""
+
+    def __init__(self, shard: Shard, intake: Intake, ids: IdFormat, pages: PageTokens) -> None:
+        self._shard = shard
+        self._intake = intake
+        self._ids = ids
+        self._pages = pages
+
+    async def register_key(
+        self, request: pb.RegisterKeyRequest, _ctx: CallContext
+    ) -> pb.RegisterKeyResponse:
+        """Open an account, or give one another key."""
+        outcome = await self._intake.run(request.envelope, "register_key")
+        return pb.RegisterKeyResponse(
+            applied=render.applied(outcome), account_id=self._ids.format(outcome.key)
+        )
+
+    async def transfer(self, request: pb.TransferRequest, _ctx: CallContext) -> pb.TransferResponse:
+        """Move available funds to another account."""
+        outcome = await self._intake.run(request.envelope, "transfer")
+        return pb.TransferResponse(applied=render.applied(outcome))
+
+    async def get_account(
+        self, request: pb.GetAccountRequest, ctx: CallContext
+    ) -> pb.GetAccountResponse:
+        """Balances, keys and open orders."""
+        require_account(ctx, request.account_id)
+        message = self._render(self._find(request.account_id))
+        message.sequence = await self._shard.sequencer.settled()
+        return pb.GetAccountResponse(account=message)
+
+    async def list_ledger_entries(
+        self, request: pb.ListLedgerEntriesRequest, ctx: CallContext
+    ) -> pb.ListLedgerEntriesResponse:
+        """Movements of the account's money, newest first."""
+        require_account(ctx, request.account_id)
+        account = self._find(request.account_id)
+        entries = self._shard.views.entries.get(account.key, ())
+        cursor = self._pages.open(request, tuple[int, int])
+        size = request.page_size or ENTRIES_PAGE
+        newest_first = reversed(list(entries))
+        if cursor is not None:
+            # A command may make several entries: the cursor counts within its sequence.
+            sequence, seen = cursor
+            older = (entry for entry in newest_first if entry.sequence <= sequence)
+            newest_first = islice(older, seen, None)
+        page = list(islice(newest_first, size + 1))
+        response = pb.ListLedgerEntriesResponse(
+            entries=[self._entry(entry) for entry in page[:size]]
+        )
+        if len(page) > size:
+            response.next_page_token = self._pages.seal(request, _cursor(page[:size], cursor))
+        return response
+
+    def _find(self, account_id: str) -> Account:
+        key = self._ids.key_of(account_id)
+        account = None if key is None else self._shard.exchange.accounts.by_key.get(key)
+        if account is None:
+            raise refuse(errors_pb2.ERROR_REASON_UNKNOWN_ACCOUNT, field="account_id")
+        return account
+
+    def _render(self, account: Account) -> pb.Account:
+        exchange = self._shard.exchange
+        message = pb.Account(
+            account_id=self._ids.format(account.key),
+            public_keys=account.public_keys,
+            open_order_count=len(account.open_orders),
+        )
+        cells = exchange.ledger.cells[account.key].values()
+        for cell in sorted(cells, key=lambda cell: cell.asset.asset_id):
+            message.balances.add(
+                asset_id=cell.asset.asset_id,
+                available_atoms=cell.available,
+                held_atoms=cell.held,
+                scale=cell.asset.scale,
+            )
+        for order in islice(account.open_orders.values(), OPEN_ORDERS_SHOWN):
+            message.open_orders.add(
+                order_id=self._ids.format(order.key),
+                client_order_id=order.client_order_id,
+                market_id=exchange.markets[order.market_index].spec.market_id,
+                side=order.side,
+                price_ticks=order.price_ticks,
+                quantity_lots=order.quantity_lots,
+                filled_lots=order.filled_lots,
+            )
+        return message
+
+    def _entry(self, entry: LedgerEntry) -> pb.LedgerEntry:
+        reference = entry.reference
+        return pb.LedgerEntry(
+            sequence=entry.sequence,
+            time=render.timestamp(entry.time_ns),
+            kind=entry.kind,  # type: ignore[arg-type]
+            asset_id=self._shard.exchange.ledger.assets[entry.asset_index].asset_id,
+            amount_atoms=entry.amount_atoms,
+            reference=reference if isinstance(reference, str) else self._ids.format(reference),
+        )
+
+
+def _cursor(page: list[LedgerEntry], before: tuple[int, int] | None) -> tuple[int, int]:
+    """Sequence of the last entry of a page and how many of its entries were shown so far."""
+    sequence = page[-1].sequence
+    seen = sum(1 for entry in page if entry.sequence == sequence)
+    if before is not None and before[0] == sequence:
+        seen += before[1]
+    return sequence, seen

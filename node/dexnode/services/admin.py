@@ -1,0 +1,201 @@
+"""Admin: the operator's commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol, final
+
+from dex.admin.v1 import admin_pb2 as pb
+from dex.errors.v1 import errors_pb2
+from dex.matching.v1 import matching_pb2
+from dexcore.commands import (
+    EXTERNAL_TRADE,
+    Command,
+    CreateMarket,
+    Deposit,
+    RecordTrades,
+    SetFees,
+    SetMarketStatus,
+    Withdraw,
+)
+from dexcore.limits import PRICE_TICKS_MAX_DEFAULT, QUANTITY_LOTS_MAX_DEFAULT
+from dexcore.market import MarketSpec
+from dexnode import render
+from dexnode.authz import IDENTITY_STATE
+from dexnode.errors import refuse
+from dexnode.ids import IdFormat
+from dexnode.intake import Intake
+from dexnode.services.matching import find_market
+from dexrpc import CallContext
+from dexruntime.shard import Shard, SnapshotFailed
+
+
+class NodeControl(Protocol):
+    """What the service needs of the node around it."""
+
+    version: str
+    demo: bool
+    data_dir: Path
+    ready_time_ns: int
+
+    def request_drain(self) -> None:
+        """Stop the node in an orderly way, soon."""
+
+
+@final
+class AdminService:
+    """Serves dex.admin.v1.Admin."""
+
+    def __init__(self, shard: Shard, intake: Intake, ids: IdFormat, node: NodeControl) -> None:
+        self._shard = shard
+        self._intake = intake
+        self._ids = ids
+        self._node = node
+
+    async def create_market(
+        self, request: pb.CreateMarketRequest, ctx: CallContext
+    ) -> pb.CreateMarketResponse:
+        """Open a market."""
+        outcome = await self._intake.apply(CreateMarket(_operator(ctx), _spec(request.market)))
+        return pb.CreateMarketResponse(market=self._market(outcome.key))
+
+    async def set_market_status(
+        self, request: pb.SetMarketStatusRequest, ctx: CallContext
+    ) -> pb.SetMarketStatusResponse:
+        """Open a market, close it to new orders, or halt it."""
+        market = find_market(self._shard, request.market_id)
+        command = SetMarketStatus(_operator(ctx), market.index, request.status)
+        outcome = await self._intake.apply(command)
+        return pb.SetMarketStatusResponse(market=self._market(outcome.key))
+
+    async def set_fees(self, request: pb.SetFeesRequest, ctx: CallContext) -> pb.SetFeesResponse:
+        """Set the fees of orders placed from now on."""
+        market = find_market(self._shard, request.market_id)
+        command = SetFees(
+            _operator(ctx), market.index, request.maker_fee_ppm, request.taker_fee_ppm
+        )
+        outcome = await self._intake.apply(command)
+        return pb.SetFeesResponse(market=self._market(outcome.key))
+
+    async def credit_account(
+        self, request: pb.CreditAccountRequest, ctx: CallContext
+    ) -> pb.CreditAccountResponse:
+        """Book money that came in."""
+        outcome = await self._intake.apply(self._booking(Deposit, request, ctx))
+        return pb.CreditAccountResponse(applied=render.applied(outcome))
+
+    async def debit_account(
+        self, request: pb.DebitAccountRequest, ctx: CallContext
+    ) -> pb.DebitAccountResponse:
+        """Book money that went out."""
+        outcome = await self._intake.apply(self._booking(Withdraw, request, ctx))
+        return pb.DebitAccountResponse(applied=render.applied(outcome))
+
+    async def record_trades(
+        self, request: pb.RecordTradesRequest, ctx: CallContext
+    ) -> pb.RecordTradesResponse:
+        """Record trades of an external market."""
+        market = find_market(self._shard, request.market_id)
+        trades = b"".join(
+            EXTERNAL_TRADE.pack(
+                trade.external_id,
+                render.time_ns_of(trade.time),
+                trade.price_ticks,
+                trade.quantity_lots,
+                trade.taker_side,
+            )
+            for trade in request.trades
+        )
+        watermark_ns = render.time_ns_of(request.watermark_time)
+        command = RecordTrades(_operator(ctx), market.index, watermark_ns, trades)
+        outcome = await self._intake.apply(command)
+        recorded, skipped = outcome.counts
+        return pb.RecordTradesResponse(
+            applied=render.applied(outcome), recorded_count=recorded, skipped_count=skipped
+        )
+
+    async def take_snapshot(
+        self, _request: pb.TakeSnapshotRequest, _ctx: CallContext
+    ) -> pb.TakeSnapshotResponse:
+        """Write a snapshot and wait for it."""
+        try:
+            report = await self._shard.take_snapshot(self._node.data_dir)
+        except SnapshotFailed as error:
+            raise refuse(errors_pb2.ERROR_REASON_INTERNAL, "the snapshot failed") from error
+        return pb.TakeSnapshotResponse(
+            sequence=report.sequence, state_hash=report.state_hash, size_bytes=report.size_bytes
+        )
+
+    async def drain(self, _request: pb.DrainRequest, _ctx: CallContext) -> pb.DrainResponse:
+        """Stop the node in an orderly way."""
+        self._node.request_drain()
+        return pb.DrainResponse()
+
+    async def get_node_status(
+        self, _request: pb.GetNodeStatusRequest, _ctx: CallContext
+    ) -> pb.GetNodeStatusResponse:
+        """What the node is and does."""
+        shard, node = self._shard, self._node
+        exchange = shard.exchange
+        response = pb.GetNodeStatusResponse(
+            network_id=shard.identity.network_id,
+            version=node.version,
+            ready_time=render.timestamp(node.ready_time_ns),
+            applied_sequence=exchange.sequence,
+            event_hash=exchange.event_hash.hex(),
+            snapshot_sequence=shard.snapshot_sequence,
+            replayed_count=shard.replayed_count,
+            account_count=len(exchange.accounts.by_key),
+            open_order_count=sum(
+                len(account.open_orders) for account in exchange.accounts.by_key.values()
+            ),
+            market_count=len(exchange.markets),
+            demo=node.demo,
+        )
+        await shard.sequencer.settled()
+        response.durable_sequence = shard.sequencer.durable_sequence
+        return response
+
+    def _market(self, market_index: int) -> matching_pb2.Market:
+        return render.market(self._shard.exchange.markets[market_index])
+
+    def _booking(
+        self,
+        command: type[Deposit | Withdraw],
+        request: pb.CreditAccountRequest | pb.DebitAccountRequest,
+        ctx: CallContext,
+    ) -> Command:
+        account_key = self._ids.key_of(request.account_id)
+        if account_key is None:
+            raise refuse(errors_pb2.ERROR_REASON_UNKNOWN_ACCOUNT, field="account_id")
+        return command(
+            _operator(ctx),
+            account_key,
+            request.asset_id,
+            request.amount_atoms,
+            request.reference,
+        )
+
+
+def _operator(ctx: CallContext) -> str:
+    name: str = ctx.state[IDENTITY_STATE].operator
+    return name
+
+
+def _spec(market: matching_pb2.Market) -> MarketSpec:
+    return MarketSpec(
+        market.market_id,
+        market.base_asset.asset_id,
+        market.base_asset.scale,
+        market.quote_asset.asset_id,
+        market.quote_asset.scale,
+        market.quote_atoms_per_tick_lot,
+        market.base_atoms_per_lot,
+        market.price_increment_ticks or 1,
+        market.quantity_increment_lots or 1,
+        market.price_ticks_max or PRICE_TICKS_MAX_DEFAULT,
+        market.quantity_lots_max or QUANTITY_LOTS_MAX_DEFAULT,
+        market.maker_fee_ppm,
+        market.taker_fee_ppm,
+        market.kind,
+    )

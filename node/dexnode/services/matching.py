@@ -1,0 +1,170 @@
+"""Matching: markets, books and trades."""
+
+from __future__ import annotations
+
+from typing import Final, final
+
+from dex.errors.v1 import errors_pb2
+from dex.matching.v1 import matching_pb2 as pb
+from dexcore.market import Market
+from dexnode import render
+from dexnode.errors import refuse
+from dexnode.ids import IdFormat
+from dexnode.pagination import PageTokens
+from dexnode.services.streams import follow, gone
+from dexrpc import CallContext, Sender
+from dexruntime.feed import SequenceGone
+from dexruntime.shard import Shard
+from dexruntime.views import BookChange, MarketView, PublicTrade
+
+MARKETS_PAGE: Final = 100
+BOOK_DEPTH: Final = 50
+BOOK_DEPTH_STREAM: Final = 1_000_000
+TRADES_PAGE: Final = 100
+TRADES_PER_MESSAGE: Final = 256
+
+
+@final
+class MatchingService:
+    """Serves dex.matching.v1.Matching."""
+
+    def __init__(self, shard: Shard, ids: IdFormat, pages: PageTokens) -> None:
+        self._shard = shard
+        self._ids = ids
+        self._pages = pages
+
+    async def list_markets(
+        self, request: pb.ListMarketsRequest, _ctx: CallContext
+    ) -> pb.ListMarketsResponse:
+        """List the markets by id."""
+        after = self._pages.open(request, str) or ""
+        size = request.page_size or MARKETS_PAGE
+        markets = self._shard.exchange.markets_by_id
+        names = sorted(name for name in markets if name > after)
+        response = pb.ListMarketsResponse(
+            markets=[render.market(markets[name]) for name in names[:size]]
+        )
+        await self._shard.sequencer.settled()
+        if len(names) > size:
+            response.next_page_token = self._pages.seal(request, names[size - 1])
+        return response
+
+    async def get_book(self, request: pb.GetBookRequest, _ctx: CallContext) -> pb.GetBookResponse:
+        """The best levels of a book."""
+        market = find_market(self._shard, request.market_id)
+        return pb.GetBookResponse(book=await self._book(market, request.depth or BOOK_DEPTH))
+
+    async def stream_book(
+        self,
+        request: pb.StreamBookRequest,
+        _ctx: CallContext,
+        send: Sender[pb.StreamBookResponse],
+    ) -> None:
+        """A snapshot, then every change."""
+        market = find_market(self._shard, request.market_id)
+        view = self._shard.views.markets[market.index]
+        after = request.after_sequence
+        if after == 0:
+            snapshot = await self._book(market, BOOK_DEPTH_STREAM)
+            after = snapshot.sequence
+            await send.send(pb.StreamBookResponse(snapshot=snapshot))
+        async for changes in follow(view.book_feed, after, 256):
+            await send.send_many([_book_item(change) for change in changes])
+
+    async def stream_trades(
+        self,
+        request: pb.StreamTradesRequest,
+        _ctx: CallContext,
+        send: Sender[pb.StreamTradesResponse],
+    ) -> None:
+        """Trades as they become durable."""
+        market = find_market(self._shard, request.market_id)
+        view = self._shard.views.markets[market.index]
+        after = view.trade_feed.last_sequence
+        if request.start_sequence:
+            after = await self._catch_up(market, view, request.start_sequence, send)
+        async for trades in follow(view.trade_feed, after, TRADES_PER_MESSAGE):
+            await send.send(self._trades_message(market, trades))
+
+    async def list_trades(
+        self, request: pb.ListTradesRequest, _ctx: CallContext
+    ) -> pb.ListTradesResponse:
+        """Past trades, oldest first."""
+        market = find_market(self._shard, request.market_id)
+        view = self._shard.views.markets[market.index]
+        start = self._pages.open(request, int) or max(1, request.start_sequence)
+        size = request.page_size or TRADES_PAGE
+        rows = past_trades(view, start, start + size)
+        response = pb.ListTradesResponse(
+            trades=[render.trade(self._ids, market.spec.market_id, row) for row in rows]
+        )
+        if rows and rows[-1].trade_sequence < view.trades.last_trade_sequence:
+            response.next_page_token = self._pages.seal(request, rows[-1].trade_sequence + 1)
+        return response
+
+    # --- parts
+
+    async def _book(self, market: Market, depth: int) -> pb.Book:
+        """The book as it is when everything in it is durable."""
+        view = self._shard.views.markets
+        while True:
+            await self._shard.sequencer.settled()
+            exchange = self._shard.exchange
+            # Nothing was applied since: live state and durable feed are at one point.
+            if self._shard.views.applied_sequence == exchange.sequence:
+                sequence = view[market.index].book_feed.last_sequence
+                return render.book(market, depth, sequence, exchange.time_ns)
+
+    async def _catch_up(
+        self,
+        market: Market,
+        view: MarketView,
+        start_sequence: int,
+        send: Sender[pb.StreamTradesResponse],
+    ) -> int:
+        """Send stored trades until the feed's window takes over; returns the last one sent."""
+        last = view.trades.last_trade_sequence
+        if start_sequence > last + 1:
+            raise gone(SequenceGone(start_sequence - 1, 1, last))
+        after = start_sequence - 1
+        while after < view.trade_feed.oldest_sequence - 1:
+            trades = past_trades(view, after + 1, after + 1 + TRADES_PER_MESSAGE)
+            await send.send(self._trades_message(market, trades))
+            after = trades[-1].trade_sequence
+        return after
+
+    def _trades_message(self, market: Market, trades: list[PublicTrade]) -> pb.StreamTradesResponse:
+        market_id = market.spec.market_id
+        return pb.StreamTradesResponse(
+            trades=[render.trade(self._ids, market_id, row) for row in trades]
+        )
+
+
+def find_market(shard: Shard, market_id: str) -> Market:
+    """The market of that id.
+
+    Raises:
+        RpcError: there is none.
+    """
+    market = shard.exchange.markets_by_id.get(market_id)
+    # A market that is not durable yet is not there yet.
+    if market is None or market.index >= len(shard.views.markets):
+        raise refuse(
+            errors_pb2.ERROR_REASON_UNKNOWN_MARKET,
+            f"no market {market_id!r}",
+            field="market_id",
+        )
+    return market
+
+
+def past_trades(view: MarketView, start_sequence: int, end_sequence: int) -> list[PublicTrade]:
+    """Stored trades in [start_sequence, end_sequence)."""
+    rows: list[PublicTrade] = []
+    for block in view.trades.slice(start_sequence, end_sequence):
+        columns = [column.tolist() for column in block]
+        rows.extend(PublicTrade(*values) for values in zip(*columns, strict=True))
+    return rows
+
+
+def _book_item(change: BookChange) -> pb.StreamBookResponse:
+    return pb.StreamBookResponse(delta=render.book_delta(change))
