@@ -1,0 +1,1 @@
+"""The node: configuration, services and command line around the exchange."""

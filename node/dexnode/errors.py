@@ -1,0 +1,276 @@
+"""How the exchange refuses: one table from reason to status, and the two shapes of a refusal.
+
+A refused call ends with google.rpc.Status (AIP-193) that holds exactly one ErrorInfo; a refused
+item of a batch carries a dex.errors.v1.Rejection. Both name the same reason, and programs read
+nothing else. The statuses follow google.rpc.Code: INVALID_ARGUMENT when the request is wrong
+whatever the state, FAILED_PRECONDITION when the state forbids it, UNAVAILABLE and
+RESOURCE_EXHAUSTED when it may be sent again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, NamedTuple, cast
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
+
+from dex.errors.v1 import errors_pb2 as pb
+from dexrpc import CallContext, RpcError, StatusCode
+
+logger = logging.getLogger(__name__)
+
+DOMAIN: Final = "triodex"
+REASON_PREFIX: Final = "ERROR_REASON_"
+# A status travels in HTTP/2 trailers, which clients bound at 8 KiB, and holds the text twice.
+MESSAGE_CHARACTERS_MAX: Final = 512
+
+
+class ErrorRule(NamedTuple):
+    """What a reason means to a caller."""
+
+    code: StatusCode
+    sentence: str
+    """The message when the place that refuses has nothing more exact to say."""
+
+    retry_delay_ms: int = 0
+    """Wait before the same request may be sent again; zero: sending it again is refused again."""
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the unchanged request can succeed later (a subscriber resumes where it was)."""
+        return self.retry_delay_ms > 0
+
+
+_BAD: Final = StatusCode.INVALID_ARGUMENT
+_STATE: Final = StatusCode.FAILED_PRECONDITION
+_EXISTS: Final = StatusCode.ALREADY_EXISTS
+_MISSING: Final = StatusCode.NOT_FOUND
+_WHO: Final = StatusCode.UNAUTHENTICATED
+_DENIED: Final = StatusCode.PERMISSION_DENIED
+_FULL: Final = StatusCode.RESOURCE_EXHAUSTED
+
+RULES: Final[Mapping[int, ErrorRule]] = {
+    pb.ERROR_REASON_MALFORMED_MESSAGE: ErrorRule(
+        _BAD, "The bytes are not a message of the expected type."
+    ),
+    pb.ERROR_REASON_MESSAGE_TOO_LARGE: ErrorRule(_FULL, "The message is too large."),
+    pb.ERROR_REASON_FIELD_INVALID: ErrorRule(_BAD, "A field breaks its validation rule."),
+    pb.ERROR_REASON_PAGE_TOKEN_INVALID: ErrorRule(
+        _BAD, "The page token is not one of this query's."
+    ),
+    pb.ERROR_REASON_NOT_SERVED: ErrorRule(
+        StatusCode.UNIMPLEMENTED, "This node does not serve the method yet."
+    ),
+    pb.ERROR_REASON_SIGNATURE_INVALID: ErrorRule(_WHO, "The signature does not verify."),
+    pb.ERROR_REASON_NETWORK_MISMATCH: ErrorRule(_BAD, "The payload is for another network."),
+    pb.ERROR_REASON_PAYLOAD_EXPIRED: ErrorRule(_STATE, "The payload has expired."),
+    pb.ERROR_REASON_EXPIRY_TOO_FAR: ErrorRule(
+        _BAD, "The payload expires more than five minutes ahead."
+    ),
+    pb.ERROR_REASON_NONCE_REUSED: ErrorRule(
+        _EXISTS, "The nonce was used with a different payload."
+    ),
+    pb.ERROR_REASON_ACTION_MISMATCH: ErrorRule(
+        _BAD, "The signed action is not the one this method performs."
+    ),
+    pb.ERROR_REASON_UNAUTHENTICATED: ErrorRule(_WHO, "The method asks for an identity."),
+    pb.ERROR_REASON_PERMISSION_DENIED: ErrorRule(_DENIED, "The caller lacks the permission."),
+    pb.ERROR_REASON_TOKEN_INVALID: ErrorRule(_WHO, "The access token does not verify."),
+    pb.ERROR_REASON_TOKEN_EXPIRED: ErrorRule(_WHO, "The token has expired."),
+    pb.ERROR_REASON_UNKNOWN_ACCOUNT: ErrorRule(_MISSING, "No such account."),
+    pb.ERROR_REASON_UNKNOWN_KEY: ErrorRule(
+        _DENIED, "The public key is not registered for the account."
+    ),
+    pb.ERROR_REASON_KEY_ALREADY_REGISTERED: ErrorRule(
+        _EXISTS, "The public key is already registered."
+    ),
+    pb.ERROR_REASON_TOO_MANY_KEYS: ErrorRule(_STATE, "The account may have no more keys."),
+    pb.ERROR_REASON_INSUFFICIENT_FUNDS: ErrorRule(
+        _STATE, "The available balance does not cover the worst case."
+    ),
+    pb.ERROR_REASON_REFERENCE_REUSED: ErrorRule(
+        _EXISTS, "The external reference was used with other content."
+    ),
+    pb.ERROR_REASON_UNKNOWN_ASSET: ErrorRule(_MISSING, "No such asset."),
+    pb.ERROR_REASON_AMOUNT_OUT_OF_RANGE: ErrorRule(
+        _STATE, "The balance would leave the ledger's range."
+    ),
+    pb.ERROR_REASON_UNKNOWN_MARKET: ErrorRule(_MISSING, "No such market."),
+    pb.ERROR_REASON_MARKET_EXISTS: ErrorRule(_EXISTS, "The market exists with other parameters."),
+    pb.ERROR_REASON_SCALE_INEXACT: ErrorRule(
+        _BAD, "A tick times a lot, or a lot, is not a whole number of atoms."
+    ),
+    pb.ERROR_REASON_ASSET_MISMATCH: ErrorRule(_STATE, "The asset exists with another scale."),
+    pb.ERROR_REASON_MARKET_NOT_OPEN: ErrorRule(_STATE, "The market's status does not allow it."),
+    pb.ERROR_REASON_MARKET_IS_EXTERNAL: ErrorRule(
+        _STATE, "The market records external trades and takes no orders."
+    ),
+    pb.ERROR_REASON_TRADE_OUT_OF_ORDER: ErrorRule(
+        _STATE, "The trade does not continue the market's record."
+    ),
+    pb.ERROR_REASON_PRICE_OFF_TICK: ErrorRule(
+        _BAD, "The price is not a multiple of the price increment."
+    ),
+    pb.ERROR_REASON_PRICE_OUT_OF_RANGE: ErrorRule(_BAD, "The price is outside the market's range."),
+    pb.ERROR_REASON_QUANTITY_OUT_OF_RANGE: ErrorRule(
+        _BAD, "The quantity is outside the market's range."
+    ),
+    pb.ERROR_REASON_QUANTITY_OFF_LOT: ErrorRule(
+        _BAD, "The quantity is not a multiple of the quantity increment."
+    ),
+    pb.ERROR_REASON_TIME_IN_FORCE_INVALID: ErrorRule(
+        _BAD, "Order type and time in force do not go together."
+    ),
+    pb.ERROR_REASON_POST_ONLY_WOULD_TAKE: ErrorRule(
+        _STATE, "The post-only order would have taken liquidity."
+    ),
+    pb.ERROR_REASON_FILL_OR_KILL_UNFILLABLE: ErrorRule(
+        _STATE, "The order could not be filled in full."
+    ),
+    pb.ERROR_REASON_NO_LIQUIDITY: ErrorRule(_STATE, "The other side of the book is empty."),
+    pb.ERROR_REASON_UNKNOWN_ORDER: ErrorRule(_MISSING, "The account has no open order of that id."),
+    pb.ERROR_REASON_CLIENT_ORDER_ID_IN_USE: ErrorRule(
+        _EXISTS, "An open order of the account has that client order id."
+    ),
+    pb.ERROR_REASON_AMEND_BELOW_FILLED: ErrorRule(
+        _STATE, "The new quantity is not above what is filled."
+    ),
+    pb.ERROR_REASON_TOO_MANY_OPEN_ORDERS: ErrorRule(
+        _STATE, "The account may have no more open orders."
+    ),
+    pb.ERROR_REASON_BATCH_SIZE: ErrorRule(_BAD, "The batch is empty or too large."),
+    pb.ERROR_REASON_NODE_DRAINING: ErrorRule(
+        StatusCode.UNAVAILABLE, "The node is stopping.", retry_delay_ms=1000
+    ),
+    pb.ERROR_REASON_OVERLOADED: ErrorRule(_FULL, "A queue is full.", retry_delay_ms=100),
+    pb.ERROR_REASON_SLOW_CONSUMER: ErrorRule(
+        _FULL, "The subscriber read too slowly.", retry_delay_ms=100
+    ),
+    pb.ERROR_REASON_SEQUENCE_GONE: ErrorRule(
+        StatusCode.OUT_OF_RANGE, "The feed no longer holds the sequence."
+    ),
+    pb.ERROR_REASON_INTERNAL: ErrorRule(
+        StatusCode.INTERNAL, "A fault of the node; its log has the details."
+    ),
+}
+
+# dexrpc refuses on its own account too: what its bare statuses mean in the contract's terms.
+_REASON_OF_BARE_STATUS: Final[Mapping[StatusCode, int]] = {
+    StatusCode.INVALID_ARGUMENT: pb.ERROR_REASON_MALFORMED_MESSAGE,
+    StatusCode.RESOURCE_EXHAUSTED: pb.ERROR_REASON_MESSAGE_TOO_LARGE,
+    StatusCode.UNIMPLEMENTED: pb.ERROR_REASON_NOT_SERVED,
+    StatusCode.UNAVAILABLE: pb.ERROR_REASON_NODE_DRAINING,
+    StatusCode.INTERNAL: pb.ERROR_REASON_INTERNAL,
+}
+
+
+def reason_name(reason: int) -> str:
+    """`PRICE_OFF_TICK` for 80. Raises ValueError for a number the contract does not have."""
+    return pb.ErrorReason.Name(cast("pb.ErrorReason.ValueType", reason)).removeprefix(REASON_PREFIX)
+
+
+def refuse(
+    reason: int,
+    message: str = "",
+    *,
+    field: str | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> RpcError:
+    """The error that ends a call for `reason`: `raise refuse(...)`.
+
+    `message` is one sentence for a person, by default the reason's own. `field` is the path of the
+    offending field. `metadata` goes into ErrorInfo beside it. Raises ValueError for a reason that
+    is not in the contract: a fault of the caller.
+    """
+    rule = _rule(reason)
+    text = (message or rule.sentence)[:MESSAGE_CHARACTERS_MAX]
+    info = ErrorInfo(reason=reason_name(reason), domain=DOMAIN, metadata=metadata or {})
+    details: list[Message] = [info]
+    if field:
+        info.metadata["field"] = field
+        violation = BadRequest.FieldViolation(field=field, description=text, reason=info.reason)
+        details.append(BadRequest(field_violations=[violation]))
+    if rule.retryable:
+        delay = Duration()
+        delay.FromMilliseconds(rule.retry_delay_ms)
+        details.append(RetryInfo(retry_delay=delay))
+    return RpcError(rule.code, text, details)
+
+
+def rejection(reason: int, field: str = "", message: str = "") -> pb.Rejection:
+    """The refusal of one item of a batch. Raises ValueError for a reason not in the contract."""
+    return pb.Rejection(
+        reason=cast("pb.ErrorReason.ValueType", reason),
+        field=field,
+        message=message or _rule(reason).sentence,
+    )
+
+
+def rejection_of(error: RpcError) -> pb.Rejection:
+    """The same refusal for an item of a stream. An error without ErrorInfo becomes INTERNAL."""
+    info = error_info(error)
+    if info is None:
+        return rejection(pb.ERROR_REASON_INTERNAL)
+    reason = pb.ErrorReason.Value(REASON_PREFIX + info.reason)
+    return rejection(reason, info.metadata.get("field", ""), error.message)
+
+
+def error_info(error: RpcError) -> ErrorInfo | None:
+    """The ErrorInfo an error carries, if any."""
+    return next((detail for detail in error.details if isinstance(detail, ErrorInfo)), None)
+
+
+def _rule(reason: int) -> ErrorRule:
+    rule = RULES.get(reason)
+    if rule is None:
+        raise ValueError(f"{reason} is not a reason of dex.errors.v1.ErrorReason")
+    return rule
+
+
+class ErrorInterceptor:
+    """The outermost interceptor: every failed call of the contract leaves with one ErrorInfo.
+
+    dexrpc knows nothing of the contract, so its bare statuses get their reason here. An exception
+    that nobody expected is logged and answered with INTERNAL, saying no more.
+    """
+
+    __slots__ = ("_refused",)
+
+    def __init__(self, refused: Callable[[str], None]) -> None:
+        """`refused(reason name)` is called for every failed call that has a reason."""
+        self._refused = refused
+
+    async def __call__(self, ctx: CallContext, call_next: Callable[[], Awaitable[None]]) -> None:
+        """Interceptor of dexrpc."""
+        try:
+            await call_next()
+        except Exception as error:
+            failure = _with_reason(_rpc_error(error, ctx.method.path))
+            info = error_info(failure)
+            if info is not None:
+                self._refused(info.reason)
+            raise failure from error
+
+
+def _rpc_error(error: Exception, path: str) -> RpcError:
+    """The refusal in `error`, looking through groups that a handler's nursery wrapped around it."""
+    cause: BaseException = error
+    while isinstance(cause, BaseExceptionGroup) and len(cause.exceptions) == 1:
+        cause = cause.exceptions[0]
+    if isinstance(cause, RpcError):
+        return cause
+    logger.error("the handler of %s failed", path, exc_info=error)
+    return refuse(pb.ERROR_REASON_INTERNAL)
+
+
+def _with_reason(failure: RpcError) -> RpcError:
+    reason = _REASON_OF_BARE_STATUS.get(failure.code)
+    if reason is None or error_info(failure) is not None:
+        return failure
+    info = ErrorInfo(reason=reason_name(reason), domain=DOMAIN)
+    return RpcError(
+        failure.code, failure.message, [info, *failure.details], failure.trailing_metadata
+    )

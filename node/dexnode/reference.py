@@ -1,0 +1,60 @@
+"""Writes the reference pages whose facts live in code: `python -m dexnode.reference docs/reference`.
+
+A test holds the committed pages to what this writes.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+from dexnode.errors import DOMAIN, RULES, reason_name
+
+
+def errors_page() -> str:
+    """docs/reference/errors.md."""
+    rows = [
+        (
+            str(reason),
+            f"`{reason_name(reason)}`",
+            f"`{rule.code.name}`",
+            f"after {rule.retry_delay_ms} ms" if rule.retryable else "no",
+            rule.sentence,
+        )
+        for reason, rule in sorted(RULES.items())
+    ]
+    return f"""# Errors
+
+A refused call ends with a `google.rpc.Status` in the trailer `grpc-status-details-bin`. It holds
+exactly one `google.rpc.ErrorInfo`: `reason` is a name of the table, `domain` is `{DOMAIN}`, and
+`metadata["field"]` is the path of the offending field when one is at fault. A named field is also
+given as a `google.rpc.BadRequest.FieldViolation`, and what may be sent again unchanged carries a
+`google.rpc.RetryInfo`. A refused item of a batch or a stream carries a `dex.errors.v1.Rejection`
+with the same reason. Programs read the reason; messages are for people and may change.
+
+`FIELD_INVALID` names the broken rule in `metadata["rule"]`, e.g. `int64.gt`. `SLOW_CONSUMER` gives
+`metadata["last_sequence"]`, from which to resume. `SEQUENCE_GONE` gives
+`metadata["oldest_sequence"]`, the first the feed still holds. A mutation is safe to send again with
+the same signed envelope whatever the error was: it is answered with its first result.
+
+{_table(("Number", "Reason", "gRPC status", "Send again", "Meaning"), rows)}"""
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+PAGES: Final[dict[str, Callable[[], str]]] = {"errors.md": errors_page}
+
+
+def main(folder: str) -> None:
+    """Writes every page into `folder`."""
+    for name, render in PAGES.items():
+        Path(folder, name).write_text(render())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
