@@ -5,8 +5,8 @@
 //   node hash  SHA-256(0x01 || left || right)
 //   empty tree SHA-256 of nothing
 //
-// A leaf is the serialized Leaf of one journal record, so leaf indexes follow
-// journal positions. Someone who keeps one signed head can check, without
+// A leaf is the serialized Leaf of one journal record; journal positions start
+// at 1, so leaf i is the record at position i + 1. Someone who keeps one signed head can check, without
 // trusting the node, that a record is in the tree (inclusion) and that a later
 // tree continues it (consistency).
 
@@ -124,8 +124,9 @@ type TreeHead struct {
 	RootHash []byte `protobuf:"bytes,4,opt,name=root_hash,json=rootHash,proto3" json:"root_hash,omitempty"`
 	// The exchange's time of the last leaf.
 	Time *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=time,proto3" json:"time,omitempty"`
-	// Running hash over all events up to the last leaf, 32 bytes: ties what the
-	// commands caused to what they were.
+	// Running hash over all events up to the last leaf, 32 bytes, as in
+	// dex.admin.v1.GetNodeStatusResponse: ties what the commands caused to what
+	// they were.
 	EventHash     []byte `protobuf:"bytes,6,opt,name=event_hash,json=eventHash,proto3" json:"event_hash,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -8,8 +8,8 @@ Merkle tree in the sense of RFC 6962, section 2.1:
   node hash  SHA-256(0x01 || left || right)
   empty tree SHA-256 of nothing
 
-A leaf is the serialized Leaf of one journal record, so leaf indexes follow
-journal positions. Someone who keeps one signed head can check, without
+A leaf is the serialized Leaf of one journal record; journal positions start
+at 1, so leaf i is the record at position i + 1. Someone who keeps one signed head can check, without
 trusting the node, that a record is in the tree (inclusion) and that a later
 tree continues it (consistency).
 """
@@ -89,8 +89,9 @@ class TreeHead(_message.Message):
     root_hash: _builtins.bytes
     """Root of the tree, 32 bytes."""
     event_hash: _builtins.bytes
-    """Running hash over all events up to the last leaf, 32 bytes: ties what the
-    commands caused to what they were.
+    """Running hash over all events up to the last leaf, 32 bytes, as in
+    dex.admin.v1.GetNodeStatusResponse: ties what the commands caused to what
+    they were.
     """
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:

@@ -5,8 +5,8 @@
 //   node hash  SHA-256(0x01 || left || right)
 //   empty tree SHA-256 of nothing
 //
-// A leaf is the serialized Leaf of one journal record, so leaf indexes follow
-// journal positions. Someone who keeps one signed head can check, without
+// A leaf is the serialized Leaf of one journal record; journal positions start
+// at 1, so leaf i is the record at position i + 1. Someone who keeps one signed head can check, without
 // trusting the node, that a record is in the tree (inclusion) and that a later
 // tree continues it (consistency).
 
@@ -108,8 +108,9 @@ export declare type TreeHead = Message<"dex.audit.v1alpha1.TreeHead"> & {
   time?: Timestamp | undefined;
 
   /**
-   * Running hash over all events up to the last leaf, 32 bytes: ties what the
-   * commands caused to what they were.
+   * Running hash over all events up to the last leaf, 32 bytes, as in
+   * dex.admin.v1.GetNodeStatusResponse: ties what the commands caused to what
+   * they were.
    *
    * @generated from field: bytes event_hash = 6;
    */
