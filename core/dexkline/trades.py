@@ -39,6 +39,10 @@ class TradeBlock(NamedTuple):
         """Number of trades."""
         return len(self.time_ns)
 
+    def part(self, low: int, high: int) -> TradeBlock:
+        """Trades low to high, without copying."""
+        return TradeBlock._make(column[low:high] for column in self)
+
 
 class TradeColumns:
     """Growable store of one market's trades. Not thread-safe; the blocks it hands out may cross
