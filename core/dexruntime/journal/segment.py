@@ -97,15 +97,14 @@ def _was_interrupted(file: StorageFile, header: SegmentHeader, offset: int) -> b
     sector = file.read(offset, SECTOR_BYTES)
     block = decode_block_header(sector, 0, header.salt)
     if block is None:
-        return sector == _BLANK_SECTOR or sector[BLOCK_HEADER_BYTES - 1] == 0
+        # Cut while it was written, or while an earlier recovery wrote zeros over it.
+        return sector[BLOCK_HEADER_BYTES - 1] == 0 or sector[0] == 0
     if offset + block.block_bytes() > header.segment_bytes:
         return False
     data = file.read(offset, block.block_bytes())
     if data[BLOCK_HEADER_BYTES + block.body_bytes + len(END_MARK) - 1] == 0:
         return True
-    return any(
-        data.startswith(_BLANK_SECTOR, start) for start in range(0, len(data), SECTOR_BYTES)
-    )
+    return any(data.startswith(_BLANK_SECTOR, start) for start in range(0, len(data), SECTOR_BYTES))
 
 
 def _last_nonblank(file: StorageFile, offset: int) -> int | None:
