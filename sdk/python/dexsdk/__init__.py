@@ -1,0 +1,81 @@
+"""The Python client of Triodex: orders, market data, accounts, bulk pulls, the operator's side.
+
+`Client` runs on Trio, `SyncClient` blocks; both have the same methods. What a caller says are the
+dataclasses and enums below, what the exchange answers are the contract's generated messages;
+`Market` alone is wrapped, because it converts between decimals and whole numbers.
+"""
+
+from __future__ import annotations
+
+from dexsdk.book import LocalBook
+from dexsdk.channel import Tls
+from dexsdk.client import Client
+from dexsdk.errors import (
+    CallerError,
+    DexError,
+    OffGrid,
+    PeerError,
+    Unavailable,
+    from_rejection,
+)
+from dexsdk.ids import Id, format_id, parse_id
+from dexsdk.keys import Key
+from dexsdk.market import Market
+from dexsdk.session import Session, Signed
+from dexsdk.sync_client import SyncClient
+from dexsdk.times import time_ns_of, timestamp_of
+from dexsdk.types import (
+    Amend,
+    Cancel,
+    CancelAll,
+    ExternalTrade,
+    Interval,
+    LedgerEntryKind,
+    MarketKind,
+    MarketStatus,
+    NewOrder,
+    OrderStatus,
+    OrderType,
+    Place,
+    Side,
+    TimeInForce,
+)
+from dexsdk.windows import INTERVAL_NS, open_time_ns
+
+__all__ = [
+    "INTERVAL_NS",
+    "Amend",
+    "CallerError",
+    "Cancel",
+    "CancelAll",
+    "Client",
+    "DexError",
+    "ExternalTrade",
+    "Id",
+    "Interval",
+    "Key",
+    "LedgerEntryKind",
+    "LocalBook",
+    "Market",
+    "MarketKind",
+    "MarketStatus",
+    "NewOrder",
+    "OffGrid",
+    "OrderStatus",
+    "OrderType",
+    "PeerError",
+    "Place",
+    "Session",
+    "Side",
+    "Signed",
+    "SyncClient",
+    "TimeInForce",
+    "Tls",
+    "Unavailable",
+    "format_id",
+    "from_rejection",
+    "open_time_ns",
+    "parse_id",
+    "time_ns_of",
+    "timestamp_of",
+]

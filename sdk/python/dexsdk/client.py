@@ -1,0 +1,104 @@
+"""The client on Trio. Every method is an operation of `*_operations.py` or a feed of `feeds.py`."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Final, Self, final
+
+from dexsdk import admin_operations, bulk_operations, feeds, market_operations, order_operations
+from dexsdk.channel import Channel, Tls
+from dexsdk.connection import flight_target, make_session
+from dexsdk.keys import Key
+from dexsdk.order_window import WINDOW_DEFAULT
+from dexsdk.trio_driver import TrioFace, TrioOrderStream, awaited, streamed
+
+
+@final
+class Admin(TrioFace):
+    """The operator's methods."""
+
+    create_market = awaited(admin_operations.create_market)
+    set_market_status = awaited(admin_operations.set_market_status)
+    set_fees = awaited(admin_operations.set_fees)
+    credit_account = awaited(admin_operations.credit_account)
+    debit_account = awaited(admin_operations.debit_account)
+    record_trades = awaited(admin_operations.record_trades)
+    take_snapshot = awaited(admin_operations.take_snapshot)
+    drain = awaited(admin_operations.drain)
+    get_node_status = awaited(admin_operations.get_node_status)
+
+
+@final
+class Client(TrioFace):
+    """One connection to one node, for one account at most. Use it as `async with Client(...)`.
+
+    Calls may run at the same time from many tasks.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        network_id: str,
+        key: Key | None = None,
+        account_id: str | None = None,
+        tls: Tls | None = None,
+        flight_address: str | None = None,
+        timeout_seconds: float = 10.0,
+        reconnect_timeout_seconds: float = 60.0,
+    ) -> None:
+        """Prepares a client; nothing is sent before the first call.
+
+        `address` and `flight_address` are host:port; Flight's default is the next port.
+        `timeout_seconds` bounds a call with all its retries, `reconnect_timeout_seconds` how long
+        a stream tries to come back.
+        """
+        session = make_session(
+            network_id, key, account_id, timeout_seconds, reconnect_timeout_seconds
+        )
+        flight = flight_target(address, flight_address, tls)
+        super().__init__(session, Channel(address, tls), flight)
+        self.admin: Final = Admin(session, self._channel, flight)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._channel.close()
+
+    @property
+    def account_id(self) -> str:
+        """The account the client acts for; empty before `register_key`."""
+        return self._session.account_id
+
+    def order_stream(self, *, window: int = WINDOW_DEFAULT) -> TrioOrderStream:
+        """A pipelined session with at most `window` unanswered envelopes."""
+        return TrioOrderStream(self, window)
+
+    register_key = awaited(order_operations.register_key)
+    place_order = awaited(order_operations.place_order)
+    cancel_order = awaited(order_operations.cancel_order)
+    amend_order = awaited(order_operations.amend_order)
+    cancel_all = awaited(order_operations.cancel_all)
+    submit_batch = awaited(order_operations.submit_batch)
+    check_order = awaited(order_operations.check_order)
+    transfer = awaited(order_operations.transfer)
+    get_account = awaited(order_operations.get_account)
+    list_ledger_entries = awaited(order_operations.list_ledger_entries)
+
+    list_markets = awaited(market_operations.list_markets)
+    get_market = awaited(market_operations.get_market)
+    get_book = awaited(market_operations.get_book)
+    list_trades = awaited(market_operations.list_trades)
+    list_klines = awaited(market_operations.list_klines)
+    stream_book = streamed(feeds.stream_book)
+    stream_trades = streamed(feeds.stream_trades)
+    stream_klines = streamed(feeds.stream_klines)
+
+    pull_klines = awaited(bulk_operations.pull_klines)
+    pull_trades = awaited(bulk_operations.pull_trades)

@@ -1,0 +1,136 @@
+"""Operations on orders (dex.orders.v1.OrderIntake) and accounts (dex.accounts.v1.Accounts)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dex.accounts.v1 import accounts_pb2 as accounts
+from dex.orders.v1 import order_intake_pb2 as orders
+from dex.orders.v1 import signed_payload_pb2 as wire
+from dexsdk import methods
+from dexsdk.effects import Operation, ask
+from dexsdk.session import Session
+from dexsdk.types import Amend, BatchAction, Cancel, CancelAll, NewOrder
+
+
+def place_order(session: Session, order: NewOrder) -> Operation[orders.OrderResult]:
+    """Places one order and says what became of it; a refusal is a CallerError."""
+    signed = session.sign_action(order)
+    request = orders.PlaceOrderRequest(envelope=signed.envelope)
+    answer = yield from ask(session, methods.PLACE_ORDER, request, signed.expire_time_ns)
+    return answer.result
+
+
+def cancel_order(
+    session: Session, *, order_id: str = "", client_order_id: int = 0
+) -> Operation[orders.OrderResult]:
+    """Cancels one open order, named by either id, and says how it ended."""
+    signed = session.sign_action(Cancel(order_id=order_id, client_order_id=client_order_id))
+    request = orders.CancelOrderRequest(envelope=signed.envelope)
+    answer = yield from ask(session, methods.CANCEL_ORDER, request, signed.expire_time_ns)
+    return answer.result
+
+
+def amend_order(
+    session: Session,
+    *,
+    quantity_lots: int,
+    price_ticks: int = 0,
+    order_id: str = "",
+    client_order_id: int = 0,
+) -> Operation[orders.OrderResult]:
+    """Changes one open order. `quantity_lots` is the new total; a zero price keeps the price."""
+    amend = Amend(
+        order_id=order_id,
+        client_order_id=client_order_id,
+        quantity_lots=quantity_lots,
+        price_ticks=price_ticks,
+    )
+    signed = session.sign_action(amend)
+    request = orders.AmendOrderRequest(envelope=signed.envelope)
+    answer = yield from ask(session, methods.AMEND_ORDER, request, signed.expire_time_ns)
+    return answer.result
+
+
+def cancel_all(session: Session, market: str | None = None) -> Operation[list[orders.OrderResult]]:
+    """Cancels every open order, or those in one market: a result each, oldest order first."""
+    signed = session.sign_action(CancelAll(market))
+    request = orders.CancelAllRequest(envelope=signed.envelope)
+    answer = yield from ask(session, methods.CANCEL_ALL, request, signed.expire_time_ns)
+    return list(answer.results)
+
+
+def submit_batch(
+    session: Session, actions: Sequence[BatchAction]
+) -> Operation[list[orders.OrderResult]]:
+    """Applies up to 1,000 actions in one piece: a result each; a refused one has `rejection`."""
+    signed = session.sign_action(actions)
+    request = orders.SubmitBatchRequest(envelope=signed.envelope)
+    answer = yield from ask(session, methods.SUBMIT_BATCH, request, signed.expire_time_ns)
+    return list(answer.results)
+
+
+def check_order(
+    session: Session, order: NewOrder, *, account_id: str | None = None
+) -> Operation[orders.CheckOrderResponse]:
+    """Says what an order would do now without placing it; `rejection` when it would be refused."""
+    account = session.require_account(account_id)
+    request = orders.CheckOrderRequest(account_id=account, order=order.message())
+    return (yield from ask(session, methods.CHECK_ORDER, request))
+
+
+def register_key(session: Session, public_key: bytes | None = None) -> Operation[str]:
+    """Opens an account with the client's key, or adds `public_key` to the client's account.
+
+    Returns the account id. A newly opened account becomes the client's own when it had none.
+    """
+    payload = session.payload("" if public_key is None else None)
+    payload.register_key.public_key = public_key or session.require_key().public_bytes
+    signed = session.sign(payload)
+    request = accounts.RegisterKeyRequest(envelope=signed.envelope)
+    answer = yield from ask(session, methods.REGISTER_KEY, request, signed.expire_time_ns)
+    session.account_id = session.account_id or answer.account_id
+    return answer.account_id
+
+
+def transfer(
+    session: Session, to_account_id: str, asset_id: str, amount_atoms: int
+) -> Operation[orders.Applied]:
+    """Moves available funds to another account; says where in the journal."""
+    payload = session.payload()
+    payload.transfer.CopyFrom(
+        wire.FundsTransfer(
+            to_account_id=to_account_id, asset_id=asset_id, amount_atoms=amount_atoms
+        )
+    )
+    signed = session.sign(payload)
+    request = accounts.TransferRequest(envelope=signed.envelope)
+    answer = yield from ask(session, methods.TRANSFER, request, signed.expire_time_ns)
+    return answer.applied
+
+
+def get_account(session: Session, account_id: str | None = None) -> Operation[accounts.Account]:
+    """Balances, keys and open orders of the client's account, or of another for an operator."""
+    request = accounts.GetAccountRequest(account_id=session.require_account(account_id))
+    return (yield from ask(session, methods.GET_ACCOUNT, request)).account
+
+
+def list_ledger_entries(
+    session: Session, account_id: str | None = None, *, limit: int | None = None
+) -> Operation[list[accounts.LedgerEntry]]:
+    """Movements of an account's money, newest first; at most `limit`, all that are at hand."""
+    entries: list[accounts.LedgerEntry] = []
+    request = accounts.ListLedgerEntriesRequest(
+        account_id=session.require_account(account_id), page_size=page_size(limit, 1_000)
+    )
+    while True:
+        page = yield from ask(session, methods.LIST_LEDGER_ENTRIES, request)
+        entries += page.entries
+        request.page_token = page.next_page_token
+        if not request.page_token or (limit is not None and len(entries) >= limit):
+            return entries[:limit]
+
+
+def page_size(limit: int | None, page_size_max: int) -> int:
+    """How many to ask for in one page when `limit` are wanted in all."""
+    return page_size_max if limit is None else max(1, min(limit, page_size_max))

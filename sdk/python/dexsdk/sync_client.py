@@ -1,0 +1,104 @@
+"""The blocking client: the same operations and feeds as `client.py`."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Final, Self, final
+
+from dexsdk import admin_operations, bulk_operations, feeds, market_operations, order_operations
+from dexsdk.channel import Channel, Tls
+from dexsdk.connection import flight_target, make_session
+from dexsdk.keys import Key
+from dexsdk.order_window import WINDOW_DEFAULT
+from dexsdk.sync_driver import SyncFace, SyncOrderStream, blocking, iterated
+
+
+@final
+class SyncAdmin(SyncFace):
+    """The operator's methods."""
+
+    create_market = blocking(admin_operations.create_market)
+    set_market_status = blocking(admin_operations.set_market_status)
+    set_fees = blocking(admin_operations.set_fees)
+    credit_account = blocking(admin_operations.credit_account)
+    debit_account = blocking(admin_operations.debit_account)
+    record_trades = blocking(admin_operations.record_trades)
+    take_snapshot = blocking(admin_operations.take_snapshot)
+    drain = blocking(admin_operations.drain)
+    get_node_status = blocking(admin_operations.get_node_status)
+
+
+@final
+class SyncClient(SyncFace):
+    """One connection to one node, for one account at most. Use it as `with SyncClient(...)`.
+
+    Calls may run at the same time from many threads.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        network_id: str,
+        key: Key | None = None,
+        account_id: str | None = None,
+        tls: Tls | None = None,
+        flight_address: str | None = None,
+        timeout_seconds: float = 10.0,
+        reconnect_timeout_seconds: float = 60.0,
+    ) -> None:
+        """Prepares a client; nothing is sent before the first call.
+
+        `address` and `flight_address` are host:port; Flight's default is the next port.
+        `timeout_seconds` bounds a call with all its retries, `reconnect_timeout_seconds` how long
+        a stream tries to come back.
+        """
+        session = make_session(
+            network_id, key, account_id, timeout_seconds, reconnect_timeout_seconds
+        )
+        flight = flight_target(address, flight_address, tls)
+        super().__init__(session, Channel(address, tls), flight)
+        self.admin: Final = SyncAdmin(session, self._channel, flight)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._channel.close()
+
+    @property
+    def account_id(self) -> str:
+        """The account the client acts for; empty before `register_key`."""
+        return self._session.account_id
+
+    def order_stream(self, *, window: int = WINDOW_DEFAULT) -> SyncOrderStream:
+        """A pipelined session with at most `window` unanswered envelopes."""
+        return SyncOrderStream(self, window)
+
+    register_key = blocking(order_operations.register_key)
+    place_order = blocking(order_operations.place_order)
+    cancel_order = blocking(order_operations.cancel_order)
+    amend_order = blocking(order_operations.amend_order)
+    cancel_all = blocking(order_operations.cancel_all)
+    submit_batch = blocking(order_operations.submit_batch)
+    check_order = blocking(order_operations.check_order)
+    transfer = blocking(order_operations.transfer)
+    get_account = blocking(order_operations.get_account)
+    list_ledger_entries = blocking(order_operations.list_ledger_entries)
+
+    list_markets = blocking(market_operations.list_markets)
+    get_market = blocking(market_operations.get_market)
+    get_book = blocking(market_operations.get_book)
+    list_trades = blocking(market_operations.list_trades)
+    list_klines = blocking(market_operations.list_klines)
+    stream_book = iterated(feeds.stream_book)
+    stream_trades = iterated(feeds.stream_trades)
+    stream_klines = iterated(feeds.stream_klines)
+
+    pull_klines = blocking(bulk_operations.pull_klines)
+    pull_trades = blocking(bulk_operations.pull_trades)
