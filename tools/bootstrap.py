@@ -2,11 +2,11 @@
 
 Standard library only: it runs before anything is installed. What is pinned, and where:
 
-    Go tools       tools/go/go.mod, go.sum    grpcurl, h2spec, the gRPC interop client, protoc-gen-go(-grpc)
-    protos         tools/go/go.mod, go.sum    buf/validate; google/api and google/rpc come with the venv
-    npm packages   tools/package.json, package-lock.json
-    Go itself      requirements/go.txt        only where no `go` is new enough
-    Node itself    requirements/node.txt      only where no `node` is new enough
+    Go tools      tools/go/go.mod, go.sum   grpcurl, h2spec, gRPC interop client, protoc-gen-go*
+    protos        tools/go/go.mod, go.sum   buf/validate; google/* are in the venv
+    npm packages  tools/package.json and package-lock.json
+    Go itself     requirements/go.txt       only where no `go` is new enough
+    Node itself   requirements/node.txt     only where no `node` is new enough
 
 A step runs again when its pins change. A step that fails says so in one line and the rest goes
 on; tests that miss a tool skip. With CI=true a missing tool is a failure.
@@ -106,7 +106,11 @@ def copy_protos(validate: Path) -> None:
     target = TOOLS / "protos"
     shutil.rmtree(target, ignore_errors=True)
     google = Path(next((ROOT / ".venv" / "lib").glob("python3*/site-packages/google/rpc"))).parent
-    for source, name in ((google, "google/api"), (google, "google/rpc"), (validate, "buf/validate")):
+    for source, name in (
+        (google, "google/api"),
+        (google, "google/rpc"),
+        (validate, "buf/validate"),
+    ):
         folder = source / Path(name).name if source == google else source / name
         (target / name).mkdir(parents=True)
         for proto in sorted(folder.glob("*.proto")):

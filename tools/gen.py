@@ -23,6 +23,8 @@ plugins:
   - protoc_builtin: python
     protoc_path: [.venv/bin/python, -m, grpc_tools.protoc]
     out: gen/python
+  - local: .venv/bin/protoc-gen-mypy
+    out: gen/python
   - local: .tools/node_modules/.bin/protoc-gen-es
     out: gen/typescript
     opt: [target=js+dts, import_extension=js]
@@ -36,7 +38,9 @@ def buf(*arguments: str) -> None:
     path = os.pathsep.join([str(ROOT / ".tools" / "bin"), os.environ.get("PATH", os.defpath)])
     command = [str(ROOT / ".venv" / "bin" / "buf"), *arguments]
     environment = {**os.environ, "PATH": path}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         sys.exit(f"{done.stderr.strip()}\nbuf {arguments[0]} failed")
 
@@ -92,7 +96,9 @@ def main() -> int:
     """Generates, or with `--check` prints the differences and answers 1 when there are any."""
     if sys.argv[1:] == ["--check"]:
         found = differences()
-        print("\n".join([*found, "mend: make gen, then commit gen/"] if found else ["gen is clean"]))
+        print(
+            "\n".join([*found, "mend: make gen, then commit gen/"] if found else ["gen is clean"])
+        )
         return 1 if found else 0
     replace()
     return 0
