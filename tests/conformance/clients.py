@@ -14,9 +14,24 @@ from tests.conformance.probe_service import PREFIX
 DEADLINE_SECONDS = 15.0
 
 
-def unary(channel: grpc.Channel, name: str) -> Any:
+def unary(channel: Any, name: str) -> Any:
     """A probe method that takes and gives one message."""
     return channel.unary_unary(PREFIX + name)
+
+
+def unary_stream(channel: Any, name: str) -> Any:
+    """A probe method that streams its answers."""
+    return channel.unary_stream(PREFIX + name)
+
+
+def stream_unary(channel: Any, name: str) -> Any:
+    """A probe method that takes a stream."""
+    return channel.stream_unary(PREFIX + name)
+
+
+def stream_stream(channel: Any, name: str) -> Any:
+    """A probe method that streams both ways."""
+    return channel.stream_stream(PREFIX + name)
 
 
 def counters(channel: grpc.Channel) -> dict[str, int]:

@@ -6,6 +6,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from types import TracebackType
+from typing import Self
 
 import hpack
 
@@ -51,7 +52,7 @@ class RawClient:
         self._decoder = hpack.Decoder()
         self.send(PREFACE + frame(SETTINGS, 0, 0) if hello is None else hello)
 
-    def __enter__(self) -> RawClient:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Callable, Iterator
 
 import grpc
+import hpack
 import pytest
 
 from tests.conformance import raw
@@ -166,7 +167,7 @@ def test_not_grpc(
 ) -> None:
     headers = [(":method", method), (":scheme", "http"), (":path", "/"), *extra]
     with RawClient(own_server.port) as client:
-        block = raw.hpack.Encoder().encode(headers)
+        block = hpack.Encoder().encode(headers)
         client.send(frame(raw.HEADERS, raw.END_HEADERS | raw.END_STREAM, 1, block))
         assert client.headers(1)[":status"] == status
 
@@ -192,7 +193,7 @@ def test_too_much_metadata_ends_the_call(own_server: ServerProcess) -> None:
 
 def test_header_bomb(own_server: ServerProcess) -> None:
     """One table entry, referred to again and again."""
-    encoder = raw.hpack.Encoder()
+    encoder = hpack.Encoder()
     bomb = encoder.encode([("x-bomb", "y" * 4000)])
     bomb += encoder.encode([("x-bomb", "y" * 4000)]) * 10_000
     with RawClient(own_server.port) as client:
@@ -279,7 +280,7 @@ def test_answers_nobody_reads_are_bounded(own_server: ServerProcess) -> None:
 
 def test_handlers_see_no_forged_lines(own_server: ServerProcess) -> None:
     with RawClient(own_server.port) as client:
-        block = raw.hpack.Encoder().encode(
+        block = hpack.Encoder().encode(
             [
                 (":method", "POST"),
                 (":scheme", "http"),
@@ -295,7 +296,9 @@ def test_handlers_see_no_forged_lines(own_server: ServerProcess) -> None:
 
 def test_grpc_clients_see_unavailable_not_hangs(own_tls_server: ServerProcess) -> None:
     """A plaintext client on the TLS port."""
-    with grpc.insecure_channel(f"127.0.0.1:{own_tls_server.port}") as channel:
-        with pytest.raises(grpc.RpcError) as raised:
-            unary(channel, "Echo")(b"", timeout=DEADLINE_SECONDS)
+    with (
+        grpc.insecure_channel(f"127.0.0.1:{own_tls_server.port}") as channel,
+        pytest.raises(grpc.RpcError) as raised,
+    ):
+        unary(channel, "Echo")(b"", timeout=DEADLINE_SECONDS)
     assert raised.value.code() is grpc.StatusCode.UNAVAILABLE

@@ -14,7 +14,13 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from grpc import aio
 from grpc_status import rpc_status
 
-from tests.conformance.clients import DEADLINE_SECONDS, counters, unary
+from tests.conformance.clients import (
+    DEADLINE_SECONDS,
+    counters,
+    stream_stream,
+    unary,
+    unary_stream,
+)
 from tests.conformance.conftest import CLIENT_COMMON_NAME, CLIENT_NAME, ServerProcess
 from tests.conformance.probe_service import PREFIX
 
@@ -35,17 +41,17 @@ def test_unary_echo_of_any_size(channel: grpc.Channel, size: int) -> None:
 @pytest.mark.parametrize("name", ["EchoStream", "EchoBatches"])
 def test_bidirectional_stream_keeps_order(channel: grpc.Channel, name: str) -> None:
     messages = [b"%d" % number for number in range(2000)]
-    answers = channel.stream_stream(PREFIX + name)(iter(messages), timeout=DEADLINE_SECONDS)
+    answers = stream_stream(channel, name)(iter(messages), timeout=DEADLINE_SECONDS)
     assert list(answers) == messages
 
 
 def test_server_stream(channel: grpc.Channel) -> None:
-    sizes = [len(m) for m in channel.unary_stream(PREFIX + "Flood")(b"500 3000")]
+    sizes = [len(m) for m in unary_stream(channel, "Flood")(b"500 3000")]
     assert sizes == [3000] * 500
 
 
 def test_server_stream_without_messages(channel: grpc.Channel) -> None:
-    assert list(channel.unary_stream(PREFIX + "Flood")(b"0 0")) == []
+    assert list(unary_stream(channel, "Flood")(b"0 0")) == []
 
 
 def test_many_calls_at_once_on_one_connection(channel: grpc.Channel) -> None:
@@ -71,8 +77,8 @@ def test_aio_client(server: ServerProcess) -> None:
         else:
             channel = aio.secure_channel(server.address, server.credentials())
         async with channel:
-            one = await channel.unary_unary(PREFIX + "Echo")(b"hello", timeout=DEADLINE_SECONDS)
-            call = channel.stream_stream(PREFIX + "EchoStream")(timeout=DEADLINE_SECONDS)
+            one = await unary(channel, "Echo")(b"hello", timeout=DEADLINE_SECONDS)
+            call = stream_stream(channel, "EchoStream")(timeout=DEADLINE_SECONDS)
             answers = []
             for number in range(50):
                 await call.write(b"%d" % number)
@@ -115,7 +121,7 @@ def test_unknown_method(channel: grpc.Channel, path: str) -> None:
 
 
 def test_malformed_protobuf_names_the_message(channel: grpc.Channel) -> None:
-    typed = channel.unary_unary(PREFIX + "Typed")
+    typed = unary(channel, "Typed")
     error = failure(typed, b"\x0a\xff\xff")
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert "google.protobuf.StringValue" in error.details()

@@ -20,7 +20,7 @@ Health: Any = health_pb2
 
 
 def test_health_check(channel: grpc.Channel) -> None:
-    stub = health_pb2_grpc.HealthStub(channel)
+    stub: Any = health_pb2_grpc.HealthStub(channel)
     serving = stub.Check(Health.HealthCheckRequest(), timeout=DEADLINE_SECONDS)
     assert serving.status == Health.HealthCheckResponse.SERVING
     probe = stub.Check(Health.HealthCheckRequest(service="dexrpc.test.Probe"))
@@ -31,7 +31,7 @@ def test_health_check(channel: grpc.Channel) -> None:
 
 
 def test_health_watch(channel: grpc.Channel) -> None:
-    stub = health_pb2_grpc.HealthStub(channel)
+    stub: Any = health_pb2_grpc.HealthStub(channel)
     known = stub.Watch(Health.HealthCheckRequest(), timeout=DEADLINE_SECONDS)
     unknown = stub.Watch(Health.HealthCheckRequest(service="no.such"), timeout=DEADLINE_SECONDS)
     assert next(known).status == Health.HealthCheckResponse.SERVING
@@ -51,7 +51,8 @@ def test_reflection_by_the_stock_client(channel: grpc.Channel) -> None:
     pool = DescriptorPool(database)
     method = pool.FindServiceByName("grpc.testing.TestService").methods_by_name["UnaryCall"]
     assert method.input_type.full_name == "grpc.testing.SimpleRequest"
-    assert pool.FindServiceByName("grpc.reflection.v1.ServerReflection").methods[0].input_type
+    (stable,) = pool.FindServiceByName("grpc.reflection.v1.ServerReflection").methods
+    assert stable.input_type.full_name == "grpc.reflection.v1.ServerReflectionRequest"
 
 
 @pytest.mark.parametrize("version", ["v1", "v1alpha"])
@@ -69,12 +70,11 @@ def test_reflection_requests(channel: grpc.Channel, version: str) -> None:
     def serialized() -> Iterator[bytes]:
         return (request.SerializeToString() for request in requests)
 
-    answers = list(
-        channel.stream_stream(
-            f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
-            response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
-        )(serialized(), timeout=DEADLINE_SECONDS)
+    info: Any = channel.stream_stream(
+        f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+        response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
     )
+    answers = list(info(serialized(), timeout=DEADLINE_SECONDS))
     kinds = [answer.WhichOneof("message_response") for answer in answers]
     assert kinds == [
         "list_services_response",

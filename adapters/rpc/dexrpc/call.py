@@ -45,11 +45,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("dexrpc")
 
+HeaderTuples = tuple[tuple[bytes, bytes], ...]
 RESPONSE_HEADERS: Final = ((b":status", b"200"), (b"content-type", b"application/grpc"))
 OK_TRAILERS: Final = ((b"grpc-status", b"0"),)
 
 
-def status_headers(error: RpcError) -> tuple[tuple[bytes, bytes], ...]:
+def status_headers(error: RpcError) -> HeaderTuples:
     """The trailers that say how the call failed."""
     headers = [(b"grpc-status", b"%d" % error.code)]
     if error.message:
@@ -190,7 +191,7 @@ class Call(CallContext):
         connection.call_ended(self, self._buffered_bytes)
         return StatusCode.OK if error is None else error.code
 
-    def _trailers(self, error: RpcError | None) -> tuple[tuple[bytes, bytes], ...]:
+    def _trailers(self, error: RpcError | None) -> HeaderTuples:
         base = OK_TRAILERS if error is None else status_headers(error)
         extra = error.trailing_metadata if error is not None else ()
         if not self.trailing_metadata and not extra:
@@ -286,7 +287,7 @@ class Call(CallContext):
         self._connection.flush_soon()
         await trio.lowlevel.checkpoint_if_cancelled()
 
-    def _send_headers(self, headers: tuple[tuple[bytes, bytes], ...]) -> None:
+    def _send_headers(self, headers: HeaderTuples) -> None:
         self._headers_sent = True
         self._connection.codec.send_headers(self.stream_id, headers, False)
 

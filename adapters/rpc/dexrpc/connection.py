@@ -28,7 +28,7 @@ from typing import Final, final
 
 import trio
 
-from dexrpc.call import RESPONSE_HEADERS, Call, status_headers
+from dexrpc.call import Call, HeaderTuples
 from dexrpc.codec import (
     ENHANCE_YOUR_CALM,
     NO_ERROR,
@@ -40,12 +40,12 @@ from dexrpc.codec import (
 )
 from dexrpc.config import CLOSE_GRACE_SECONDS, ServerConfig
 from dexrpc.context import Interceptor, Peer
-from dexrpc.framing import ENCODINGS
 from dexrpc.guard import RateLimit
 from dexrpc.h2codec import H2Codec
 from dexrpc.metadata import Headers
 from dexrpc.method import Method
 from dexrpc.observer import RpcObserver
+from dexrpc.refusal import PlainAnswer, http_refusal, refusal_headers, rpc_refusal
 from dexrpc.request import MalformedRequest, RequestHead
 from dexrpc.status import RpcError, StatusCode
 from dexrpc.transport import Transport
@@ -57,7 +57,6 @@ DRAIN_PING: Final = b"dexdrain"
 KEEPALIVE_PING: Final = b"dexalive"
 UNKNOWN_METHOD: Final = "unknown"
 _HEADS_MAX: Final = 64
-_NOT_GRPC_BODY: Final = b"this port speaks gRPC\n"
 
 
 class State(enum.Enum):
@@ -87,8 +86,8 @@ class Connection:
         self.observer = observer
         self.peer = peer
         self.credit_step_bytes = config.stream_window_bytes // 4
-        self.blocked: dict[int, Call] = {}
-        """Calls with bytes that neither the windows nor the socket have taken yet."""
+        self.blocked: dict[int, Call | PlainAnswer] = {}
+        """Answers with bytes that neither the windows nor the socket have taken yet."""
         self.codec = H2Codec(
             self,
             CodecLimits(
@@ -102,8 +101,8 @@ class Connection:
         self._transport = transport
         self._methods = methods
         self._calls: dict[int, Call] = {}
+        self._plain: dict[int, PlainAnswer] = {}
         self._refuse_new = False
-        self._bodies: dict[int, bytes] = {}
         self._heads: dict[tuple[tuple[bytes, bytes], ...], RequestHead] = {}
         self._buffered_bytes = 0
         self._uncredited_bytes = 0
@@ -181,7 +180,7 @@ class Connection:
         self._nursery.cancel_scope.cancel()
 
     def _is_drained(self) -> bool:
-        return self.state is State.DRAINING and self._refuse_new and not self._calls
+        return self.state is State.DRAINING and self._refuse_new and not self._stream_count
 
     async def _leave(self) -> None:
         """Let a last GOAWAY reach the peer before the transport is closed.
@@ -266,11 +265,19 @@ class Connection:
         self._output_ready.wake()
 
     def _pump_all(self) -> None:
-        for stream_id, call in list(self.blocked.items()):
+        for stream_id, answer in list(self.blocked.items()):
             if self.is_output_full:
                 break
-            if call.pump():
-                self.blocked.pop(stream_id, None)
+            if answer.pump():
+                self._unblock(stream_id)
+
+    def _unblock(self, stream_id: int) -> None:
+        self.blocked.pop(stream_id, None)
+        self._plain.pop(stream_id, None)
+
+    @property
+    def _stream_count(self) -> int:
+        return len(self._calls) + len(self._plain)
 
     def _credit_connection(self) -> None:
         if self._uncredited_bytes >= self.config.connection_window_bytes // 4:
@@ -286,7 +293,7 @@ class Connection:
 
     def request_received(self, stream_id: int, headers: Headers, end_stream: bool) -> None:
         """See CodecSink."""
-        if self._refuse_new or len(self._calls) >= self.config.max_concurrent_streams:
+        if self._refuse_new or self._stream_count >= self.config.max_concurrent_streams:
             self.codec.reset(stream_id, REFUSED_STREAM)
             self.codec.forget(stream_id)
             return
@@ -297,10 +304,15 @@ class Connection:
             self.codec.reset(stream_id, PROTOCOL_ERROR)
             self.codec.forget(stream_id)
             return
+        plain = http_refusal(head)
+        if plain is not None:
+            self._answer_plainly(stream_id, plain, end_stream)
+            return
         method = self._methods.get(head.path)
-        refusal = self._refusal(head, method)
+        refusal = rpc_refusal(head, method, self.config)
         if refusal is not None or method is None:
-            self._refuse(stream_id, refusal, end_stream)
+            assert refusal is not None
+            self._refuse(stream_id, head, refusal, end_stream)
             return
         call = Call(self, stream_id, method, head, self.peer, trio.current_time())
         self._calls[stream_id] = call
@@ -318,46 +330,19 @@ class Connection:
             self._heads[key] = head
         return head
 
-    def _refusal(
-        self, head: RequestHead, method: Method | None
-    ) -> tuple[tuple[bytes, bytes], ...] | None:
-        """Headers that refuse the request, or None for one that may run."""
-        if head.http_method != b"POST":
-            return ((b":status", b"405"), (b"allow", b"POST"))
-        if not head.is_grpc:
-            return ((b":status", b"415"), (b"content-type", b"text/plain"))
-        code, message = StatusCode.UNIMPLEMENTED, ""
-        extra: tuple[tuple[bytes, bytes], ...] = ()
-        if head.header_bytes > self.config.max_header_list_bytes:
-            code = StatusCode.RESOURCE_EXHAUSTED
-            message = f"metadata is over the limit of {self.config.max_header_list_bytes} bytes"
-        elif method is None:
-            message = f"unknown method {head.path}"
-        elif head.encoding not in ENCODINGS:
-            message = f"grpc-encoding {head.encoding} is not supported"
-            extra = ((b"grpc-accept-encoding", ",".join(ENCODINGS).encode()),)
-        elif head.timeout is None:
-            code, message = StatusCode.INVALID_ARGUMENT, "malformed grpc-timeout"
-        else:
-            return None
-        self.observer.call_started(UNKNOWN_METHOD)
-        self.observer.call_finished(UNKNOWN_METHOD, code, 0.0)
-        return RESPONSE_HEADERS + extra + status_headers(RpcError(code, message))
-
-    def _refuse(
-        self, stream_id: int, headers: tuple[tuple[bytes, bytes], ...] | None, end_stream: bool
-    ) -> None:
-        assert headers is not None
+    def _refuse(self, stream_id: int, head: RequestHead, error: RpcError, ended: bool) -> None:
         codec = self.codec
-        if headers[0][1] == b"200":
-            codec.send_headers(stream_id, headers, True)
-        else:
-            codec.send_headers(stream_id, headers, False)
-            codec.send_data(stream_id, _NOT_GRPC_BODY)
-            codec.end_stream(stream_id)
-        if not end_stream:
+        codec.send_headers(stream_id, refusal_headers(head, error), True)
+        if not ended:
             codec.reset(stream_id, NO_ERROR)
         codec.forget(stream_id)
+        self.observer.call_started(UNKNOWN_METHOD)
+        self.observer.call_finished(UNKNOWN_METHOD, error.code, 0.0)
+
+    def _answer_plainly(self, stream_id: int, headers: HeaderTuples, ended: bool) -> None:
+        answer = PlainAnswer(self.codec, stream_id, headers, ended)
+        if not answer.pump():
+            self._plain[stream_id] = self.blocked[stream_id] = answer
 
     def data_received(self, stream_id: int, data: bytes, flow_bytes: int, end_stream: bool) -> None:
         """See CodecSink."""
@@ -376,9 +361,12 @@ class Connection:
 
     def stream_reset(self, stream_id: int, by_peer: bool) -> None:
         """See CodecSink."""
+        self._unblock(stream_id)
         call = self._calls.get(stream_id)
         if call is not None:
             call.abort(None)
+        else:
+            self.codec.forget(stream_id)
         if by_peer and self._resets.exceeded():
             self._too_much("RST_STREAM")
 
@@ -389,9 +377,9 @@ class Connection:
         if stream_id == 0:
             self._pump_all()
         elif not self.is_output_full:
-            call = self.blocked.get(stream_id)
-            if call is not None and call.pump():
-                del self.blocked[stream_id]
+            answer = self.blocked.get(stream_id)
+            if answer is not None and answer.pump():
+                self._unblock(stream_id)
 
     def ping_acknowledged(self, data: bytes) -> None:
         """See CodecSink."""

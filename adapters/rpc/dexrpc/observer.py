@@ -26,10 +26,14 @@ class RpcObserver(Protocol):
 class NullObserver:
     """Tells nobody."""
 
-    def connection_opened(self) -> None: ...
+    def connection_opened(self) -> None:
+        """See RpcObserver."""
 
-    def connection_closed(self) -> None: ...
+    def connection_closed(self) -> None:
+        """See RpcObserver."""
 
-    def call_started(self, method: str) -> None: ...
+    def call_started(self, method: str) -> None:
+        """See RpcObserver."""
 
-    def call_finished(self, method: str, code: StatusCode, seconds: float) -> None: ...
+    def call_finished(self, method: str, code: StatusCode, seconds: float) -> None:
+        """See RpcObserver."""

@@ -91,7 +91,7 @@ class _ReflectionService:
                 self._put_files(response, lambda pool: pool.FindFileByName(name))
             elif kind == "file_containing_symbol":
                 symbol = request.file_containing_symbol
-                self._put_files(response, lambda pool: pool.FindFileContainingSymbol(symbol))
+                self._put_files(response, lambda pool: _symbol_file(pool, symbol))
             elif kind == "file_containing_extension":
                 extension = request.file_containing_extension
                 self._put_files(response, lambda pool: _extension_file(pool, extension))
@@ -125,6 +125,15 @@ class _ReflectionService:
 
         response.all_extension_numbers_response.base_type_name = type_name
         response.all_extension_numbers_response.extension_number.extend(self._find(numbers))
+
+
+def _symbol_file(pool: DescriptorPool, symbol: str) -> FileDescriptor:
+    try:
+        return pool.FindFileContainingSymbol(symbol)
+    except KeyError:
+        # The pool does not count methods as symbols; clients do.
+        service, _, method = symbol.rpartition(".")
+        return pool.FindServiceByName(service).methods_by_name[method].containing_service.file
 
 
 def _extension_file(pool: DescriptorPool, request: Any) -> FileDescriptor:

@@ -14,7 +14,7 @@ from urllib.parse import unquote_to_bytes
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
-from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
+from google.rpc.status_pb2 import Status
 
 from dexrpc.metadata import Metadata
 

@@ -1,0 +1,71 @@
+"""Answers to requests that reach no handler."""
+
+from __future__ import annotations
+
+from typing import final
+
+from dexrpc.call import RESPONSE_HEADERS, HeaderTuples, status_headers
+from dexrpc.codec import NO_ERROR, Codec
+from dexrpc.config import ServerConfig
+from dexrpc.framing import ENCODINGS
+from dexrpc.method import Method
+from dexrpc.request import RequestHead
+from dexrpc.status import RpcError, StatusCode
+
+_NOT_GRPC = b"this port speaks gRPC\n"
+_ACCEPT_ENCODING = ((b"grpc-accept-encoding", ",".join(ENCODINGS).encode("ascii")),)
+
+
+def http_refusal(head: RequestHead) -> HeaderTuples | None:
+    """The HTTP response headers for a request that is not gRPC (gRPC over HTTP/2, "Responses")."""
+    if head.http_method != b"POST":
+        return ((b":status", b"405"), (b"allow", b"POST"))
+    if not head.is_grpc:
+        return ((b":status", b"415"), (b"content-type", b"text/plain"))
+    return None
+
+
+def rpc_refusal(head: RequestHead, method: Method | None, config: ServerConfig) -> RpcError | None:
+    """Why a gRPC request may not run, or None for one that may."""
+    if head.header_bytes > config.max_header_list_bytes:
+        return RpcError(
+            StatusCode.RESOURCE_EXHAUSTED,
+            f"metadata is over the limit of {config.max_header_list_bytes} bytes",
+        )
+    if method is None:
+        return RpcError(StatusCode.UNIMPLEMENTED, f"unknown method {head.path}")
+    if head.encoding not in ENCODINGS:
+        return RpcError(StatusCode.UNIMPLEMENTED, f"grpc-encoding {head.encoding} is not supported")
+    if head.timeout is None:
+        return RpcError(StatusCode.INVALID_ARGUMENT, "malformed grpc-timeout")
+    return None
+
+
+def refusal_headers(head: RequestHead, error: RpcError) -> HeaderTuples:
+    """The one header list that is the whole answer (Trailers-Only)."""
+    extra = () if head.encoding in ENCODINGS else _ACCEPT_ENCODING
+    return RESPONSE_HEADERS + extra + status_headers(error)
+
+
+@final
+class PlainAnswer:
+    """An HTTP answer with a line of text, which obeys flow control like everything else."""
+
+    def __init__(self, codec: Codec, stream_id: int, headers: HeaderTuples, ended: bool) -> None:
+        self._codec = codec
+        self._stream_id = stream_id
+        self._rest = _NOT_GRPC
+        self._ended = ended
+        codec.send_headers(stream_id, headers, False)
+
+    def pump(self) -> bool:
+        """Send what the windows allow. True once the stream is over."""
+        codec, stream_id = self._codec, self._stream_id
+        self._rest = self._rest[codec.send_data(stream_id, self._rest) :]
+        if self._rest:
+            return False
+        codec.end_stream(stream_id)
+        if not self._ended:
+            codec.reset(stream_id, NO_ERROR)
+        codec.forget(stream_id)
+        return True
