@@ -1,4 +1,6 @@
-"""Writes the reference pages whose facts live in code: `python -m dexnode.reference docs/reference`.
+"""Writes the reference pages whose facts live in code.
+
+Run `python -m dexnode.reference docs/reference`.
 
 A test holds the committed pages to what this writes.
 """
@@ -10,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
+from dexnode.config_text import config_rows
 from dexnode.errors import DOMAIN, RULES, reason_name
 
 
@@ -42,12 +45,35 @@ the same signed envelope whatever the error was: it is answered with its first r
 {_table(("Number", "Reason", "gRPC status", "Send again", "Meaning"), rows)}"""
 
 
+def config_page() -> str:
+    """docs/reference/config.md."""
+    sections = "\n".join(
+        f"## {heading}\n\n{_table(('Key', 'Type', 'Default', 'Meaning'), rows)}"
+        for heading, rows in config_rows()
+    )
+    return f"""# Configuration
+
+A node runs without any configuration. Values come from defaults, then a TOML file, then the
+environment, then flags; a later source wins key by key. `dex node run --print-config` shows the
+result with the source of every value; secrets are masked.
+
+- File: sections and keys as below.
+- Environment: `DEX_<SECTION>__<KEY>`, e.g. `DEX_GRPC__PORT=7500`, and `DEX_OPERATORS` with the
+  whole list as a TOML value: `DEX_OPERATORS='[{{name = "desk", public_key = "..."}}]'`.
+
+An unknown key or a bad value keeps the node from starting, and the message names the file or the
+variable, the key and the reason. So does a listener beyond loopback without a `[tls]` certificate.
+There are no default credentials: without `[[operators]]` nobody may call operator methods.
+
+{sections}"""
+
+
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
-PAGES: Final[dict[str, Callable[[], str]]] = {"errors.md": errors_page}
+PAGES: Final[dict[str, Callable[[], str]]] = {"config.md": config_page, "errors.md": errors_page}
 
 
 def main(folder: str) -> None:

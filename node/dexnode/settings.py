@@ -1,0 +1,180 @@
+"""Every setting of a node: name, type, range, default and meaning.
+
+The classes are the one list: the TOML file, the environment, flags, `--print-config` and
+docs/reference/config.md are all read off them (dexnode.config). Units are in the names.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct, field
+
+from dexnode.secret import Secret
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Positive = Annotated[int, Meta(ge=1)]
+
+
+class NodeSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the node is."""
+
+    network_id: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=64,
+            pattern="^[a-z0-9-]+$",
+            description="The network it serves; payloads and tokens for another are refused.",
+        ),
+    ] = "triodex-demo"
+    data_dir: Annotated[
+        Path, Meta(description="Folder of the journal, the snapshots and everything derived.")
+    ] = Path("data")
+    shard: Annotated[
+        int, Meta(ge=0, le=255, description="The shard, the first part of its ids.")
+    ] = 0
+
+
+class GrpcSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The gRPC server."""
+
+    host: Annotated[str, Meta(min_length=1, description="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="Port to listen on; 0 takes a free one.")] = 7400
+    backend: Annotated[
+        Literal["trio", "aio"],
+        Meta(description="`trio`: dexrpc, the node's own server. `aio`: grpcio's."),
+    ] = "trio"
+    message_bytes_max: Annotated[
+        Positive, Meta(description="Largest request message. Over it: MESSAGE_TOO_LARGE.")
+    ] = 4 * 1024 * 1024
+    connections_max: Annotated[
+        Positive, Meta(description="Connections at once; one more is closed at once.")
+    ] = 20_000
+    streams_max: Annotated[Positive, Meta(description="Calls at once on one connection.")] = 1000
+
+
+class FlightSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The Arrow Flight server."""
+
+    host: Annotated[str, Meta(min_length=1, description="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="Port to listen on; 0 takes a free one.")] = 7401
+    ticket_lifetime_seconds: Annotated[
+        int, Meta(ge=1, le=86_400, description="How long a ticket may be redeemed.")
+    ] = 60
+
+
+class MetricsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The HTTP server of /metrics, /healthz and /readyz."""
+
+    host: Annotated[str, Meta(min_length=1, description="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="Port to listen on; 0 takes a free one.")] = 7402
+
+
+class TlsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The certificate of every listener. Listening beyond loopback asks for one."""
+
+    certificate: Annotated[
+        Path | None, Meta(description="PEM file: the certificate and its chain.")
+    ] = None
+    private_key: Annotated[Path | None, Meta(description="PEM file: the certificate's key.")] = None
+    client_ca: Annotated[
+        Path | None,
+        Meta(
+            description="PEM file: who signs client certificates; operators are told by the names "
+            "in theirs."
+        ),
+    ] = None
+
+
+class TelemetrySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Logs, and where metrics and traces are pushed."""
+
+    otlp_endpoint: Annotated[
+        str,
+        Meta(
+            pattern="^(https?://[^@]+)?$",
+            description="OTLP/gRPC collector, e.g. `http://127.0.0.1:4317`. Empty: nothing is "
+            "pushed and nothing is traced.",
+        ),
+    ] = ""
+    otlp_headers: Annotated[
+        Secret, Meta(description="Headers for the collector: `key=value,key=value`.")
+    ] = field(default_factory=lambda: Secret(""))
+    otlp_interval_seconds: Annotated[
+        int, Meta(ge=1, le=3600, description="How often metrics are pushed.")
+    ] = 15
+    trace_ratio_ppm: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="Share of calls traced, in parts per million, when the caller has not "
+            "decided (W3C traceparent).",
+        ),
+    ] = 10_000
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        Meta(description="Least level that is logged."),
+    ] = "info"
+    log_format: Annotated[
+        Literal["auto", "console", "json"],
+        Meta(description="`auto`: console on a terminal, one JSON object a line elsewhere."),
+    ] = "auto"
+
+
+class OperatorSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Someone who may call operator methods: a name and one of two proofs."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=64, description="For logs.")]
+    public_key: Annotated[
+        Annotated[str, Meta(pattern="^[0-9a-f]{64}$")] | None,
+        Meta(description="Ed25519 public key in hex: its access tokens are the operator's."),
+    ] = None
+    certificate_name: Annotated[
+        Annotated[str, Meta(min_length=1)] | None,
+        Meta(description="A name in a client certificate signed by `tls.client_ca`."),
+    ] = None
+
+
+class JournalSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The journal."""
+
+    segment_bytes: Annotated[
+        int, Meta(ge=1 << 20, le=1 << 32, description="Size of a preallocated segment file.")
+    ] = 64 << 20
+
+
+class SnapshotSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Snapshots."""
+
+    interval_commands: Annotated[
+        int, Meta(ge=0, description="Commands from one snapshot to the next; 0: only when asked.")
+    ] = 1_000_000
+
+
+class DemoSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The demo market, a simulation: seeded bots that trade over gRPC like anyone else."""
+
+    enabled: Annotated[bool, Meta(description="Run the demo market and its faucet.")] = False
+    seed: Annotated[int, Meta(ge=0, description="Seed of the bots' decisions.")] = 1
+    bot_count: Annotated[int, Meta(ge=0, le=1000, description="Number of bots.")] = 8
+
+
+class NodeConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole configuration, by section."""
+
+    node: NodeSettings = NodeSettings()
+    grpc: GrpcSettings = GrpcSettings()
+    flight: FlightSettings = FlightSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    tls: TlsSettings = TlsSettings()
+    telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
+    journal: JournalSettings = JournalSettings()
+    snapshot: SnapshotSettings = SnapshotSettings()
+    demo: DemoSettings = DemoSettings()
+    operators: Annotated[
+        tuple[OperatorSettings, ...],
+        Meta(description="Who may call operator methods. There is none by default."),
+    ] = ()
