@@ -27,6 +27,7 @@ import numpy as np
 from pyarrow import flight
 
 from dex.flight.v1 import flight_pb2
+from dex.kline.v1.kline_query_pb2 import INTERVAL_1S
 from dexflight import FlightService, MarketInfo
 from dexflight.columns import kline_batches, kline_schema
 from dexkline import Interval, KlineBook, KlineColumns, TradeBlock
@@ -112,7 +113,7 @@ def pull_raw(port: int, size: int) -> float:
 def client(flight_port: int, raw_port: int, columns_port: int, rounds: int) -> None:
     """The other process: print the seconds of every round as JSON."""
     connection = flight.FlightClient(("127.0.0.1", flight_port))
-    rows = flight_pb2.KlineRows(market_id=MARKET.market_id, interval=1)  # type: ignore[arg-type]
+    rows = flight_pb2.KlineRows(market_id=MARKET.market_id, interval=INTERVAL_1S)
     command = flight_pb2.Query(klines=rows).SerializeToString()
     descriptor = flight.FlightDescriptor.for_command(command)
 
