@@ -31,6 +31,9 @@ QUEUE_COMMANDS_MAX: Final = 4_096
 # A batch ends after this many order items, so that one batch holds the loop for
 # about ten milliseconds at most.
 BATCH_ITEMS: Final = 512
+# A journal block holds 8 MiB; the largest command (10,000 recorded trades) and the
+# largest envelope together stay under half a MiB.
+BATCH_BYTES: Final = 4 << 20
 # How long the sequencer sleeps when nothing is due; a command wakes it anyway.
 IDLE_NS: Final = 3_600 * 10**9
 # Batches in front of the disk; more would only add latency.
@@ -183,31 +186,33 @@ class Sequencer:
             JournalFull: the disk has no room; nothing was applied.
         """
         now_ns = self._now_ns()
+        sequence = first = self._exchange.sequence + 1
         batch: list[Submission | None] = []
+        records: list[tuple[int, int, bytes, bytes]] = []
         due_ns = self._tick_due_ns()
         if due_ns is not None and due_ns <= now_ns:
             batch.append(None)
-        items = 0
+            records.append((sequence, now_ns, _TICK_BYTES, b""))
+            sequence += 1
+        items = size_bytes = taken = 0
         queue = self._queue
-        taken = 0
-        while taken < len(queue) and items < BATCH_ITEMS:
+        while taken < len(queue) and items < BATCH_ITEMS and size_bytes < BATCH_BYTES:
             submission = queue[taken]
             command = submission.command
-            items += len(command.items) // ITEM.size if type(command) is OrderCommand else 1
+            data = encode_command(command)
+            records.append((sequence, now_ns, data, submission.envelope))
             batch.append(submission)
+            items += len(command.items) // ITEM.size if type(command) is OrderCommand else 1
+            size_bytes += len(data) + len(submission.envelope)
+            sequence += 1
             taken += 1
         if not batch:
             return
-        first = self._exchange.sequence + 1
-        records = [
-            (sequence, now_ns, _command_bytes(entry), b"" if entry is None else entry.envelope)
-            for sequence, entry in enumerate(batch, first)
-        ]
         self._journal.append(records)
         for _ in range(taken):
             queue.popleft()
         self.batch_commands_last = len(batch)
-        self._in_flight.append(first + len(batch) - 1)
+        self._in_flight.append(sequence - 1)
         self._apply_batch(batch, first, now_ns)
         if len(queue) < QUEUE_COMMANDS_MAX // 2 and self._room.statistics().tasks_waiting:
             self._room.set()
@@ -266,7 +271,3 @@ class Sequencer:
 
 
 _TICK_BYTES: Final = encode_command(ClockTick())
-
-
-def _command_bytes(entry: Submission | None) -> bytes:
-    return _TICK_BYTES if entry is None else encode_command(entry.command)

@@ -68,7 +68,13 @@ class Shard:
             on_sync=on_sync,
             segment_bytes=segment_bytes,
         )
-        self.sequencer = Sequencer(self.exchange, self.views, self._journal, clock_ns, observer)
+        self.sequencer = Sequencer(
+            self.exchange,
+            self.views,
+            self._journal,
+            clock_ns,
+            observer,
+        )
         self.verifier = SignatureVerifier()
         self._snapshotting = trio.Lock()
 

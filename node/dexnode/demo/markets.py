@@ -1,0 +1,53 @@
+"""The demo's markets and its faucet: what an operator does before anyone can trade."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Final, NamedTuple
+
+from dexsdk import Client, Market
+
+
+class DemoMarket(NamedTuple):
+    """A market of the demo and the price its bots start from."""
+
+    market_id: str
+    tick_size: str
+    lot_size: str
+    start_price: str
+
+
+DEMO_MARKETS: Final = (
+    DemoMarket("BTC-USDC.eth", "0.01", "0.00001", "61000.00"),
+    DemoMarket("ETH-USDC.eth", "0.01", "0.0001", "2650.00"),
+)
+ASSET_SCALE: Final = 8
+MAKER_FEE_PPM: Final = 100
+TAKER_FEE_PPM: Final = 200
+
+# Play money of one faucet pull, in whole units of the asset.
+FAUCET_UNITS: Final = {"BTC": "5", "ETH": "100", "USDC.eth": "500000"}
+
+
+async def open_markets(operator: Client) -> list[Market]:
+    """Create the demo's markets; they may exist already."""
+    opened = []
+    for demo in DEMO_MARKETS:
+        market = Market.define(
+            demo.market_id,
+            base_scale=ASSET_SCALE,
+            quote_scale=ASSET_SCALE,
+            tick_size=demo.tick_size,
+            lot_size=demo.lot_size,
+            maker_fee_ppm=MAKER_FEE_PPM,
+            taker_fee_ppm=TAKER_FEE_PPM,
+        )
+        opened.append(await operator.admin.create_market(market))
+    return opened
+
+
+async def pull_faucet(operator: Client, account_id: str, reference: str, times: int = 1) -> None:
+    """Give an account play money of every demo asset, once per reference."""
+    for asset_id, units in FAUCET_UNITS.items():
+        atoms = int(Decimal(units) * 10**ASSET_SCALE) * times
+        await operator.admin.credit_account(account_id, asset_id, atoms, f"{reference}-{asset_id}")

@@ -1,0 +1,213 @@
+"""The composition root: one node from its configuration, started, served and drained.
+
+Theory of operation: recover the shard, then open gRPC, Flight and metrics, then
+say ready. SIGTERM, SIGINT and Admin.Drain end it the same way: health turns to
+NOT_SERVING, calls end within the grace, the queue drains to disk, the process
+exits 0. A failed disk ends the process at once (see dexruntime.journal).
+"""
+
+from __future__ import annotations
+
+import gc
+import secrets
+import signal
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Final, final
+
+import trio
+from google.protobuf import descriptor_pool
+from grpc_health.v1 import health_pb2
+
+from dexflight.service import FlightService, FlightTls
+from dexnode.authz import Authorizer, PermissionTable
+from dexnode.backend import RpcBackend, make_backend
+from dexnode.bulk import ShardFlightSource
+from dexnode.errors import ErrorInterceptor
+from dexnode.ids import IdFormat
+from dexnode.intake import Intake
+from dexnode.pagination import PageTokens
+from dexnode.services import binding
+from dexnode.services.accounts import AccountsService
+from dexnode.services.admin import AdminService
+from dexnode.services.klines import KlineQueryService
+from dexnode.services.matching import MatchingService
+from dexnode.services.orders import OrderIntakeService
+from dexnode.settings import NodeConfig, TlsSettings
+from dexnode.telemetry import Telemetry
+from dexnode.tokens import TokenVerifier
+from dexnode.validation import Validator
+from dexrpc import HealthService, Method, reflection_methods
+from dexruntime.clock import system_clock_ns
+from dexruntime.journal import Identity
+from dexruntime.shard import Shard
+from dexruntime.storage import PosixStorage
+
+EPOCH: Final = 1
+DRAIN_SECONDS: Final = 10.0
+SNAPSHOT_CHECK_SECONDS: Final = 5.0
+HEALTH_SERVICE: Final = "grpc.health.v1.Health"
+# Young objects live for a batch or for long: look rarely, and never at what is old.
+GC_THRESHOLDS: Final = (50_000, 20, 100)
+
+
+@final
+class Node:
+    """One node of the exchange."""
+
+    def __init__(self, config: NodeConfig, telemetry: Telemetry) -> None:
+        self._config = config
+        self._telemetry = telemetry
+        self._drain_asked = trio.Event()
+        self.version = _version()
+        self.demo = config.demo.enabled
+        self.data_dir: Path = config.node.data_dir / "journal"
+        self.ready_time_ns = 0
+        self.grpc_address = ""
+        self.flight_address = ""
+        self.metrics_address = ""
+
+    def request_drain(self) -> None:
+        """Stop in an orderly way, soon."""
+        self._drain_asked.set()
+
+    async def run(self, ready: Callable[[Node], None]) -> None:
+        """Serve until drained; ``ready`` is called once when everything listens."""
+        shard = self._open_shard()
+        ids = IdFormat(shard.identity.shard, shard.identity.epoch)
+        health = HealthService()
+        async with trio.open_nursery() as nursery:
+            await nursery.start(shard.run)
+            server = self._backend(shard, ids, health)
+            self.grpc_address = await server.start(nursery)
+            flight = self._open_flight(shard, ids)
+            self.flight_address = f"{self._config.flight.host}:{flight.port}"
+            self.metrics_address = self._telemetry.serve_metrics(self._config.metrics)
+            nursery.start_soon(self._watch_signals)
+            nursery.start_soon(self._snapshot_now_and_then, shard)
+            self._say_ready(health)
+            ready(self)
+            await self._drain_asked.wait()
+            await self._stop(server, flight, shard, health)
+            nursery.cancel_scope.cancel()
+
+    # --- opening
+
+    def _open_shard(self) -> Shard:
+        config = self._config
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        shard = Shard(
+            PosixStorage(self.data_dir),
+            Identity(config.node.network_id, config.node.shard, EPOCH),
+            observer=self._telemetry.command_applied,
+            on_sync=self._telemetry.journal_synced,
+            segment_bytes=config.journal.segment_bytes,
+            progress=self._telemetry.replaying,
+        )
+        self._telemetry.observe_shard(shard)
+        # What recovery made lives as long as the process.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
+        return shard
+
+    def _backend(self, shard: Shard, ids: IdFormat, health: HealthService) -> RpcBackend:
+        return make_backend(
+            self._methods(shard, ids, health),
+            [
+                self._telemetry.interceptor,
+                ErrorInterceptor(self._telemetry.call_refused),
+                self._authorizer(shard, ids),
+            ],
+            self._telemetry.rpc,
+            self._config.grpc,
+            self._config.tls,
+        )
+
+    def _methods(self, shard: Shard, ids: IdFormat, health: HealthService) -> list[Method]:
+        intake = Intake(shard, ids, system_clock_ns)
+        pages = PageTokens(secrets.token_bytes(32))
+        servicers: dict[str, object] = {
+            binding.ORDER_INTAKE.full_name: OrderIntakeService(shard, intake, ids),
+            binding.MATCHING.full_name: MatchingService(shard, ids, pages),
+            binding.KLINE_QUERY.full_name: KlineQueryService(shard, pages),
+            binding.ACCOUNTS.full_name: AccountsService(shard, intake, ids, pages),
+            binding.ADMIN.full_name: AdminService(shard, intake, ids, self),
+        }
+        validator = Validator([service.file for service in binding.SERVED])
+        names = [service.full_name for service in binding.SERVED]
+        return [
+            *binding.bind_all(servicers, validator),
+            *health.methods,
+            *reflection_methods([*names, HEALTH_SERVICE], descriptor_pool.Default()),
+        ]
+
+    def _authorizer(self, shard: Shard, ids: IdFormat) -> Authorizer:
+        by_public_key = shard.exchange.accounts.by_public_key
+
+        def account_of_key(public_key: bytes) -> str | None:
+            account = by_public_key.get(public_key)
+            return None if account is None else ids.format(account.key)
+
+        return Authorizer(
+            PermissionTable.from_services(binding.SERVED),
+            TokenVerifier(shard.identity.network_id, system_clock_ns),
+            self._config.operators,
+            account_of_key,
+        )
+
+    def _open_flight(self, shard: Shard, ids: IdFormat) -> FlightService:
+        config = self._config
+        return FlightService(
+            ShardFlightSource(shard, ids),
+            network_id=config.node.network_id,
+            ticket_key=secrets.token_bytes(32),
+            host=config.flight.host,
+            port=config.flight.port,
+            tls=_flight_tls(config.tls),
+        )
+
+    # --- living
+
+    def _say_ready(self, health: HealthService) -> None:
+        self.ready_time_ns = system_clock_ns()
+        for name in ("", *(service.full_name for service in binding.SERVED)):
+            health.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+    async def _watch_signals(self) -> None:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async for _ in signals:
+                self.request_drain()
+
+    async def _snapshot_now_and_then(self, shard: Shard) -> None:
+        every = self._config.snapshot.interval_commands
+        while every:
+            await trio.sleep(SNAPSHOT_CHECK_SECONDS)
+            if shard.exchange.sequence - shard.snapshot_sequence >= every:
+                await shard.take_snapshot(self.data_dir)
+
+    # --- stopping
+
+    async def _stop(
+        self, server: RpcBackend, flight: FlightService, shard: Shard, health: HealthService
+    ) -> None:
+        self._telemetry.draining()
+        for name in ("", *(service.full_name for service in binding.SERVED)):
+            health.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
+        await server.drain(DRAIN_SECONDS)
+        await trio.to_thread.run_sync(flight.stop)
+        await shard.sequencer.drain()
+
+
+def _version() -> str:
+    try:
+        return version("triodex")
+    except PackageNotFoundError:
+        return "0.0.0"
+
+
+def _flight_tls(tls: TlsSettings) -> FlightTls | None:
+    if tls.certificate is None or tls.private_key is None:
+        return None
+    return FlightTls(tls.certificate.read_bytes(), tls.private_key.read_bytes())
