@@ -1,4 +1,4 @@
-"""docs/glossary.md names things that the contract has, and the contract uses no other word for them."""
+"""Every term of docs/glossary.md is in the contract, and the contract uses no other word for it."""
 
 from __future__ import annotations
 
