@@ -55,7 +55,11 @@ def payloads() -> dict[str, wire.Payload]:
     )
     cancel = wire.OrderCancel(order_id="0000010000000000004002")
     amend = wire.OrderAmend(client_order_id=42, quantity_lots=900, price_ticks=6_400_000)
-    items = [wire.BatchItem(place=limit), wire.BatchItem(cancel=cancel), wire.BatchItem(amend=amend)]
+    items = [
+        wire.BatchItem(place=limit),
+        wire.BatchItem(cancel=cancel),
+        wire.BatchItem(amend=amend),
+    ]
     counting = Key(SEEDS["counting"]).public_bytes
     transfer = wire.FundsTransfer(
         to_account_id=OTHER_ACCOUNT, asset_id="USDC.eth", amount_atoms=INT64_MAX
@@ -110,9 +114,7 @@ def signing_vectors() -> dict[str, Any]:
     return {"domain": PAYLOAD_DOMAIN.hex(), "accepted": accepted, "refused": refused}
 
 
-def _signed(
-    name: str, seed: str, payload: bytes, fields: dict[str, Any] | None
-) -> dict[str, Any]:
+def _signed(name: str, seed: str, payload: bytes, fields: dict[str, Any] | None) -> dict[str, Any]:
     key = Key(SEEDS[seed])
     return {
         "name": name,
@@ -160,7 +162,7 @@ def id_vectors() -> dict[str, Any]:
         (1, 65_535, 1_234_567_890, 17),
         (255, 65_535, sequence_max, 4_095),
     )
-    ids = [
+    ids: list[dict[str, Any]] = [
         {
             "shard": shard,
             "epoch": epoch,

@@ -28,10 +28,10 @@ class Market:
         """Wraps a market; CallerError when its tick has no exact decimal."""
         self.message: Final = message
         base, quote = message.base_asset, message.quote_asset
-        self.lot_size: Final = _units(message.base_atoms_per_lot, base.scale)
+        self.lot_size: Final = _units(message.base_atoms_per_lot, base.scale).normalize(_EXACT)
         notional = _units(message.quote_atoms_per_tick_lot, quote.scale)
         try:
-            self.tick_size: Final = _EXACT.divide(notional, self.lot_size)
+            self.tick_size: Final = _EXACT.divide(notional, self.lot_size).normalize(_EXACT)
         except DecimalException as error:
             problem = f"{message.market_id}: one tick is not an exact decimal"
             raise CallerError("SCALE_INEXACT", problem, field="quote_atoms_per_tick_lot") from error
@@ -168,5 +168,5 @@ def _atoms(units: Decimal, scale: int, field: str) -> int:
 
 
 def _format(value: Decimal, step: Decimal) -> str:
-    exponent = step.normalize(_EXACT).as_tuple().exponent
+    exponent = step.as_tuple().exponent
     return format(value.quantize(Decimal(1).scaleb(min(0, int(exponent))), context=_EXACT), "f")
