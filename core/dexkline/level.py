@@ -119,6 +119,8 @@ class Level:
 
     def take_changes(self) -> list[Kline]:
         """Every window that changed since the last take, ascending by open time."""
+        if not self.changed:
+            return []
         times = sorted(self.changed)
         self.changed.clear()
         klines = []

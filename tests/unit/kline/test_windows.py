@@ -125,6 +125,17 @@ def test_turnover_is_exact_past_64_bits() -> None:
     assert int(limbs[0]) + (int(limbs[1]) << 64) == exact
 
 
+def test_vectorised_sums_carry_past_64_bits() -> None:
+    count = 1_000
+    side = 2**31  # a turnover of 2**62 each: the fourth carries
+    book = KlineBook(1)
+    for call in (0, 1):
+        trades = [(index, call * count + index + 1, side, side) for index in range(count)]
+        book.add_trades(1, trades)
+        assert only(book, Interval.SECOND_1).turnover_atoms == (call + 1) * count * side * side
+        assert only(book, Interval.DAY_1).turnover_atoms == (call + 1) * count * side * side
+
+
 @pytest.mark.parametrize("count", [1, 1_000])
 @pytest.mark.parametrize(
     ("field", "trade"),
