@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import pkgutil
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,10 @@ from pathlib import Path
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 
 import dex
+import dexnode.services
 from dex.options.v1 import options_pb2
+from dexnode.services import binding
+from dexrpc.method import snake_case
 
 ROOT = Path(__file__).resolve().parents[2]
 STATUS = ROOT / "docs" / "status.md"
@@ -55,6 +59,21 @@ def contract_rows() -> dict[str, tuple[str, str, str]]:
     }
 
 
+def implemented() -> set[str]:
+    """`service/method` of everything the node has a handler for."""
+    modules = [
+        importlib.import_module(f"dexnode.services.{module.name}")
+        for module in pkgutil.iter_modules(dexnode.services.__path__)
+    ]
+    handlers = {name: value for module in modules for name, value in vars(module).items()}
+    return {
+        f"{service.full_name}/{method.name}"
+        for service in binding.SERVED
+        for method in service.methods
+        if hasattr(handlers[f"{service.name}Service"], snake_case(method.name))
+    }
+
+
 def table_rows() -> dict[str, list[str]]:
     """`service/method` -> the other cells of its row in docs/status.md."""
     rows: dict[str, list[str]] = {}
@@ -91,3 +110,8 @@ def test_status_names_a_release_for_every_method() -> None:
         if len(cells) != 4 or not RELEASE.fullmatch(cells[3])
     ]
     assert not wrong, f"docs/status.md: the last cell must be a release such as 0.1.0: {wrong}"
+
+
+def test_the_node_has_a_handler_for_what_is_served_and_nothing_else() -> None:
+    served = {key for key, cells in table_rows().items() if cells[2] == "served"}
+    assert served == implemented()
