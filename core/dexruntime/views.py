@@ -31,28 +31,13 @@ from dexcore.market import MarketKind
 from dexcore.results import Outcome
 from dexkline import Interval, Kline, KlineBook, TradeColumns
 from dexruntime.feed import Feed
+from dexruntime.movements import Movement, decode_movement, encode_movement
 
-LEDGER_ENTRIES_PER_ACCOUNT: Final = 10_000
+# What moved an account's money lately; older movements are in the journal.
+MOVEMENTS_PER_ACCOUNT: Final = 10_000
 BOOK_FEED_ITEMS: Final = 16_384
 TRADE_FEED_ITEMS: Final = 65_536
 KLINE_FEED_ITEMS: Final = 4_096
-
-ENTRY_DEPOSIT: Final = 1
-ENTRY_WITHDRAWAL: Final = 2
-ENTRY_TRANSFER: Final = 3
-ENTRY_TRADE: Final = 4
-ENTRY_FEE: Final = 5
-
-
-class LedgerEntry(NamedTuple):
-    """One movement of an account's money; ``reference`` is text or an id key."""
-
-    sequence: int
-    time_ns: int
-    kind: int
-    asset_index: int
-    amount_atoms: int
-    reference: str | int
 
 
 @final
@@ -145,7 +130,7 @@ class Views:
         self._exchange = exchange
         self.applied_sequence = exchange.sequence
         self.markets: list[MarketView] = []
-        self.entries: dict[int, deque[LedgerEntry]] = {}
+        self.movements: dict[int, deque[Movement]] = {}
         self._dirty: dict[int, MarketView] = {}
         self._stirred: dict[int, MarketView] = {}
         self._handlers: dict[type, Callable[[Any, Outcome], None]] = {
@@ -155,8 +140,8 @@ class Views:
             WatermarkMoved: self._watermark,
             Ticked: self._tick,
             MarketCreated: self._market,
-            Deposited: self._deposited,
-            Withdrawn: self._withdrawn,
+            Deposited: self._booked,
+            Withdrawn: self._booked,
             Transferred: self._transferred,
         }
         self._change: BookChange | None = None
@@ -250,29 +235,10 @@ class Views:
             )
         )
         self._dirty[view.index] = view
-        self._book_trade(event, outcome)
-
-    def _book_trade(self, event: Trade, outcome: Outcome) -> None:
-        """Ledger entries of both owners of a trade."""
-        market = self._exchange.markets[event.market_index]
-        base_atoms = event.quantity_lots * market.spec.base_atoms_per_lot
-        quote_atoms = event.price_ticks * event.quantity_lots * market.spec.quote_atoms_per_tick_lot
-        sign = 1 if event.taker_side == 1 else -1
-        base, quote = market.base.index, market.quote.index
-        for account_key, order_key, direction, fee_atoms in (
-            (event.maker_account_key, event.maker_order_key, -sign, event.maker_fee_atoms),
-            (event.taker_account_key, event.taker_order_key, sign, event.taker_fee_atoms),
-        ):
-            entries = self._entries(account_key)
-            position = (outcome.sequence, outcome.time_ns)
-            entries.append(
-                LedgerEntry(*position, ENTRY_TRADE, base, direction * base_atoms, order_key)
-            )
-            entries.append(
-                LedgerEntry(*position, ENTRY_TRADE, quote, -direction * quote_atoms, order_key)
-            )
-            if fee_atoms:
-                entries.append(LedgerEntry(*position, ENTRY_FEE, quote, -fee_atoms, order_key))
+        movement = (outcome.sequence, outcome.time_ns, event)
+        self._movements(event.maker_account_key).append(movement)
+        if event.taker_account_key != event.maker_account_key:
+            self._movements(event.taker_account_key).append(movement)
 
     def _external_trade(self, event: ExternalTrade, _outcome: Outcome) -> None:
         view = self.markets[event.market_index]
@@ -302,47 +268,21 @@ class Views:
                 view.klines.close_until(until_ns, outcome.sequence)
                 self._dirty[view.index] = view
 
-    def _deposited(self, event: Deposited, outcome: Outcome) -> None:
-        self._enter(event, outcome, ENTRY_DEPOSIT, event.amount_atoms)
-
-    def _withdrawn(self, event: Withdrawn, outcome: Outcome) -> None:
-        self._enter(event, outcome, ENTRY_WITHDRAWAL, -event.amount_atoms)
-
-    def _enter(
-        self, event: Deposited | Withdrawn, outcome: Outcome, kind: int, amount_atoms: int
-    ) -> None:
-        self._entries(event.account_key).append(
-            LedgerEntry(
-                outcome.sequence,
-                outcome.time_ns,
-                kind,
-                event.asset_index,
-                amount_atoms,
-                event.reference,
-            )
-        )
+    def _booked(self, event: Deposited | Withdrawn, outcome: Outcome) -> None:
+        movement = (outcome.sequence, outcome.time_ns, event)
+        self._movements(event.account_key).append(movement)
 
     def _transferred(self, event: Transferred, outcome: Outcome) -> None:
-        for account_key, other_key, amount_atoms in (
-            (event.from_account_key, event.to_account_key, -event.amount_atoms),
-            (event.to_account_key, event.from_account_key, event.amount_atoms),
-        ):
-            self._entries(account_key).append(
-                LedgerEntry(
-                    outcome.sequence,
-                    outcome.time_ns,
-                    ENTRY_TRANSFER,
-                    event.asset_index,
-                    amount_atoms,
-                    other_key,
-                )
-            )
+        movement = (outcome.sequence, outcome.time_ns, event)
+        self._movements(event.from_account_key).append(movement)
+        if event.to_account_key != event.from_account_key:
+            self._movements(event.to_account_key).append(movement)
 
-    def _entries(self, account_key: int) -> deque[LedgerEntry]:
-        entries = self.entries.get(account_key)
-        if entries is None:
-            entries = self.entries[account_key] = deque(maxlen=LEDGER_ENTRIES_PER_ACCOUNT)
-        return entries
+    def _movements(self, account_key: int) -> deque[Movement]:
+        movements = self.movements.get(account_key)
+        if movements is None:
+            movements = self.movements[account_key] = deque(maxlen=MOVEMENTS_PER_ACCOUNT)
+        return movements
 
     # --- checkpoint
 
@@ -362,21 +302,22 @@ class Views:
             )
             for view in self.markets
         ]
-        entries = [(key, [tuple(entry) for entry in rows]) for key, rows in self.entries.items()]
-        return msgspec.msgpack.encode((self.applied_sequence, markets, entries))
+        movements = [
+            (key, [encode_movement(row) for row in rows]) for key, rows in self.movements.items()
+        ]
+        return msgspec.msgpack.encode((self.applied_sequence, markets, movements))
 
     @classmethod
     def restore(cls, exchange: Exchange, data: bytes) -> Views:
         """The views of the exchange as they were checkpointed."""
         views = cls(exchange)
-        applied_sequence, markets, entries = msgspec.msgpack.decode(data)
+        applied_sequence, markets, movements = msgspec.msgpack.decode(data)
         if applied_sequence != exchange.sequence:
             raise ValueError("views and state of a snapshot are of different commands")
         for index, row in enumerate(markets):
             views.markets.append(_restore_market(index, row))
-        for account_key, rows in entries:
-            kept = views._entries(account_key)
-            kept.extend(LedgerEntry(*row) for row in rows)
+        for account_key, rows in movements:
+            views._movements(account_key).extend(decode_movement(row) for row in rows)
         return views
 
 

@@ -96,7 +96,7 @@ async def run_maker(
     arena: Arena, market: Market, demo: DemoMarket, fair: FairPrice, number: int
 ) -> None:
     """Keep a ladder of quotes around the fair price, replaced in one signed batch each."""
-    chance = random.Random(f"{arena.seed}-maker-{number}")
+    chance = random.Random(f"{arena.seed}-maker-{number}")  # noqa: S311 - a game of chance
     async with arena.client(Key.generate()) as client:
         account_id = await client.register_key()
         await pull_faucet(arena.operator, account_id, f"demo-{arena.run_id}-m{number}", 20)
@@ -148,7 +148,7 @@ async def run_taker(
     arena: Arena, market: Market, demo: DemoMarket, fair: FairPrice, number: int
 ) -> None:
     """Hit the book now and then, now on this side, now on that."""
-    chance = random.Random(f"{arena.seed}-taker-{number}")
+    chance = random.Random(f"{arena.seed}-taker-{number}")  # noqa: S311 - a game of chance
     usual_lots = _usual_lots(market, demo)
     async with arena.client(Key.generate()) as client:
         account_id = await client.register_key()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
 from itertools import islice
 from typing import Final, final
 
@@ -15,8 +17,8 @@ from dexnode.ids import IdFormat
 from dexnode.intake import Intake
 from dexnode.pagination import PageTokens
 from dexrpc import CallContext
+from dexruntime.movements import LedgerEntry, entries_of
 from dexruntime.shard import Shard
-from dexruntime.views import LedgerEntry
 
 OPEN_ORDERS_SHOWN: Final = 1_000
 ENTRIES_PAGE: Final = 100
@@ -61,10 +63,15 @@ class AccountsService:
         """Movements of the account's money, newest first."""
         require_account(ctx, request.account_id)
         account = self._find(request.account_id)
-        entries = self._shard.views.entries.get(account.key, ())
+        movements = self._shard.views.movements.get(account.key, deque())
         cursor = self._pages.open(request, tuple[int, int])
         size = request.page_size or ENTRIES_PAGE
-        newest_first = reversed(list(entries))
+        markets = self._shard.exchange.markets
+        newest_first: Iterator[LedgerEntry] = (
+            entry
+            for movement in reversed(movements)
+            for entry in reversed(entries_of(movement, account.key, markets))
+        )
         if cursor is not None:
             # A command may make several entries: the cursor counts within its sequence.
             sequence, seen = cursor
