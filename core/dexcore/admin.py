@@ -178,6 +178,8 @@ class OperatorDesk:
         market = self._market(command.market_index)
         if market.spec.kind != MarketKind.EXTERNAL:
             raise Refused(Reason.FIELD_INVALID, "market_id")
+        if market.status == MarketStatus.HALTED:
+            raise Refused(Reason.MARKET_NOT_OPEN, "market_id")
         trades = list(EXTERNAL_TRADE.iter_unpack(command.trades))
         if len(trades) > EXTERNAL_TRADES_PER_COMMAND_MAX:
             raise Refused(Reason.BATCH_SIZE, "trades")

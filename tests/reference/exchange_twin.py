@@ -9,31 +9,35 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from fractions import Fraction
-from math import ceil
 from typing import Any, NamedTuple
 
-INT64_MAX = 2**63 - 1
-BUY, SELL = 1, 2
-LIMIT, MARKET = 1, 2
-GTC, IOC, FOK = 1, 2, 3
-PLACE, CANCEL, AMEND, CANCEL_ALL = 1, 2, 3, 4
-ANY_MARKET = 0xFFFF
+from tests.reference.exchange_rules import (
+    AMEND,
+    ANY_MARKET,
+    BUY,
+    CANCEL,
+    CANCEL_ALL,
+    FOK,
+    GTC,
+    INT64_MAX,
+    IOC,
+    LIMIT,
+    MARKET,
+    PLACE,
+    SELL,
+    No,
+    check_kind,
+    check_price,
+    check_size,
+    check_spec,
+)
+
 STATUSES = {1: "OPEN", 2: "CANCEL_ONLY", 3: "HALTED"}
 MILLION = 1_000_000
 FIVE_MINUTES_NS = 300 * 10**9
 
 Item = tuple[int, ...]
 Trade = tuple[int, ...]
-
-
-class No(Exception):
-    """A refusal: the reason's name and the contract's name of the field."""
-
-    def __init__(self, reason: str, where: str = "") -> None:
-        super().__init__(reason, where)
-        self.reason = reason
-        self.where = where
 
 
 class Result(NamedTuple):
@@ -104,7 +108,7 @@ class Order:
 
     def fee(self, *more: tuple[int, int]) -> int:
         """The fee of all fills, and of some more, rounded up once."""
-        return ceil(Fraction(sum(n * rate for n, rate in [*self.charges, *more]), MILLION))
+        return -(-sum(n * rate for n, rate in [*self.charges, *more]) // MILLION)
 
     def cost(self, lots: int, price: int) -> int:
         """Quote atoms of so many lots at a price."""
@@ -152,7 +156,7 @@ class Twin:
         """Apply a command: `kind` is its name, `fields` its fields by name."""
         self.time_ns = time_ns
         answer = Answer(sequence, time_ns)
-        act: Callable[..., Answer | None] = getattr(self, "_do_" + kind)
+        act: Callable[..., Answer | None] = getattr(self, "_do_" + kind.lower())
         try:
             return act(answer, **fields) or answer
         except No as no:
@@ -214,7 +218,7 @@ class Twin:
             )
         return None
 
-    def _do_OrderCommand(
+    def _do_ordercommand(
         self,
         answer: Answer,
         account_key: int,
@@ -241,7 +245,7 @@ class Twin:
         self.answered[(account_key, nonce)] = (digest, expire_time_ns, answer)
         return None
 
-    def _do_RegisterKey(
+    def _do_registerkey(
         self,
         answer: Answer,
         account_key: int,
@@ -271,7 +275,7 @@ class Twin:
         self.answered[(space, nonce)] = (digest, expire_time_ns, answer)
         return None
 
-    def _do_Transfer(
+    def _do_transfer(
         self,
         answer: Answer,
         account_key: int,
@@ -350,8 +354,8 @@ class Twin:
         ):
             if value not in known:
                 raise No("FIELD_INVALID", where)
-        _check_size(market, size)
-        _check_kind(market, kind, tif, bool(post_only), price)
+        check_size(market.spec, size)
+        check_kind(market.spec, kind, tif, bool(post_only), price)
         if client_id < 0:
             raise No("FIELD_INVALID", "client_order_id")
         if client_id and client_id in [o.client_id for o in self.open_orders(owner)]:
@@ -386,8 +390,8 @@ class Twin:
         if market.status != "OPEN":
             raise No("MARKET_NOT_OPEN", "market_id")
         price = price or order.price
-        _check_price(market, price)
-        _check_size(market, size)
+        check_price(market.spec, price)
+        check_size(market.spec, size)
         if size <= order.filled:
             raise No("AMEND_BELOW_FILLED", "quantity_lots")
         if price == order.price and size <= order.size:
@@ -450,14 +454,14 @@ class Twin:
 
     # --- operators
 
-    def _do_CreateMarket(self, answer: Answer, operator: str, spec: dict[str, Any]) -> None:
+    def _do_createmarket(self, answer: Answer, operator: str, spec: dict[str, Any]) -> None:
         for market in self.markets:
             if market.spec["market_id"] == spec["market_id"]:
                 if market.spec != spec:
                     raise No("MARKET_EXISTS", "market.market_id")
                 answer.repeated, answer.key = True, market.index
                 return
-        _check_spec(spec)
+        check_spec(spec)
         for side in ("base", "quote"):
             asset, scale = spec[f"{side}_asset_id"], spec[f"{side}_scale"]
             if self.scales.get(asset, scale) != scale:
@@ -468,7 +472,7 @@ class Twin:
         rates = spec["maker_fee_ppm"], spec["taker_fee_ppm"]
         self.markets.append(Market(answer.key, spec, *rates))
 
-    def _do_SetMarketStatus(
+    def _do_setmarketstatus(
         self, answer: Answer, operator: str, market_index: int, status: int
     ) -> None:
         market = self._market(market_index)
@@ -477,7 +481,7 @@ class Twin:
         market.status = STATUSES[status]
         answer.key = market_index
 
-    def _do_SetFees(
+    def _do_setfees(
         self,
         answer: Answer,
         operator: str,
@@ -492,14 +496,14 @@ class Twin:
         market.maker_ppm, market.taker_ppm = maker_fee_ppm, taker_fee_ppm
         answer.key = market_index
 
-    def _do_Deposit(self, answer: Answer, operator: str, **booking: Any) -> None:
+    def _do_deposit(self, answer: Answer, operator: str, **booking: Any) -> None:
         if self._fresh("deposit", booking, answer):
             asset, amount = booking["asset_id"], booking["amount_atoms"]
             if self.supply.get(asset, 0) + amount > INT64_MAX:
                 raise No("AMOUNT_OUT_OF_RANGE", "amount_atoms")
             self._book("deposit", booking, answer, amount)
 
-    def _do_Withdraw(self, answer: Answer, operator: str, **booking: Any) -> None:
+    def _do_withdraw(self, answer: Answer, operator: str, **booking: Any) -> None:
         if self._fresh("withdrawal", booking, answer):
             asset, amount = booking["asset_id"], booking["amount_atoms"]
             if amount > self.available(booking["account_key"], asset):
@@ -528,7 +532,7 @@ class Twin:
         self.supply[asset] = self.supply.get(asset, 0) + change
         self.booked[(kind, booking["reference"])] = (booking, answer.sequence, answer.time_ns)
 
-    def _do_RecordTrades(
+    def _do_recordtrades(
         self,
         answer: Answer,
         operator: str,
@@ -563,64 +567,8 @@ class Twin:
         answer.key = market_index
         answer.counts = (len(fresh), len(trades) - len(fresh))
 
-    def _do_ClockTick(self, answer: Answer) -> None:
+    def _do_clocktick(self, answer: Answer) -> None:
         """Nothing of the exchange waits for the clock."""
-
-
-def _check_price(market: Market, price: int) -> None:
-    if not 0 < price <= market.spec["price_ticks_max"]:
-        raise No("PRICE_OUT_OF_RANGE", "price_ticks")
-    if price % market.spec["price_increment_ticks"]:
-        raise No("PRICE_OFF_TICK", "price_ticks")
-
-
-def _check_size(market: Market, size: int) -> None:
-    if not 0 < size <= market.spec["quantity_lots_max"]:
-        raise No("QUANTITY_OUT_OF_RANGE", "quantity_lots")
-    if size % market.spec["quantity_increment_lots"]:
-        raise No("QUANTITY_OFF_LOT", "quantity_lots")
-
-
-def _check_kind(market: Market, kind: int, tif: int, post_only: bool, price: int) -> None:
-    if kind == LIMIT:
-        _check_price(market, price)
-    elif price:
-        raise No("FIELD_INVALID", "price_ticks")
-    elif tif == GTC:
-        raise No("TIME_IN_FORCE_INVALID", "time_in_force")
-    if post_only and (kind, tif) != (LIMIT, GTC):
-        raise No("TIME_IN_FORCE_INVALID", "post_only")
-
-
-def _check_spec(spec: dict[str, Any]) -> None:
-    for side in ("base", "quote"):
-        if not 0 <= spec[f"{side}_scale"] <= 18:
-            raise No("FIELD_INVALID", f"market.{side}_asset.scale")
-    if spec["base_asset_id"] == spec["quote_asset_id"]:
-        raise No("FIELD_INVALID", "market.quote_asset.asset_id")
-    if spec["kind"] == 1 and spec["market_id"] != "-".join(
-        (spec["base_asset_id"], spec["quote_asset_id"])
-    ):
-        raise No("FIELD_INVALID", "market.market_id")
-    for name in (
-        "quote_atoms_per_tick_lot",
-        "base_atoms_per_lot",
-        "price_increment_ticks",
-        "quantity_increment_lots",
-        "price_ticks_max",
-        "quantity_lots_max",
-    ):
-        if not 0 < spec[name] <= INT64_MAX:
-            raise No("FIELD_INVALID", f"market.{name}")
-    quote = Fraction(spec["quote_atoms_per_tick_lot"], 10 ** spec["quote_scale"])
-    base = Fraction(spec["base_atoms_per_lot"], 10 ** spec["base_scale"])
-    if (quote / base * 10**18).denominator != 1:
-        raise No("SCALE_INEXACT", "market.quote_atoms_per_tick_lot")
-    for name in ("maker_fee_ppm", "taker_fee_ppm"):
-        if not 0 <= spec[name] <= 100_000:
-            raise No("FIELD_INVALID", f"market.{name}")
-    if spec["kind"] not in (1, 2):
-        raise No("FIELD_INVALID", "market.kind")
 
 
 def _walk(order: Order, makers: list[Order]) -> int:
