@@ -162,7 +162,7 @@ func (x *Payload) GetQuoteAcceptance() *v1alpha1.QuoteAcceptance {
 	return nil
 }
 
-func (x *Payload) GetDepositAddress() *v1alpha11.DepositAddressRequest {
+func (x *Payload) GetDepositAddress() *v1alpha11.NewDepositAddress {
 	if x != nil {
 		if x, ok := x.Action.(*Payload_DepositAddress); ok {
 			return x.DepositAddress
@@ -233,7 +233,7 @@ type Payload_QuoteAcceptance struct {
 
 type Payload_DepositAddress struct {
 	// Ask for a deposit address (Settlement.CreateDepositAddress).
-	DepositAddress *v1alpha11.DepositAddressRequest `protobuf:"bytes,16,opt,name=deposit_address,json=depositAddress,proto3,oneof"`
+	DepositAddress *v1alpha11.NewDepositAddress `protobuf:"bytes,16,opt,name=deposit_address,json=depositAddress,proto3,oneof"`
 }
 
 type Payload_Withdrawal struct {
@@ -278,7 +278,7 @@ var File_dex_orders_v1alpha1_signed_payload_proto protoreflect.FileDescriptor
 
 const file_dex_orders_v1alpha1_signed_payload_proto_rawDesc = "" +
 	"\n" +
-	"(dex/orders/v1alpha1/signed_payload.proto\x12\x13dex.orders.v1alpha1\x1a\x1bbuf/validate/validate.proto\x1a!dex/matching/v1alpha1/quote.proto\x1a%dex/settlement/v1alpha1/funding.proto\x1a\"dex/settlement/v1alpha1/swap.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa5\a\n" +
+	"(dex/orders/v1alpha1/signed_payload.proto\x12\x13dex.orders.v1alpha1\x1a\x1bbuf/validate/validate.proto\x1a!dex/matching/v1alpha1/quote.proto\x1a%dex/settlement/v1alpha1/funding.proto\x1a\"dex/settlement/v1alpha1/swap.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa1\a\n" +
 	"\aPayload\x12(\n" +
 	"\n" +
 	"network_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\tnetworkId\x12(\n" +
@@ -290,8 +290,8 @@ const file_dex_orders_v1alpha1_signed_payload_proto_rawDesc = "" +
 	"\rquote_request\x18\f \x01(\v2#.dex.matching.v1alpha1.QuoteRequestH\x00R\fquoteRequest\x127\n" +
 	"\x05quote\x18\r \x01(\v2\x1f.dex.matching.v1alpha1.NewQuoteH\x00R\x05quote\x12G\n" +
 	"\fquote_cancel\x18\x0e \x01(\v2\".dex.matching.v1alpha1.QuoteCancelH\x00R\vquoteCancel\x12S\n" +
-	"\x10quote_acceptance\x18\x0f \x01(\v2&.dex.matching.v1alpha1.QuoteAcceptanceH\x00R\x0fquoteAcceptance\x12Y\n" +
-	"\x0fdeposit_address\x18\x10 \x01(\v2..dex.settlement.v1alpha1.DepositAddressRequestH\x00R\x0edepositAddress\x12H\n" +
+	"\x10quote_acceptance\x18\x0f \x01(\v2&.dex.matching.v1alpha1.QuoteAcceptanceH\x00R\x0fquoteAcceptance\x12U\n" +
+	"\x0fdeposit_address\x18\x10 \x01(\v2*.dex.settlement.v1alpha1.NewDepositAddressH\x00R\x0edepositAddress\x12H\n" +
 	"\n" +
 	"withdrawal\x18\x11 \x01(\v2&.dex.settlement.v1alpha1.NewWithdrawalH\x00R\n" +
 	"withdrawal\x12X\n" +
@@ -315,17 +315,17 @@ func file_dex_orders_v1alpha1_signed_payload_proto_rawDescGZIP() []byte {
 
 var file_dex_orders_v1alpha1_signed_payload_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
 var file_dex_orders_v1alpha1_signed_payload_proto_goTypes = []any{
-	(*Payload)(nil),                         // 0: dex.orders.v1alpha1.Payload
-	(*timestamppb.Timestamp)(nil),           // 1: google.protobuf.Timestamp
-	(*v1alpha1.QuoteRequest)(nil),           // 2: dex.matching.v1alpha1.QuoteRequest
-	(*v1alpha1.NewQuote)(nil),               // 3: dex.matching.v1alpha1.NewQuote
-	(*v1alpha1.QuoteCancel)(nil),            // 4: dex.matching.v1alpha1.QuoteCancel
-	(*v1alpha1.QuoteAcceptance)(nil),        // 5: dex.matching.v1alpha1.QuoteAcceptance
-	(*v1alpha11.DepositAddressRequest)(nil), // 6: dex.settlement.v1alpha1.DepositAddressRequest
-	(*v1alpha11.NewWithdrawal)(nil),         // 7: dex.settlement.v1alpha1.NewWithdrawal
-	(*v1alpha11.WithdrawalCancel)(nil),      // 8: dex.settlement.v1alpha1.WithdrawalCancel
-	(*v1alpha11.SwapAcceptance)(nil),        // 9: dex.settlement.v1alpha1.SwapAcceptance
-	(*v1alpha11.SwapTransaction)(nil),       // 10: dex.settlement.v1alpha1.SwapTransaction
+	(*Payload)(nil),                     // 0: dex.orders.v1alpha1.Payload
+	(*timestamppb.Timestamp)(nil),       // 1: google.protobuf.Timestamp
+	(*v1alpha1.QuoteRequest)(nil),       // 2: dex.matching.v1alpha1.QuoteRequest
+	(*v1alpha1.NewQuote)(nil),           // 3: dex.matching.v1alpha1.NewQuote
+	(*v1alpha1.QuoteCancel)(nil),        // 4: dex.matching.v1alpha1.QuoteCancel
+	(*v1alpha1.QuoteAcceptance)(nil),    // 5: dex.matching.v1alpha1.QuoteAcceptance
+	(*v1alpha11.NewDepositAddress)(nil), // 6: dex.settlement.v1alpha1.NewDepositAddress
+	(*v1alpha11.NewWithdrawal)(nil),     // 7: dex.settlement.v1alpha1.NewWithdrawal
+	(*v1alpha11.WithdrawalCancel)(nil),  // 8: dex.settlement.v1alpha1.WithdrawalCancel
+	(*v1alpha11.SwapAcceptance)(nil),    // 9: dex.settlement.v1alpha1.SwapAcceptance
+	(*v1alpha11.SwapTransaction)(nil),   // 10: dex.settlement.v1alpha1.SwapTransaction
 }
 var file_dex_orders_v1alpha1_signed_payload_proto_depIdxs = []int32{
 	1,  // 0: dex.orders.v1alpha1.Payload.expire_time:type_name -> google.protobuf.Timestamp
@@ -333,7 +333,7 @@ var file_dex_orders_v1alpha1_signed_payload_proto_depIdxs = []int32{
 	3,  // 2: dex.orders.v1alpha1.Payload.quote:type_name -> dex.matching.v1alpha1.NewQuote
 	4,  // 3: dex.orders.v1alpha1.Payload.quote_cancel:type_name -> dex.matching.v1alpha1.QuoteCancel
 	5,  // 4: dex.orders.v1alpha1.Payload.quote_acceptance:type_name -> dex.matching.v1alpha1.QuoteAcceptance
-	6,  // 5: dex.orders.v1alpha1.Payload.deposit_address:type_name -> dex.settlement.v1alpha1.DepositAddressRequest
+	6,  // 5: dex.orders.v1alpha1.Payload.deposit_address:type_name -> dex.settlement.v1alpha1.NewDepositAddress
 	7,  // 6: dex.orders.v1alpha1.Payload.withdrawal:type_name -> dex.settlement.v1alpha1.NewWithdrawal
 	8,  // 7: dex.orders.v1alpha1.Payload.withdrawal_cancel:type_name -> dex.settlement.v1alpha1.WithdrawalCancel
 	9,  // 8: dex.orders.v1alpha1.Payload.swap_acceptance:type_name -> dex.settlement.v1alpha1.SwapAcceptance

@@ -130,9 +130,9 @@ func (TransactionState) EnumDescriptor() ([]byte, []int) {
 	return file_dex_settlement_v1alpha1_chain_transaction_proto_rawDescGZIP(), []int{0}
 }
 
-// Why a chain or its adapter would not do something. While drafted this is also
-// the `reason` of google.rpc.ErrorInfo of the two client services, without its
-// prefix; when they are served the values join dex.errors.v1.ErrorReason.
+// Why a chain or its adapter would not do something. It is the outcome of a
+// transaction, and, without its prefix, the `reason` of google.rpc.ErrorInfo of
+// the client services, which only the node calls.
 type ChainFailure int32
 
 const (

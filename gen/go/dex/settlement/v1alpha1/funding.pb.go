@@ -191,7 +191,7 @@ func (WithdrawalState) EnumDescriptor() ([]byte, []int) {
 }
 
 // Asks for an address to pay in to.
-type DepositAddressRequest struct {
+type NewDepositAddress struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The ledger's asset, e.g. "USDC.eth"; it names the chain.
 	AssetId       string `protobuf:"bytes,1,opt,name=asset_id,json=assetId,proto3" json:"asset_id,omitempty"`
@@ -199,20 +199,20 @@ type DepositAddressRequest struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *DepositAddressRequest) Reset() {
-	*x = DepositAddressRequest{}
+func (x *NewDepositAddress) Reset() {
+	*x = NewDepositAddress{}
 	mi := &file_dex_settlement_v1alpha1_funding_proto_msgTypes[0]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *DepositAddressRequest) String() string {
+func (x *NewDepositAddress) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*DepositAddressRequest) ProtoMessage() {}
+func (*NewDepositAddress) ProtoMessage() {}
 
-func (x *DepositAddressRequest) ProtoReflect() protoreflect.Message {
+func (x *NewDepositAddress) ProtoReflect() protoreflect.Message {
 	mi := &file_dex_settlement_v1alpha1_funding_proto_msgTypes[0]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -224,12 +224,12 @@ func (x *DepositAddressRequest) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use DepositAddressRequest.ProtoReflect.Descriptor instead.
-func (*DepositAddressRequest) Descriptor() ([]byte, []int) {
+// Deprecated: Use NewDepositAddress.ProtoReflect.Descriptor instead.
+func (*NewDepositAddress) Descriptor() ([]byte, []int) {
 	return file_dex_settlement_v1alpha1_funding_proto_rawDescGZIP(), []int{0}
 }
 
-func (x *DepositAddressRequest) GetAssetId() string {
+func (x *NewDepositAddress) GetAssetId() string {
 	if x != nil {
 		return x.AssetId
 	}
@@ -788,8 +788,8 @@ var File_dex_settlement_v1alpha1_funding_proto protoreflect.FileDescriptor
 
 const file_dex_settlement_v1alpha1_funding_proto_rawDesc = "" +
 	"\n" +
-	"%dex/settlement/v1alpha1/funding.proto\x12\x17dex.settlement.v1alpha1\x1a\x1bbuf/validate/validate.proto\x1a/dex/settlement/v1alpha1/chain_transaction.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"=\n" +
-	"\x15DepositAddressRequest\x12$\n" +
+	"%dex/settlement/v1alpha1/funding.proto\x12\x17dex.settlement.v1alpha1\x1a\x1bbuf/validate/validate.proto\x1a/dex/settlement/v1alpha1/chain_transaction.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"9\n" +
+	"\x11NewDepositAddress\x12$\n" +
 	"\basset_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x10R\aassetId\"\xd0\x01\n" +
 	"\x0eDepositAddress\x12\x1d\n" +
 	"\n" +
@@ -881,7 +881,7 @@ var file_dex_settlement_v1alpha1_funding_proto_msgTypes = make([]protoimpl.Messa
 var file_dex_settlement_v1alpha1_funding_proto_goTypes = []any{
 	(DepositState)(0),             // 0: dex.settlement.v1alpha1.DepositState
 	(WithdrawalState)(0),          // 1: dex.settlement.v1alpha1.WithdrawalState
-	(*DepositAddressRequest)(nil), // 2: dex.settlement.v1alpha1.DepositAddressRequest
+	(*NewDepositAddress)(nil),     // 2: dex.settlement.v1alpha1.NewDepositAddress
 	(*DepositAddress)(nil),        // 3: dex.settlement.v1alpha1.DepositAddress
 	(*Deposit)(nil),               // 4: dex.settlement.v1alpha1.Deposit
 	(*NewWithdrawal)(nil),         // 5: dex.settlement.v1alpha1.NewWithdrawal

@@ -595,9 +595,9 @@ type SwapTerms struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// SHA-256 of the secret, 32 bytes; empty until the initiator accepted.
 	Hashlock []byte `protobuf:"bytes,1,opt,name=hashlock,proto3" json:"hashlock,omitempty"`
-	// Account of the initiator.
+	// Account of the initiator: the maker of the trade.
 	InitiatorAccountId string `protobuf:"bytes,2,opt,name=initiator_account_id,json=initiatorAccountId,proto3" json:"initiator_account_id,omitempty"`
-	// Account of the participant.
+	// Account of the participant: the taker of the trade.
 	ParticipantAccountId string `protobuf:"bytes,3,opt,name=participant_account_id,json=participantAccountId,proto3" json:"participant_account_id,omitempty"`
 	// Locked by the initiator.
 	FirstLeg *SwapLegTerms `protobuf:"bytes,4,opt,name=first_leg,json=firstLeg,proto3" json:"first_leg,omitempty"`

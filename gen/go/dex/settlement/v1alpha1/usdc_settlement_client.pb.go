@@ -1148,6 +1148,152 @@ func (x *PrepareTransferResponse) GetTransaction() *ChainTransaction {
 	return nil
 }
 
+// Builds and signs an approval.
+type PrepareApprovalRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The caller's id of the approval, unique for good.
+	IntentId string `protobuf:"bytes,1,opt,name=intent_id,json=intentId,proto3" json:"intent_id,omitempty"`
+	// The chain, a CAIP-2 id.
+	ChainId string `protobuf:"bytes,2,opt,name=chain_id,json=chainId,proto3" json:"chain_id,omitempty"`
+	// The ledger's asset.
+	AssetId string `protobuf:"bytes,3,opt,name=asset_id,json=assetId,proto3" json:"asset_id,omitempty"`
+	// Whose tokens; the signer holds the key.
+	OwnerAddress string `protobuf:"bytes,4,opt,name=owner_address,json=ownerAddress,proto3" json:"owner_address,omitempty"`
+	// Who may move them.
+	SpenderAddress string `protobuf:"bytes,5,opt,name=spender_address,json=spenderAddress,proto3" json:"spender_address,omitempty"`
+	// How much in all, in chain units of the token, a decimal integer.
+	AllowanceChainUnits string `protobuf:"bytes,6,opt,name=allowance_chain_units,json=allowanceChainUnits,proto3" json:"allowance_chain_units,omitempty"`
+	// What the transaction may cost.
+	Fee           *FeePolicy `protobuf:"bytes,7,opt,name=fee,proto3" json:"fee,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PrepareApprovalRequest) Reset() {
+	*x = PrepareApprovalRequest{}
+	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PrepareApprovalRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PrepareApprovalRequest) ProtoMessage() {}
+
+func (x *PrepareApprovalRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PrepareApprovalRequest.ProtoReflect.Descriptor instead.
+func (*PrepareApprovalRequest) Descriptor() ([]byte, []int) {
+	return file_dex_settlement_v1alpha1_usdc_settlement_client_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *PrepareApprovalRequest) GetIntentId() string {
+	if x != nil {
+		return x.IntentId
+	}
+	return ""
+}
+
+func (x *PrepareApprovalRequest) GetChainId() string {
+	if x != nil {
+		return x.ChainId
+	}
+	return ""
+}
+
+func (x *PrepareApprovalRequest) GetAssetId() string {
+	if x != nil {
+		return x.AssetId
+	}
+	return ""
+}
+
+func (x *PrepareApprovalRequest) GetOwnerAddress() string {
+	if x != nil {
+		return x.OwnerAddress
+	}
+	return ""
+}
+
+func (x *PrepareApprovalRequest) GetSpenderAddress() string {
+	if x != nil {
+		return x.SpenderAddress
+	}
+	return ""
+}
+
+func (x *PrepareApprovalRequest) GetAllowanceChainUnits() string {
+	if x != nil {
+		return x.AllowanceChainUnits
+	}
+	return ""
+}
+
+func (x *PrepareApprovalRequest) GetFee() *FeePolicy {
+	if x != nil {
+		return x.Fee
+	}
+	return nil
+}
+
+// The signed approval.
+type PrepareApprovalResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The signed bytes and their id.
+	Transaction   *ChainTransaction `protobuf:"bytes,1,opt,name=transaction,proto3" json:"transaction,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PrepareApprovalResponse) Reset() {
+	*x = PrepareApprovalResponse{}
+	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PrepareApprovalResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PrepareApprovalResponse) ProtoMessage() {}
+
+func (x *PrepareApprovalResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PrepareApprovalResponse.ProtoReflect.Descriptor instead.
+func (*PrepareApprovalResponse) Descriptor() ([]byte, []int) {
+	return file_dex_settlement_v1alpha1_usdc_settlement_client_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *PrepareApprovalResponse) GetTransaction() *ChainTransaction {
+	if x != nil {
+		return x.Transaction
+	}
+	return nil
+}
+
 // Signs a replacement.
 type PrepareReplacementRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1163,7 +1309,7 @@ type PrepareReplacementRequest struct {
 
 func (x *PrepareReplacementRequest) Reset() {
 	*x = PrepareReplacementRequest{}
-	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[15]
+	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1175,7 +1321,7 @@ func (x *PrepareReplacementRequest) String() string {
 func (*PrepareReplacementRequest) ProtoMessage() {}
 
 func (x *PrepareReplacementRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[15]
+	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1188,7 +1334,7 @@ func (x *PrepareReplacementRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrepareReplacementRequest.ProtoReflect.Descriptor instead.
 func (*PrepareReplacementRequest) Descriptor() ([]byte, []int) {
-	return file_dex_settlement_v1alpha1_usdc_settlement_client_proto_rawDescGZIP(), []int{15}
+	return file_dex_settlement_v1alpha1_usdc_settlement_client_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PrepareReplacementRequest) GetTransaction() *ChainTransaction {
@@ -1223,7 +1369,7 @@ type PrepareReplacementResponse struct {
 
 func (x *PrepareReplacementResponse) Reset() {
 	*x = PrepareReplacementResponse{}
-	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[16]
+	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1235,7 +1381,7 @@ func (x *PrepareReplacementResponse) String() string {
 func (*PrepareReplacementResponse) ProtoMessage() {}
 
 func (x *PrepareReplacementResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[16]
+	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1248,7 +1394,7 @@ func (x *PrepareReplacementResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrepareReplacementResponse.ProtoReflect.Descriptor instead.
 func (*PrepareReplacementResponse) Descriptor() ([]byte, []int) {
-	return file_dex_settlement_v1alpha1_usdc_settlement_client_proto_rawDescGZIP(), []int{16}
+	return file_dex_settlement_v1alpha1_usdc_settlement_client_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *PrepareReplacementResponse) GetTransaction() *ChainTransaction {
@@ -1270,7 +1416,7 @@ type SubmitRequest struct {
 
 func (x *SubmitRequest) Reset() {
 	*x = SubmitRequest{}
-	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[17]
+	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1282,7 +1428,7 @@ func (x *SubmitRequest) String() string {
 func (*SubmitRequest) ProtoMessage() {}
 
 func (x *SubmitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[17]
+	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1295,7 +1441,7 @@ func (x *SubmitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitRequest.ProtoReflect.Descriptor instead.
 func (*SubmitRequest) Descriptor() ([]byte, []int) {
-	return file_dex_settlement_v1alpha1_usdc_settlement_client_proto_rawDescGZIP(), []int{17}
+	return file_dex_settlement_v1alpha1_usdc_settlement_client_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SubmitRequest) GetTransaction() *ChainTransaction {
@@ -1318,7 +1464,7 @@ type SubmitResponse struct {
 
 func (x *SubmitResponse) Reset() {
 	*x = SubmitResponse{}
-	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[18]
+	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1330,7 +1476,7 @@ func (x *SubmitResponse) String() string {
 func (*SubmitResponse) ProtoMessage() {}
 
 func (x *SubmitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[18]
+	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1343,7 +1489,7 @@ func (x *SubmitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitResponse.ProtoReflect.Descriptor instead.
 func (*SubmitResponse) Descriptor() ([]byte, []int) {
-	return file_dex_settlement_v1alpha1_usdc_settlement_client_proto_rawDescGZIP(), []int{18}
+	return file_dex_settlement_v1alpha1_usdc_settlement_client_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SubmitResponse) GetStatus() *TransactionStatus {
@@ -1373,7 +1519,7 @@ type PollStatusRequest struct {
 
 func (x *PollStatusRequest) Reset() {
 	*x = PollStatusRequest{}
-	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[19]
+	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1385,7 +1531,7 @@ func (x *PollStatusRequest) String() string {
 func (*PollStatusRequest) ProtoMessage() {}
 
 func (x *PollStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[19]
+	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1398,7 +1544,7 @@ func (x *PollStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PollStatusRequest.ProtoReflect.Descriptor instead.
 func (*PollStatusRequest) Descriptor() ([]byte, []int) {
-	return file_dex_settlement_v1alpha1_usdc_settlement_client_proto_rawDescGZIP(), []int{19}
+	return file_dex_settlement_v1alpha1_usdc_settlement_client_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PollStatusRequest) GetTransactionId() string {
@@ -1426,7 +1572,7 @@ type PollStatusResponse struct {
 
 func (x *PollStatusResponse) Reset() {
 	*x = PollStatusResponse{}
-	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[20]
+	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1438,7 +1584,7 @@ func (x *PollStatusResponse) String() string {
 func (*PollStatusResponse) ProtoMessage() {}
 
 func (x *PollStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[20]
+	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1451,7 +1597,7 @@ func (x *PollStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PollStatusResponse.ProtoReflect.Descriptor instead.
 func (*PollStatusResponse) Descriptor() ([]byte, []int) {
-	return file_dex_settlement_v1alpha1_usdc_settlement_client_proto_rawDescGZIP(), []int{20}
+	return file_dex_settlement_v1alpha1_usdc_settlement_client_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *PollStatusResponse) GetStatus() *TransactionStatus {
@@ -1472,7 +1618,7 @@ type StreamConfirmationsRequest struct {
 
 func (x *StreamConfirmationsRequest) Reset() {
 	*x = StreamConfirmationsRequest{}
-	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[21]
+	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1484,7 +1630,7 @@ func (x *StreamConfirmationsRequest) String() string {
 func (*StreamConfirmationsRequest) ProtoMessage() {}
 
 func (x *StreamConfirmationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[21]
+	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1497,7 +1643,7 @@ func (x *StreamConfirmationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamConfirmationsRequest.ProtoReflect.Descriptor instead.
 func (*StreamConfirmationsRequest) Descriptor() ([]byte, []int) {
-	return file_dex_settlement_v1alpha1_usdc_settlement_client_proto_rawDescGZIP(), []int{21}
+	return file_dex_settlement_v1alpha1_usdc_settlement_client_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *StreamConfirmationsRequest) GetWatch() *ConfirmationWatch {
@@ -1518,7 +1664,7 @@ type StreamConfirmationsResponse struct {
 
 func (x *StreamConfirmationsResponse) Reset() {
 	*x = StreamConfirmationsResponse{}
-	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[22]
+	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1530,7 +1676,7 @@ func (x *StreamConfirmationsResponse) String() string {
 func (*StreamConfirmationsResponse) ProtoMessage() {}
 
 func (x *StreamConfirmationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[22]
+	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1543,7 +1689,7 @@ func (x *StreamConfirmationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamConfirmationsResponse.ProtoReflect.Descriptor instead.
 func (*StreamConfirmationsResponse) Descriptor() ([]byte, []int) {
-	return file_dex_settlement_v1alpha1_usdc_settlement_client_proto_rawDescGZIP(), []int{22}
+	return file_dex_settlement_v1alpha1_usdc_settlement_client_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *StreamConfirmationsResponse) GetEvent() *ConfirmationEvent {
@@ -1569,7 +1715,7 @@ type StreamTransfersRequest struct {
 
 func (x *StreamTransfersRequest) Reset() {
 	*x = StreamTransfersRequest{}
-	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[23]
+	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1581,7 +1727,7 @@ func (x *StreamTransfersRequest) String() string {
 func (*StreamTransfersRequest) ProtoMessage() {}
 
 func (x *StreamTransfersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[23]
+	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1594,7 +1740,7 @@ func (x *StreamTransfersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamTransfersRequest.ProtoReflect.Descriptor instead.
 func (*StreamTransfersRequest) Descriptor() ([]byte, []int) {
-	return file_dex_settlement_v1alpha1_usdc_settlement_client_proto_rawDescGZIP(), []int{23}
+	return file_dex_settlement_v1alpha1_usdc_settlement_client_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *StreamTransfersRequest) GetAssetId() string {
@@ -1639,7 +1785,7 @@ type TokenTransfer struct {
 
 func (x *TokenTransfer) Reset() {
 	*x = TokenTransfer{}
-	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[24]
+	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1651,7 +1797,7 @@ func (x *TokenTransfer) String() string {
 func (*TokenTransfer) ProtoMessage() {}
 
 func (x *TokenTransfer) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[24]
+	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1664,7 +1810,7 @@ func (x *TokenTransfer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenTransfer.ProtoReflect.Descriptor instead.
 func (*TokenTransfer) Descriptor() ([]byte, []int) {
-	return file_dex_settlement_v1alpha1_usdc_settlement_client_proto_rawDescGZIP(), []int{24}
+	return file_dex_settlement_v1alpha1_usdc_settlement_client_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *TokenTransfer) GetTransactionId() string {
@@ -1726,7 +1872,7 @@ type StreamTransfersResponse struct {
 
 func (x *StreamTransfersResponse) Reset() {
 	*x = StreamTransfersResponse{}
-	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[25]
+	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1738,7 +1884,7 @@ func (x *StreamTransfersResponse) String() string {
 func (*StreamTransfersResponse) ProtoMessage() {}
 
 func (x *StreamTransfersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[25]
+	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1751,7 +1897,7 @@ func (x *StreamTransfersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamTransfersResponse.ProtoReflect.Descriptor instead.
 func (*StreamTransfersResponse) Descriptor() ([]byte, []int) {
-	return file_dex_settlement_v1alpha1_usdc_settlement_client_proto_rawDescGZIP(), []int{25}
+	return file_dex_settlement_v1alpha1_usdc_settlement_client_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *StreamTransfersResponse) GetEvent() isStreamTransfersResponse_Event {
@@ -1810,7 +1956,7 @@ type TransferBlock struct {
 
 func (x *TransferBlock) Reset() {
 	*x = TransferBlock{}
-	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[26]
+	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1822,7 +1968,7 @@ func (x *TransferBlock) String() string {
 func (*TransferBlock) ProtoMessage() {}
 
 func (x *TransferBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[26]
+	mi := &file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1835,7 +1981,7 @@ func (x *TransferBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferBlock.ProtoReflect.Descriptor instead.
 func (*TransferBlock) Descriptor() ([]byte, []int) {
-	return file_dex_settlement_v1alpha1_usdc_settlement_client_proto_rawDescGZIP(), []int{26}
+	return file_dex_settlement_v1alpha1_usdc_settlement_client_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *TransferBlock) GetBlock() *BlockReference {
@@ -1926,6 +2072,18 @@ const file_dex_settlement_v1alpha1_usdc_settlement_client_proto_rawDesc = "" +
 	"\rdeadline_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\fdeadlineTimeB\b\n" +
 	"\x06_nonce\"f\n" +
 	"\x17PrepareTransferResponse\x12K\n" +
+	"\vtransaction\x18\x01 \x01(\v2).dex.settlement.v1alpha1.ChainTransactionR\vtransaction\"\xa9\x03\n" +
+	"\x16PrepareApprovalRequest\x12&\n" +
+	"\tintent_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\bintentId\x12J\n" +
+	"\bchain_id\x18\x02 \x01(\tB/\xbaH,r*\x10\x03\x18)2$^[-a-z0-9]{3,8}:[-_a-zA-Z0-9]{1,32}$R\achainId\x12$\n" +
+	"\basset_id\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x10R\aassetId\x12/\n" +
+	"\rowner_address\x18\x04 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\fownerAddress\x123\n" +
+	"\x0fspender_address\x18\x05 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x0espenderAddress\x12Q\n" +
+	"\x15allowance_chain_units\x18\x06 \x01(\tB\x1d\xbaH\x1ar\x182\x16^(0|[1-9][0-9]{0,77})$R\x13allowanceChainUnits\x12<\n" +
+	"\x03fee\x18\a \x01(\v2\".dex.settlement.v1alpha1.FeePolicyB\x06\xbaH\x03\xc8\x01\x01R\x03fee\"f\n" +
+	"\x17PrepareApprovalResponse\x12K\n" +
 	"\vtransaction\x18\x01 \x01(\v2).dex.settlement.v1alpha1.ChainTransactionR\vtransaction\"\xf8\x01\n" +
 	"\x19PrepareReplacementRequest\x12S\n" +
 	"\vtransaction\x18\x01 \x01(\v2).dex.settlement.v1alpha1.ChainTransactionB\x06\xbaH\x03\xc8\x01\x01R\vtransaction\x12H\n" +
@@ -1979,14 +2137,16 @@ const file_dex_settlement_v1alpha1_usdc_settlement_client_proto_rawDesc = "" +
 	"\x1cREPLACEMENT_KIND_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19REPLACEMENT_KIND_SPEED_UP\x10\x01\x12\x1b\n" +
 	"\x17REPLACEMENT_KIND_CANCEL\x10\x02\x12\x1a\n" +
-	"\x16REPLACEMENT_KIND_RENEW\x10\x032\xb5\t\n" +
+	"\x16REPLACEMENT_KIND_RENEW\x10\x032\xb1\n" +
+	"\n" +
 	"\x14UsdcSettlementClient\x12e\n" +
 	"\bGetChain\x12(.dex.settlement.v1alpha1.GetChainRequest\x1a).dex.settlement.v1alpha1.GetChainResponse\"\x04\xa8\xbb\x18\x04\x12k\n" +
 	"\n" +
 	"GetBalance\x12*.dex.settlement.v1alpha1.GetBalanceRequest\x1a+.dex.settlement.v1alpha1.GetBalanceResponse\"\x04\xa8\xbb\x18\x04\x12q\n" +
 	"\fGetAllowance\x12,.dex.settlement.v1alpha1.GetAllowanceRequest\x1a-.dex.settlement.v1alpha1.GetAllowanceResponse\"\x04\xa8\xbb\x18\x04\x12}\n" +
 	"\x10EstimateTransfer\x120.dex.settlement.v1alpha1.EstimateTransferRequest\x1a1.dex.settlement.v1alpha1.EstimateTransferResponse\"\x04\xa8\xbb\x18\x04\x12z\n" +
-	"\x0fPrepareTransfer\x12/.dex.settlement.v1alpha1.PrepareTransferRequest\x1a0.dex.settlement.v1alpha1.PrepareTransferResponse\"\x04\xa8\xbb\x18\x04\x12\x83\x01\n" +
+	"\x0fPrepareTransfer\x12/.dex.settlement.v1alpha1.PrepareTransferRequest\x1a0.dex.settlement.v1alpha1.PrepareTransferResponse\"\x04\xa8\xbb\x18\x04\x12z\n" +
+	"\x0fPrepareApproval\x12/.dex.settlement.v1alpha1.PrepareApprovalRequest\x1a0.dex.settlement.v1alpha1.PrepareApprovalResponse\"\x04\xa8\xbb\x18\x04\x12\x83\x01\n" +
 	"\x12PrepareReplacement\x122.dex.settlement.v1alpha1.PrepareReplacementRequest\x1a3.dex.settlement.v1alpha1.PrepareReplacementResponse\"\x04\xa8\xbb\x18\x04\x12_\n" +
 	"\x06Submit\x12&.dex.settlement.v1alpha1.SubmitRequest\x1a'.dex.settlement.v1alpha1.SubmitResponse\"\x04\xa8\xbb\x18\x04\x12k\n" +
 	"\n" +
@@ -2008,7 +2168,7 @@ func file_dex_settlement_v1alpha1_usdc_settlement_client_proto_rawDescGZIP() []b
 }
 
 var file_dex_settlement_v1alpha1_usdc_settlement_client_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_dex_settlement_v1alpha1_usdc_settlement_client_proto_goTypes = []any{
 	(FeeSpeed)(0),                       // 0: dex.settlement.v1alpha1.FeeSpeed
 	(ReplacementKind)(0),                // 1: dex.settlement.v1alpha1.ReplacementKind
@@ -2027,83 +2187,89 @@ var file_dex_settlement_v1alpha1_usdc_settlement_client_proto_goTypes = []any{
 	(*EstimateTransferResponse)(nil),    // 14: dex.settlement.v1alpha1.EstimateTransferResponse
 	(*PrepareTransferRequest)(nil),      // 15: dex.settlement.v1alpha1.PrepareTransferRequest
 	(*PrepareTransferResponse)(nil),     // 16: dex.settlement.v1alpha1.PrepareTransferResponse
-	(*PrepareReplacementRequest)(nil),   // 17: dex.settlement.v1alpha1.PrepareReplacementRequest
-	(*PrepareReplacementResponse)(nil),  // 18: dex.settlement.v1alpha1.PrepareReplacementResponse
-	(*SubmitRequest)(nil),               // 19: dex.settlement.v1alpha1.SubmitRequest
-	(*SubmitResponse)(nil),              // 20: dex.settlement.v1alpha1.SubmitResponse
-	(*PollStatusRequest)(nil),           // 21: dex.settlement.v1alpha1.PollStatusRequest
-	(*PollStatusResponse)(nil),          // 22: dex.settlement.v1alpha1.PollStatusResponse
-	(*StreamConfirmationsRequest)(nil),  // 23: dex.settlement.v1alpha1.StreamConfirmationsRequest
-	(*StreamConfirmationsResponse)(nil), // 24: dex.settlement.v1alpha1.StreamConfirmationsResponse
-	(*StreamTransfersRequest)(nil),      // 25: dex.settlement.v1alpha1.StreamTransfersRequest
-	(*TokenTransfer)(nil),               // 26: dex.settlement.v1alpha1.TokenTransfer
-	(*StreamTransfersResponse)(nil),     // 27: dex.settlement.v1alpha1.StreamTransfersResponse
-	(*TransferBlock)(nil),               // 28: dex.settlement.v1alpha1.TransferBlock
-	(*Chain)(nil),                       // 29: dex.settlement.v1alpha1.Chain
-	(*BlockReference)(nil),              // 30: dex.settlement.v1alpha1.BlockReference
-	(ChainFailure)(0),                   // 31: dex.settlement.v1alpha1.ChainFailure
-	(*timestamppb.Timestamp)(nil),       // 32: google.protobuf.Timestamp
-	(*ChainTransaction)(nil),            // 33: dex.settlement.v1alpha1.ChainTransaction
-	(*TransactionStatus)(nil),           // 34: dex.settlement.v1alpha1.TransactionStatus
-	(*ConfirmationWatch)(nil),           // 35: dex.settlement.v1alpha1.ConfirmationWatch
-	(*ConfirmationEvent)(nil),           // 36: dex.settlement.v1alpha1.ConfirmationEvent
+	(*PrepareApprovalRequest)(nil),      // 17: dex.settlement.v1alpha1.PrepareApprovalRequest
+	(*PrepareApprovalResponse)(nil),     // 18: dex.settlement.v1alpha1.PrepareApprovalResponse
+	(*PrepareReplacementRequest)(nil),   // 19: dex.settlement.v1alpha1.PrepareReplacementRequest
+	(*PrepareReplacementResponse)(nil),  // 20: dex.settlement.v1alpha1.PrepareReplacementResponse
+	(*SubmitRequest)(nil),               // 21: dex.settlement.v1alpha1.SubmitRequest
+	(*SubmitResponse)(nil),              // 22: dex.settlement.v1alpha1.SubmitResponse
+	(*PollStatusRequest)(nil),           // 23: dex.settlement.v1alpha1.PollStatusRequest
+	(*PollStatusResponse)(nil),          // 24: dex.settlement.v1alpha1.PollStatusResponse
+	(*StreamConfirmationsRequest)(nil),  // 25: dex.settlement.v1alpha1.StreamConfirmationsRequest
+	(*StreamConfirmationsResponse)(nil), // 26: dex.settlement.v1alpha1.StreamConfirmationsResponse
+	(*StreamTransfersRequest)(nil),      // 27: dex.settlement.v1alpha1.StreamTransfersRequest
+	(*TokenTransfer)(nil),               // 28: dex.settlement.v1alpha1.TokenTransfer
+	(*StreamTransfersResponse)(nil),     // 29: dex.settlement.v1alpha1.StreamTransfersResponse
+	(*TransferBlock)(nil),               // 30: dex.settlement.v1alpha1.TransferBlock
+	(*Chain)(nil),                       // 31: dex.settlement.v1alpha1.Chain
+	(*BlockReference)(nil),              // 32: dex.settlement.v1alpha1.BlockReference
+	(ChainFailure)(0),                   // 33: dex.settlement.v1alpha1.ChainFailure
+	(*timestamppb.Timestamp)(nil),       // 34: google.protobuf.Timestamp
+	(*ChainTransaction)(nil),            // 35: dex.settlement.v1alpha1.ChainTransaction
+	(*TransactionStatus)(nil),           // 36: dex.settlement.v1alpha1.TransactionStatus
+	(*ConfirmationWatch)(nil),           // 37: dex.settlement.v1alpha1.ConfirmationWatch
+	(*ConfirmationEvent)(nil),           // 38: dex.settlement.v1alpha1.ConfirmationEvent
 }
 var file_dex_settlement_v1alpha1_usdc_settlement_client_proto_depIdxs = []int32{
 	0,  // 0: dex.settlement.v1alpha1.FeePolicy.speed:type_name -> dex.settlement.v1alpha1.FeeSpeed
 	2,  // 1: dex.settlement.v1alpha1.FeePolicy.evm:type_name -> dex.settlement.v1alpha1.EvmFee
 	3,  // 2: dex.settlement.v1alpha1.FeePolicy.solana:type_name -> dex.settlement.v1alpha1.SolanaFee
 	4,  // 3: dex.settlement.v1alpha1.FeePolicy.tron:type_name -> dex.settlement.v1alpha1.TronFee
-	29, // 4: dex.settlement.v1alpha1.GetChainResponse.chain:type_name -> dex.settlement.v1alpha1.Chain
-	30, // 5: dex.settlement.v1alpha1.GetBalanceResponse.block:type_name -> dex.settlement.v1alpha1.BlockReference
-	30, // 6: dex.settlement.v1alpha1.GetAllowanceResponse.block:type_name -> dex.settlement.v1alpha1.BlockReference
+	31, // 4: dex.settlement.v1alpha1.GetChainResponse.chain:type_name -> dex.settlement.v1alpha1.Chain
+	32, // 5: dex.settlement.v1alpha1.GetBalanceResponse.block:type_name -> dex.settlement.v1alpha1.BlockReference
+	32, // 6: dex.settlement.v1alpha1.GetAllowanceResponse.block:type_name -> dex.settlement.v1alpha1.BlockReference
 	6,  // 7: dex.settlement.v1alpha1.EstimateTransferRequest.intent:type_name -> dex.settlement.v1alpha1.TransferIntent
 	0,  // 8: dex.settlement.v1alpha1.EstimateTransferRequest.speed:type_name -> dex.settlement.v1alpha1.FeeSpeed
 	5,  // 9: dex.settlement.v1alpha1.EstimateTransferResponse.fee:type_name -> dex.settlement.v1alpha1.FeePolicy
-	31, // 10: dex.settlement.v1alpha1.EstimateTransferResponse.failure:type_name -> dex.settlement.v1alpha1.ChainFailure
-	30, // 11: dex.settlement.v1alpha1.EstimateTransferResponse.block:type_name -> dex.settlement.v1alpha1.BlockReference
+	33, // 10: dex.settlement.v1alpha1.EstimateTransferResponse.failure:type_name -> dex.settlement.v1alpha1.ChainFailure
+	32, // 11: dex.settlement.v1alpha1.EstimateTransferResponse.block:type_name -> dex.settlement.v1alpha1.BlockReference
 	6,  // 12: dex.settlement.v1alpha1.PrepareTransferRequest.intent:type_name -> dex.settlement.v1alpha1.TransferIntent
 	5,  // 13: dex.settlement.v1alpha1.PrepareTransferRequest.fee:type_name -> dex.settlement.v1alpha1.FeePolicy
-	32, // 14: dex.settlement.v1alpha1.PrepareTransferRequest.deadline_time:type_name -> google.protobuf.Timestamp
-	33, // 15: dex.settlement.v1alpha1.PrepareTransferResponse.transaction:type_name -> dex.settlement.v1alpha1.ChainTransaction
-	33, // 16: dex.settlement.v1alpha1.PrepareReplacementRequest.transaction:type_name -> dex.settlement.v1alpha1.ChainTransaction
-	1,  // 17: dex.settlement.v1alpha1.PrepareReplacementRequest.kind:type_name -> dex.settlement.v1alpha1.ReplacementKind
-	5,  // 18: dex.settlement.v1alpha1.PrepareReplacementRequest.fee:type_name -> dex.settlement.v1alpha1.FeePolicy
-	33, // 19: dex.settlement.v1alpha1.PrepareReplacementResponse.transaction:type_name -> dex.settlement.v1alpha1.ChainTransaction
-	33, // 20: dex.settlement.v1alpha1.SubmitRequest.transaction:type_name -> dex.settlement.v1alpha1.ChainTransaction
-	34, // 21: dex.settlement.v1alpha1.SubmitResponse.status:type_name -> dex.settlement.v1alpha1.TransactionStatus
-	34, // 22: dex.settlement.v1alpha1.PollStatusResponse.status:type_name -> dex.settlement.v1alpha1.TransactionStatus
-	35, // 23: dex.settlement.v1alpha1.StreamConfirmationsRequest.watch:type_name -> dex.settlement.v1alpha1.ConfirmationWatch
-	36, // 24: dex.settlement.v1alpha1.StreamConfirmationsResponse.event:type_name -> dex.settlement.v1alpha1.ConfirmationEvent
-	30, // 25: dex.settlement.v1alpha1.StreamTransfersRequest.after_block:type_name -> dex.settlement.v1alpha1.BlockReference
-	28, // 26: dex.settlement.v1alpha1.StreamTransfersResponse.connected:type_name -> dex.settlement.v1alpha1.TransferBlock
-	28, // 27: dex.settlement.v1alpha1.StreamTransfersResponse.disconnected:type_name -> dex.settlement.v1alpha1.TransferBlock
-	30, // 28: dex.settlement.v1alpha1.TransferBlock.block:type_name -> dex.settlement.v1alpha1.BlockReference
-	26, // 29: dex.settlement.v1alpha1.TransferBlock.transfers:type_name -> dex.settlement.v1alpha1.TokenTransfer
-	7,  // 30: dex.settlement.v1alpha1.UsdcSettlementClient.GetChain:input_type -> dex.settlement.v1alpha1.GetChainRequest
-	9,  // 31: dex.settlement.v1alpha1.UsdcSettlementClient.GetBalance:input_type -> dex.settlement.v1alpha1.GetBalanceRequest
-	11, // 32: dex.settlement.v1alpha1.UsdcSettlementClient.GetAllowance:input_type -> dex.settlement.v1alpha1.GetAllowanceRequest
-	13, // 33: dex.settlement.v1alpha1.UsdcSettlementClient.EstimateTransfer:input_type -> dex.settlement.v1alpha1.EstimateTransferRequest
-	15, // 34: dex.settlement.v1alpha1.UsdcSettlementClient.PrepareTransfer:input_type -> dex.settlement.v1alpha1.PrepareTransferRequest
-	17, // 35: dex.settlement.v1alpha1.UsdcSettlementClient.PrepareReplacement:input_type -> dex.settlement.v1alpha1.PrepareReplacementRequest
-	19, // 36: dex.settlement.v1alpha1.UsdcSettlementClient.Submit:input_type -> dex.settlement.v1alpha1.SubmitRequest
-	21, // 37: dex.settlement.v1alpha1.UsdcSettlementClient.PollStatus:input_type -> dex.settlement.v1alpha1.PollStatusRequest
-	23, // 38: dex.settlement.v1alpha1.UsdcSettlementClient.StreamConfirmations:input_type -> dex.settlement.v1alpha1.StreamConfirmationsRequest
-	25, // 39: dex.settlement.v1alpha1.UsdcSettlementClient.StreamTransfers:input_type -> dex.settlement.v1alpha1.StreamTransfersRequest
-	8,  // 40: dex.settlement.v1alpha1.UsdcSettlementClient.GetChain:output_type -> dex.settlement.v1alpha1.GetChainResponse
-	10, // 41: dex.settlement.v1alpha1.UsdcSettlementClient.GetBalance:output_type -> dex.settlement.v1alpha1.GetBalanceResponse
-	12, // 42: dex.settlement.v1alpha1.UsdcSettlementClient.GetAllowance:output_type -> dex.settlement.v1alpha1.GetAllowanceResponse
-	14, // 43: dex.settlement.v1alpha1.UsdcSettlementClient.EstimateTransfer:output_type -> dex.settlement.v1alpha1.EstimateTransferResponse
-	16, // 44: dex.settlement.v1alpha1.UsdcSettlementClient.PrepareTransfer:output_type -> dex.settlement.v1alpha1.PrepareTransferResponse
-	18, // 45: dex.settlement.v1alpha1.UsdcSettlementClient.PrepareReplacement:output_type -> dex.settlement.v1alpha1.PrepareReplacementResponse
-	20, // 46: dex.settlement.v1alpha1.UsdcSettlementClient.Submit:output_type -> dex.settlement.v1alpha1.SubmitResponse
-	22, // 47: dex.settlement.v1alpha1.UsdcSettlementClient.PollStatus:output_type -> dex.settlement.v1alpha1.PollStatusResponse
-	24, // 48: dex.settlement.v1alpha1.UsdcSettlementClient.StreamConfirmations:output_type -> dex.settlement.v1alpha1.StreamConfirmationsResponse
-	27, // 49: dex.settlement.v1alpha1.UsdcSettlementClient.StreamTransfers:output_type -> dex.settlement.v1alpha1.StreamTransfersResponse
-	40, // [40:50] is the sub-list for method output_type
-	30, // [30:40] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	34, // 14: dex.settlement.v1alpha1.PrepareTransferRequest.deadline_time:type_name -> google.protobuf.Timestamp
+	35, // 15: dex.settlement.v1alpha1.PrepareTransferResponse.transaction:type_name -> dex.settlement.v1alpha1.ChainTransaction
+	5,  // 16: dex.settlement.v1alpha1.PrepareApprovalRequest.fee:type_name -> dex.settlement.v1alpha1.FeePolicy
+	35, // 17: dex.settlement.v1alpha1.PrepareApprovalResponse.transaction:type_name -> dex.settlement.v1alpha1.ChainTransaction
+	35, // 18: dex.settlement.v1alpha1.PrepareReplacementRequest.transaction:type_name -> dex.settlement.v1alpha1.ChainTransaction
+	1,  // 19: dex.settlement.v1alpha1.PrepareReplacementRequest.kind:type_name -> dex.settlement.v1alpha1.ReplacementKind
+	5,  // 20: dex.settlement.v1alpha1.PrepareReplacementRequest.fee:type_name -> dex.settlement.v1alpha1.FeePolicy
+	35, // 21: dex.settlement.v1alpha1.PrepareReplacementResponse.transaction:type_name -> dex.settlement.v1alpha1.ChainTransaction
+	35, // 22: dex.settlement.v1alpha1.SubmitRequest.transaction:type_name -> dex.settlement.v1alpha1.ChainTransaction
+	36, // 23: dex.settlement.v1alpha1.SubmitResponse.status:type_name -> dex.settlement.v1alpha1.TransactionStatus
+	36, // 24: dex.settlement.v1alpha1.PollStatusResponse.status:type_name -> dex.settlement.v1alpha1.TransactionStatus
+	37, // 25: dex.settlement.v1alpha1.StreamConfirmationsRequest.watch:type_name -> dex.settlement.v1alpha1.ConfirmationWatch
+	38, // 26: dex.settlement.v1alpha1.StreamConfirmationsResponse.event:type_name -> dex.settlement.v1alpha1.ConfirmationEvent
+	32, // 27: dex.settlement.v1alpha1.StreamTransfersRequest.after_block:type_name -> dex.settlement.v1alpha1.BlockReference
+	30, // 28: dex.settlement.v1alpha1.StreamTransfersResponse.connected:type_name -> dex.settlement.v1alpha1.TransferBlock
+	30, // 29: dex.settlement.v1alpha1.StreamTransfersResponse.disconnected:type_name -> dex.settlement.v1alpha1.TransferBlock
+	32, // 30: dex.settlement.v1alpha1.TransferBlock.block:type_name -> dex.settlement.v1alpha1.BlockReference
+	28, // 31: dex.settlement.v1alpha1.TransferBlock.transfers:type_name -> dex.settlement.v1alpha1.TokenTransfer
+	7,  // 32: dex.settlement.v1alpha1.UsdcSettlementClient.GetChain:input_type -> dex.settlement.v1alpha1.GetChainRequest
+	9,  // 33: dex.settlement.v1alpha1.UsdcSettlementClient.GetBalance:input_type -> dex.settlement.v1alpha1.GetBalanceRequest
+	11, // 34: dex.settlement.v1alpha1.UsdcSettlementClient.GetAllowance:input_type -> dex.settlement.v1alpha1.GetAllowanceRequest
+	13, // 35: dex.settlement.v1alpha1.UsdcSettlementClient.EstimateTransfer:input_type -> dex.settlement.v1alpha1.EstimateTransferRequest
+	15, // 36: dex.settlement.v1alpha1.UsdcSettlementClient.PrepareTransfer:input_type -> dex.settlement.v1alpha1.PrepareTransferRequest
+	17, // 37: dex.settlement.v1alpha1.UsdcSettlementClient.PrepareApproval:input_type -> dex.settlement.v1alpha1.PrepareApprovalRequest
+	19, // 38: dex.settlement.v1alpha1.UsdcSettlementClient.PrepareReplacement:input_type -> dex.settlement.v1alpha1.PrepareReplacementRequest
+	21, // 39: dex.settlement.v1alpha1.UsdcSettlementClient.Submit:input_type -> dex.settlement.v1alpha1.SubmitRequest
+	23, // 40: dex.settlement.v1alpha1.UsdcSettlementClient.PollStatus:input_type -> dex.settlement.v1alpha1.PollStatusRequest
+	25, // 41: dex.settlement.v1alpha1.UsdcSettlementClient.StreamConfirmations:input_type -> dex.settlement.v1alpha1.StreamConfirmationsRequest
+	27, // 42: dex.settlement.v1alpha1.UsdcSettlementClient.StreamTransfers:input_type -> dex.settlement.v1alpha1.StreamTransfersRequest
+	8,  // 43: dex.settlement.v1alpha1.UsdcSettlementClient.GetChain:output_type -> dex.settlement.v1alpha1.GetChainResponse
+	10, // 44: dex.settlement.v1alpha1.UsdcSettlementClient.GetBalance:output_type -> dex.settlement.v1alpha1.GetBalanceResponse
+	12, // 45: dex.settlement.v1alpha1.UsdcSettlementClient.GetAllowance:output_type -> dex.settlement.v1alpha1.GetAllowanceResponse
+	14, // 46: dex.settlement.v1alpha1.UsdcSettlementClient.EstimateTransfer:output_type -> dex.settlement.v1alpha1.EstimateTransferResponse
+	16, // 47: dex.settlement.v1alpha1.UsdcSettlementClient.PrepareTransfer:output_type -> dex.settlement.v1alpha1.PrepareTransferResponse
+	18, // 48: dex.settlement.v1alpha1.UsdcSettlementClient.PrepareApproval:output_type -> dex.settlement.v1alpha1.PrepareApprovalResponse
+	20, // 49: dex.settlement.v1alpha1.UsdcSettlementClient.PrepareReplacement:output_type -> dex.settlement.v1alpha1.PrepareReplacementResponse
+	22, // 50: dex.settlement.v1alpha1.UsdcSettlementClient.Submit:output_type -> dex.settlement.v1alpha1.SubmitResponse
+	24, // 51: dex.settlement.v1alpha1.UsdcSettlementClient.PollStatus:output_type -> dex.settlement.v1alpha1.PollStatusResponse
+	26, // 52: dex.settlement.v1alpha1.UsdcSettlementClient.StreamConfirmations:output_type -> dex.settlement.v1alpha1.StreamConfirmationsResponse
+	29, // 53: dex.settlement.v1alpha1.UsdcSettlementClient.StreamTransfers:output_type -> dex.settlement.v1alpha1.StreamTransfersResponse
+	43, // [43:54] is the sub-list for method output_type
+	32, // [32:43] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_dex_settlement_v1alpha1_usdc_settlement_client_proto_init() }
@@ -2119,7 +2285,7 @@ func file_dex_settlement_v1alpha1_usdc_settlement_client_proto_init() {
 		(*FeePolicy_Tron)(nil),
 	}
 	file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[13].OneofWrappers = []any{}
-	file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[25].OneofWrappers = []any{
+	file_dex_settlement_v1alpha1_usdc_settlement_client_proto_msgTypes[27].OneofWrappers = []any{
 		(*StreamTransfersResponse_Connected)(nil),
 		(*StreamTransfersResponse_Disconnected)(nil),
 	}
@@ -2129,7 +2295,7 @@ func file_dex_settlement_v1alpha1_usdc_settlement_client_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dex_settlement_v1alpha1_usdc_settlement_client_proto_rawDesc), len(file_dex_settlement_v1alpha1_usdc_settlement_client_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   27,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

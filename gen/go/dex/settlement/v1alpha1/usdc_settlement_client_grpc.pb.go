@@ -28,6 +28,7 @@ const (
 	UsdcSettlementClient_GetAllowance_FullMethodName        = "/dex.settlement.v1alpha1.UsdcSettlementClient/GetAllowance"
 	UsdcSettlementClient_EstimateTransfer_FullMethodName    = "/dex.settlement.v1alpha1.UsdcSettlementClient/EstimateTransfer"
 	UsdcSettlementClient_PrepareTransfer_FullMethodName     = "/dex.settlement.v1alpha1.UsdcSettlementClient/PrepareTransfer"
+	UsdcSettlementClient_PrepareApproval_FullMethodName     = "/dex.settlement.v1alpha1.UsdcSettlementClient/PrepareApproval"
 	UsdcSettlementClient_PrepareReplacement_FullMethodName  = "/dex.settlement.v1alpha1.UsdcSettlementClient/PrepareReplacement"
 	UsdcSettlementClient_Submit_FullMethodName              = "/dex.settlement.v1alpha1.UsdcSettlementClient/Submit"
 	UsdcSettlementClient_PollStatus_FullMethodName          = "/dex.settlement.v1alpha1.UsdcSettlementClient/PollStatus"
@@ -56,6 +57,9 @@ type UsdcSettlementClientClient interface {
 	// Builds and signs a transfer and broadcasts nothing. Repeating an intent
 	// answers with the same bytes; the same id with other content is refused.
 	PrepareTransfer(ctx context.Context, in *PrepareTransferRequest, opts ...grpc.CallOption) (*PrepareTransferResponse, error)
+	// Builds and signs a transaction that lets a spender move tokens of the sender,
+	// and broadcasts nothing. An amount of zero takes the right back.
+	PrepareApproval(ctx context.Context, in *PrepareApprovalRequest, opts ...grpc.CallOption) (*PrepareApprovalResponse, error)
 	// Signs a transaction in place of a prepared one that is not in a block yet:
 	// the same transfer with a higher fee, or a cancellation. Broadcasts nothing.
 	// On chains whose transactions expire instead of being replaced it is refused
@@ -126,6 +130,16 @@ func (c *usdcSettlementClientClient) PrepareTransfer(ctx context.Context, in *Pr
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(PrepareTransferResponse)
 	err := c.cc.Invoke(ctx, UsdcSettlementClient_PrepareTransfer_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *usdcSettlementClientClient) PrepareApproval(ctx context.Context, in *PrepareApprovalRequest, opts ...grpc.CallOption) (*PrepareApprovalResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PrepareApprovalResponse)
+	err := c.cc.Invoke(ctx, UsdcSettlementClient_PrepareApproval_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -221,6 +235,9 @@ type UsdcSettlementClientServer interface {
 	// Builds and signs a transfer and broadcasts nothing. Repeating an intent
 	// answers with the same bytes; the same id with other content is refused.
 	PrepareTransfer(context.Context, *PrepareTransferRequest) (*PrepareTransferResponse, error)
+	// Builds and signs a transaction that lets a spender move tokens of the sender,
+	// and broadcasts nothing. An amount of zero takes the right back.
+	PrepareApproval(context.Context, *PrepareApprovalRequest) (*PrepareApprovalResponse, error)
 	// Signs a transaction in place of a prepared one that is not in a block yet:
 	// the same transfer with a higher fee, or a cancellation. Broadcasts nothing.
 	// On chains whose transactions expire instead of being replaced it is refused
@@ -261,6 +278,9 @@ func (UnimplementedUsdcSettlementClientServer) EstimateTransfer(context.Context,
 }
 func (UnimplementedUsdcSettlementClientServer) PrepareTransfer(context.Context, *PrepareTransferRequest) (*PrepareTransferResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method PrepareTransfer not implemented")
+}
+func (UnimplementedUsdcSettlementClientServer) PrepareApproval(context.Context, *PrepareApprovalRequest) (*PrepareApprovalResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PrepareApproval not implemented")
 }
 func (UnimplementedUsdcSettlementClientServer) PrepareReplacement(context.Context, *PrepareReplacementRequest) (*PrepareReplacementResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method PrepareReplacement not implemented")
@@ -388,6 +408,24 @@ func _UsdcSettlementClient_PrepareTransfer_Handler(srv interface{}, ctx context.
 	return interceptor(ctx, in, info, handler)
 }
 
+func _UsdcSettlementClient_PrepareApproval_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PrepareApprovalRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(UsdcSettlementClientServer).PrepareApproval(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: UsdcSettlementClient_PrepareApproval_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(UsdcSettlementClientServer).PrepareApproval(ctx, req.(*PrepareApprovalRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _UsdcSettlementClient_PrepareReplacement_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(PrepareReplacementRequest)
 	if err := dec(in); err != nil {
@@ -490,6 +528,10 @@ var UsdcSettlementClient_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "PrepareTransfer",
 			Handler:    _UsdcSettlementClient_PrepareTransfer_Handler,
+		},
+		{
+			MethodName: "PrepareApproval",
+			Handler:    _UsdcSettlementClient_PrepareApproval_Handler,
 		},
 		{
 			MethodName: "PrepareReplacement",

@@ -74,7 +74,7 @@ class Payload(_message.Message):
         """Trade on a quote (Matching.AcceptQuote)."""
 
     @_builtins.property
-    def deposit_address(self) -> _funding_pb2.DepositAddressRequest:
+    def deposit_address(self) -> _funding_pb2.NewDepositAddress:
         """Ask for a deposit address (Settlement.CreateDepositAddress)."""
 
     @_builtins.property
@@ -104,7 +104,7 @@ class Payload(_message.Message):
         quote: _quote_pb2.NewQuote | None = ...,
         quote_cancel: _quote_pb2.QuoteCancel | None = ...,
         quote_acceptance: _quote_pb2.QuoteAcceptance | None = ...,
-        deposit_address: _funding_pb2.DepositAddressRequest | None = ...,
+        deposit_address: _funding_pb2.NewDepositAddress | None = ...,
         withdrawal: _funding_pb2.NewWithdrawal | None = ...,
         withdrawal_cancel: _funding_pb2.WithdrawalCancel | None = ...,
         swap_acceptance: _swap_pb2.SwapAcceptance | None = ...,

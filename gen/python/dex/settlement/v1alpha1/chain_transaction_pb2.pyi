@@ -156,9 +156,9 @@ class _ChainFailureEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChainFai
     """The block asked to resume from is no longer held."""
 
 class ChainFailure(_ChainFailure, metaclass=_ChainFailureEnumTypeWrapper):
-    """Why a chain or its adapter would not do something. While drafted this is also
-    the `reason` of google.rpc.ErrorInfo of the two client services, without its
-    prefix; when they are served the values join dex.errors.v1.ErrorReason.
+    """Why a chain or its adapter would not do something. It is the outcome of a
+    transaction, and, without its prefix, the `reason` of google.rpc.ErrorInfo of
+    the client services, which only the node calls.
     """
 
 CHAIN_FAILURE_UNSPECIFIED: ChainFailure.ValueType  # 0

@@ -131,7 +131,7 @@ WITHDRAWAL_STATE_FAILED: WithdrawalState.ValueType  # 7
 Global___WithdrawalState: _TypeAlias = WithdrawalState  # noqa: Y015
 
 @_typing.final
-class DepositAddressRequest(_message.Message):
+class NewDepositAddress(_message.Message):
     """Asks for an address to pay in to."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -150,7 +150,7 @@ class DepositAddressRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___DepositAddressRequest: _TypeAlias = DepositAddressRequest  # noqa: Y015
+Global___NewDepositAddress: _TypeAlias = NewDepositAddress  # noqa: Y015
 
 @_typing.final
 class DepositAddress(_message.Message):

@@ -366,9 +366,9 @@ class SwapTerms(_message.Message):
     hashlock: _builtins.bytes
     """SHA-256 of the secret, 32 bytes; empty until the initiator accepted."""
     initiator_account_id: _builtins.str
-    """Account of the initiator."""
+    """Account of the initiator: the maker of the trade."""
     participant_account_id: _builtins.str
-    """Account of the participant."""
+    """Account of the participant: the taker of the trade."""
     @_builtins.property
     def first_leg(self) -> Global___SwapLegTerms:
         """Locked by the initiator."""

@@ -577,6 +577,78 @@ class PrepareTransferResponse(_message.Message):
 Global___PrepareTransferResponse: _TypeAlias = PrepareTransferResponse  # noqa: Y015
 
 @_typing.final
+class PrepareApprovalRequest(_message.Message):
+    """Builds and signs an approval."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INTENT_ID_FIELD_NUMBER: _builtins.int
+    CHAIN_ID_FIELD_NUMBER: _builtins.int
+    ASSET_ID_FIELD_NUMBER: _builtins.int
+    OWNER_ADDRESS_FIELD_NUMBER: _builtins.int
+    SPENDER_ADDRESS_FIELD_NUMBER: _builtins.int
+    ALLOWANCE_CHAIN_UNITS_FIELD_NUMBER: _builtins.int
+    FEE_FIELD_NUMBER: _builtins.int
+    intent_id: _builtins.str
+    """The caller's id of the approval, unique for good."""
+    chain_id: _builtins.str
+    """The chain, a CAIP-2 id."""
+    asset_id: _builtins.str
+    """The ledger's asset."""
+    owner_address: _builtins.str
+    """Whose tokens; the signer holds the key."""
+    spender_address: _builtins.str
+    """Who may move them."""
+    allowance_chain_units: _builtins.str
+    """How much in all, in chain units of the token, a decimal integer."""
+    @_builtins.property
+    def fee(self) -> Global___FeePolicy:
+        """What the transaction may cost."""
+
+    def __init__(
+        self,
+        *,
+        intent_id: _builtins.str = ...,
+        chain_id: _builtins.str = ...,
+        asset_id: _builtins.str = ...,
+        owner_address: _builtins.str = ...,
+        spender_address: _builtins.str = ...,
+        allowance_chain_units: _builtins.str = ...,
+        fee: Global___FeePolicy | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fee", b"fee"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowance_chain_units", b"allowance_chain_units", "asset_id", b"asset_id", "chain_id", b"chain_id", "fee", b"fee", "intent_id", b"intent_id", "owner_address", b"owner_address", "spender_address", b"spender_address"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PrepareApprovalRequest: _TypeAlias = PrepareApprovalRequest  # noqa: Y015
+
+@_typing.final
+class PrepareApprovalResponse(_message.Message):
+    """The signed approval."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSACTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def transaction(self) -> _chain_transaction_pb2.ChainTransaction:
+        """The signed bytes and their id."""
+
+    def __init__(
+        self,
+        *,
+        transaction: _chain_transaction_pb2.ChainTransaction | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["transaction", b"transaction"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["transaction", b"transaction"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PrepareApprovalResponse: _TypeAlias = PrepareApprovalResponse  # noqa: Y015
+
+@_typing.final
 class PrepareReplacementRequest(_message.Message):
     """Signs a replacement."""
 

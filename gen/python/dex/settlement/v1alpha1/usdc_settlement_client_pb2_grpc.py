@@ -63,6 +63,11 @@ class UsdcSettlementClientStub:
                 request_serializer=dex_dot_settlement_dot_v1alpha1_dot_usdc__settlement__client__pb2.PrepareTransferRequest.SerializeToString,
                 response_deserializer=dex_dot_settlement_dot_v1alpha1_dot_usdc__settlement__client__pb2.PrepareTransferResponse.FromString,
                 _registered_method=True)
+        self.PrepareApproval = channel.unary_unary(
+                '/dex.settlement.v1alpha1.UsdcSettlementClient/PrepareApproval',
+                request_serializer=dex_dot_settlement_dot_v1alpha1_dot_usdc__settlement__client__pb2.PrepareApprovalRequest.SerializeToString,
+                response_deserializer=dex_dot_settlement_dot_v1alpha1_dot_usdc__settlement__client__pb2.PrepareApprovalResponse.FromString,
+                _registered_method=True)
         self.PrepareReplacement = channel.unary_unary(
                 '/dex.settlement.v1alpha1.UsdcSettlementClient/PrepareReplacement',
                 request_serializer=dex_dot_settlement_dot_v1alpha1_dot_usdc__settlement__client__pb2.PrepareReplacementRequest.SerializeToString,
@@ -129,6 +134,14 @@ class UsdcSettlementClientServicer:
     def PrepareTransfer(self, request, context):
         """Builds and signs a transfer and broadcasts nothing. Repeating an intent
         answers with the same bytes; the same id with other content is refused.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PrepareApproval(self, request, context):
+        """Builds and signs a transaction that lets a spender move tokens of the sender,
+        and broadcasts nothing. An amount of zero takes the right back.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -202,6 +215,11 @@ def add_UsdcSettlementClientServicer_to_server(servicer, server):
                     servicer.PrepareTransfer,
                     request_deserializer=dex_dot_settlement_dot_v1alpha1_dot_usdc__settlement__client__pb2.PrepareTransferRequest.FromString,
                     response_serializer=dex_dot_settlement_dot_v1alpha1_dot_usdc__settlement__client__pb2.PrepareTransferResponse.SerializeToString,
+            ),
+            'PrepareApproval': grpc.unary_unary_rpc_method_handler(
+                    servicer.PrepareApproval,
+                    request_deserializer=dex_dot_settlement_dot_v1alpha1_dot_usdc__settlement__client__pb2.PrepareApprovalRequest.FromString,
+                    response_serializer=dex_dot_settlement_dot_v1alpha1_dot_usdc__settlement__client__pb2.PrepareApprovalResponse.SerializeToString,
             ),
             'PrepareReplacement': grpc.unary_unary_rpc_method_handler(
                     servicer.PrepareReplacement,
@@ -368,6 +386,33 @@ class UsdcSettlementClient:
             '/dex.settlement.v1alpha1.UsdcSettlementClient/PrepareTransfer',
             dex_dot_settlement_dot_v1alpha1_dot_usdc__settlement__client__pb2.PrepareTransferRequest.SerializeToString,
             dex_dot_settlement_dot_v1alpha1_dot_usdc__settlement__client__pb2.PrepareTransferResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PrepareApproval(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dex.settlement.v1alpha1.UsdcSettlementClient/PrepareApproval',
+            dex_dot_settlement_dot_v1alpha1_dot_usdc__settlement__client__pb2.PrepareApprovalRequest.SerializeToString,
+            dex_dot_settlement_dot_v1alpha1_dot_usdc__settlement__client__pb2.PrepareApprovalResponse.FromString,
             options,
             channel_credentials,
             insecure,

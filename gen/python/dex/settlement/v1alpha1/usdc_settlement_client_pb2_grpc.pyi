@@ -54,6 +54,10 @@ class UsdcSettlementClientStub:
     """Builds and signs a transfer and broadcasts nothing. Repeating an intent
     answers with the same bytes; the same id with other content is refused.
     """
+    PrepareApproval: _grpc.UnaryUnaryMultiCallable[_usdc_settlement_client_pb2.PrepareApprovalRequest, _usdc_settlement_client_pb2.PrepareApprovalResponse]
+    """Builds and signs a transaction that lets a spender move tokens of the sender,
+    and broadcasts nothing. An amount of zero takes the right back.
+    """
     PrepareReplacement: _grpc.UnaryUnaryMultiCallable[_usdc_settlement_client_pb2.PrepareReplacementRequest, _usdc_settlement_client_pb2.PrepareReplacementResponse]
     """Signs a transaction in place of a prepared one that is not in a block yet:
     the same transfer with a higher fee, or a cancellation. Broadcasts nothing.
@@ -97,6 +101,10 @@ class UsdcSettlementClientAsyncStub(UsdcSettlementClientStub):
     PrepareTransfer: _aio.UnaryUnaryMultiCallable[_usdc_settlement_client_pb2.PrepareTransferRequest, _usdc_settlement_client_pb2.PrepareTransferResponse]  # type: ignore[assignment]
     """Builds and signs a transfer and broadcasts nothing. Repeating an intent
     answers with the same bytes; the same id with other content is refused.
+    """
+    PrepareApproval: _aio.UnaryUnaryMultiCallable[_usdc_settlement_client_pb2.PrepareApprovalRequest, _usdc_settlement_client_pb2.PrepareApprovalResponse]  # type: ignore[assignment]
+    """Builds and signs a transaction that lets a spender move tokens of the sender,
+    and broadcasts nothing. An amount of zero takes the right back.
     """
     PrepareReplacement: _aio.UnaryUnaryMultiCallable[_usdc_settlement_client_pb2.PrepareReplacementRequest, _usdc_settlement_client_pb2.PrepareReplacementResponse]  # type: ignore[assignment]
     """Signs a transaction in place of a prepared one that is not in a block yet:
@@ -168,6 +176,16 @@ class UsdcSettlementClientServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_usdc_settlement_client_pb2.PrepareTransferResponse, _abc.Awaitable[_usdc_settlement_client_pb2.PrepareTransferResponse]]:
         """Builds and signs a transfer and broadcasts nothing. Repeating an intent
         answers with the same bytes; the same id with other content is refused.
+        """
+
+    @_abc_1.abstractmethod
+    def PrepareApproval(
+        self,
+        request: _usdc_settlement_client_pb2.PrepareApprovalRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_usdc_settlement_client_pb2.PrepareApprovalResponse, _abc.Awaitable[_usdc_settlement_client_pb2.PrepareApprovalResponse]]:
+        """Builds and signs a transaction that lets a spender move tokens of the sender,
+        and broadcasts nothing. An amount of zero takes the right back.
         """
 
     @_abc_1.abstractmethod

@@ -11,7 +11,7 @@ import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import type { NewQuote, QuoteAcceptance, QuoteCancel, QuoteRequest } from "../../matching/v1alpha1/quote_pb.js";
-import type { DepositAddressRequest, NewWithdrawal, WithdrawalCancel } from "../../settlement/v1alpha1/funding_pb.js";
+import type { NewDepositAddress, NewWithdrawal, WithdrawalCancel } from "../../settlement/v1alpha1/funding_pb.js";
 import type { SwapAcceptance, SwapTransaction } from "../../settlement/v1alpha1/swap_pb.js";
 
 /**
@@ -96,9 +96,9 @@ export declare type Payload = Message<"dex.orders.v1alpha1.Payload"> & {
     /**
      * Ask for a deposit address (Settlement.CreateDepositAddress).
      *
-     * @generated from field: dex.settlement.v1alpha1.DepositAddressRequest deposit_address = 16;
+     * @generated from field: dex.settlement.v1alpha1.NewDepositAddress deposit_address = 16;
      */
-    value: DepositAddressRequest;
+    value: NewDepositAddress;
     case: "depositAddress";
   } | {
     /**

@@ -496,9 +496,9 @@ export enum TransactionState {
 export declare const TransactionStateSchema: GenEnum<TransactionState>;
 
 /**
- * Why a chain or its adapter would not do something. While drafted this is also
- * the `reason` of google.rpc.ErrorInfo of the two client services, without its
- * prefix; when they are served the values join dex.errors.v1.ErrorReason.
+ * Why a chain or its adapter would not do something. It is the outcome of a
+ * transaction, and, without its prefix, the `reason` of google.rpc.ErrorInfo of
+ * the client services, which only the node calls.
  *
  * @generated from enum dex.settlement.v1alpha1.ChainFailure
  */

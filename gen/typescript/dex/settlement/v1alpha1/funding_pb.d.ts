@@ -17,9 +17,9 @@ export declare const file_dex_settlement_v1alpha1_funding: GenFile;
 /**
  * Asks for an address to pay in to.
  *
- * @generated from message dex.settlement.v1alpha1.DepositAddressRequest
+ * @generated from message dex.settlement.v1alpha1.NewDepositAddress
  */
-export declare type DepositAddressRequest = Message<"dex.settlement.v1alpha1.DepositAddressRequest"> & {
+export declare type NewDepositAddress = Message<"dex.settlement.v1alpha1.NewDepositAddress"> & {
   /**
    * The ledger's asset, e.g. "USDC.eth"; it names the chain.
    *
@@ -29,10 +29,10 @@ export declare type DepositAddressRequest = Message<"dex.settlement.v1alpha1.Dep
 };
 
 /**
- * Describes the message dex.settlement.v1alpha1.DepositAddressRequest.
- * Use `create(DepositAddressRequestSchema)` to create a new message.
+ * Describes the message dex.settlement.v1alpha1.NewDepositAddress.
+ * Use `create(NewDepositAddressSchema)` to create a new message.
  */
-export declare const DepositAddressRequestSchema: GenMessage<DepositAddressRequest>;
+export declare const NewDepositAddressSchema: GenMessage<NewDepositAddress>;
 
 /**
  * An address whose payments are credited to one account.

@@ -163,14 +163,14 @@ export declare type SwapTerms = Message<"dex.settlement.v1alpha1.SwapTerms"> & {
   hashlock: Uint8Array;
 
   /**
-   * Account of the initiator.
+   * Account of the initiator: the maker of the trade.
    *
    * @generated from field: string initiator_account_id = 2;
    */
   initiatorAccountId: string;
 
   /**
-   * Account of the participant.
+   * Account of the participant: the taker of the trade.
    *
    * @generated from field: string participant_account_id = 3;
    */

@@ -545,6 +545,88 @@ export declare type PrepareTransferResponse = Message<"dex.settlement.v1alpha1.P
 export declare const PrepareTransferResponseSchema: GenMessage<PrepareTransferResponse>;
 
 /**
+ * Builds and signs an approval.
+ *
+ * @generated from message dex.settlement.v1alpha1.PrepareApprovalRequest
+ */
+export declare type PrepareApprovalRequest = Message<"dex.settlement.v1alpha1.PrepareApprovalRequest"> & {
+  /**
+   * The caller's id of the approval, unique for good.
+   *
+   * @generated from field: string intent_id = 1;
+   */
+  intentId: string;
+
+  /**
+   * The chain, a CAIP-2 id.
+   *
+   * @generated from field: string chain_id = 2;
+   */
+  chainId: string;
+
+  /**
+   * The ledger's asset.
+   *
+   * @generated from field: string asset_id = 3;
+   */
+  assetId: string;
+
+  /**
+   * Whose tokens; the signer holds the key.
+   *
+   * @generated from field: string owner_address = 4;
+   */
+  ownerAddress: string;
+
+  /**
+   * Who may move them.
+   *
+   * @generated from field: string spender_address = 5;
+   */
+  spenderAddress: string;
+
+  /**
+   * How much in all, in chain units of the token, a decimal integer.
+   *
+   * @generated from field: string allowance_chain_units = 6;
+   */
+  allowanceChainUnits: string;
+
+  /**
+   * What the transaction may cost.
+   *
+   * @generated from field: dex.settlement.v1alpha1.FeePolicy fee = 7;
+   */
+  fee?: FeePolicy | undefined;
+};
+
+/**
+ * Describes the message dex.settlement.v1alpha1.PrepareApprovalRequest.
+ * Use `create(PrepareApprovalRequestSchema)` to create a new message.
+ */
+export declare const PrepareApprovalRequestSchema: GenMessage<PrepareApprovalRequest>;
+
+/**
+ * The signed approval.
+ *
+ * @generated from message dex.settlement.v1alpha1.PrepareApprovalResponse
+ */
+export declare type PrepareApprovalResponse = Message<"dex.settlement.v1alpha1.PrepareApprovalResponse"> & {
+  /**
+   * The signed bytes and their id.
+   *
+   * @generated from field: dex.settlement.v1alpha1.ChainTransaction transaction = 1;
+   */
+  transaction?: ChainTransaction | undefined;
+};
+
+/**
+ * Describes the message dex.settlement.v1alpha1.PrepareApprovalResponse.
+ * Use `create(PrepareApprovalResponseSchema)` to create a new message.
+ */
+export declare const PrepareApprovalResponseSchema: GenMessage<PrepareApprovalResponse>;
+
+/**
  * Signs a replacement.
  *
  * @generated from message dex.settlement.v1alpha1.PrepareReplacementRequest
@@ -1027,6 +1109,17 @@ export declare const UsdcSettlementClient: GenService<{
     methodKind: "unary";
     input: typeof PrepareTransferRequestSchema;
     output: typeof PrepareTransferResponseSchema;
+  },
+  /**
+   * Builds and signs a transaction that lets a spender move tokens of the sender,
+   * and broadcasts nothing. An amount of zero takes the right back.
+   *
+   * @generated from rpc dex.settlement.v1alpha1.UsdcSettlementClient.PrepareApproval
+   */
+  prepareApproval: {
+    methodKind: "unary";
+    input: typeof PrepareApprovalRequestSchema;
+    output: typeof PrepareApprovalResponseSchema;
   },
   /**
    * Signs a transaction in place of a prepared one that is not in a block yet:
