@@ -150,30 +150,37 @@ def start_server(interop_descriptors: Path) -> Iterator[StartServer]:
 
 
 BACKENDS = ("dexrpc", "aio")
+CODECS = ("dexrpc", "dexrpc-h2")
 
 
 @pytest.fixture(
     scope="session",
-    params=[(backend, security) for backend in BACKENDS for security in ("h2c", "mtls")],
+    params=[
+        ("dexrpc", "h2c"),
+        ("dexrpc", "mtls"),
+        ("dexrpc-h2", "h2c"),
+        ("aio", "h2c"),
+        ("aio", "mtls"),
+    ],
     ids="-".join,
 )
 def server(
     request: pytest.FixtureRequest, start_server: StartServer, certificates: Certificates
 ) -> ServerProcess:
-    """Each backend over each kind of connection."""
+    """Each backend over each kind of connection, and the own server over each codec."""
     backend, security = request.param
     return start_server(backend, certificates if security == "mtls" else None)
 
 
-@pytest.fixture(scope="session")
-def own_server(start_server: StartServer) -> ServerProcess:
-    """dexrpc over h2c, for what only its own limits decide."""
-    return start_server("dexrpc", None)
+@pytest.fixture(scope="session", params=CODECS)
+def own_server(request: pytest.FixtureRequest, start_server: StartServer) -> ServerProcess:
+    """The own server over h2c, for what only its own limits decide."""
+    return start_server(request.param, None)
 
 
 @pytest.fixture(scope="session")
 def own_tls_server(start_server: StartServer, certificates: Certificates) -> ServerProcess:
-    """dexrpc over mTLS."""
+    """The own server over mTLS."""
     return start_server("dexrpc", certificates)
 
 

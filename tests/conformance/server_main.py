@@ -20,8 +20,12 @@ from grpc_health.v1 import health_pb2
 
 import dexrpc
 from dexrpc.aio_backend import AioServer, Endpoint, run_with_aio
+from dexrpc.codec import Codec
+from dexrpc.framecodec import FrameCodec
+from dexrpc.h2codec import H2Codec
 
 DRAIN_SECONDS = 10.0
+CODECS: dict[str, type[Codec]] = {"dexrpc": FrameCodec, "dexrpc-h2": H2Codec}
 
 
 def _methods(probe_methods: list[dexrpc.Method]) -> list[dexrpc.Method]:
@@ -52,8 +56,8 @@ async def _serve(backend: str, tls: list[str]) -> None:
     methods, interceptors = _methods(probe.methods()), [probe.intercept]
     client_ca = tls[2] if tls and tls[2] != "-" else None
     async with trio.open_nursery() as nursery:
-        if backend == "dexrpc":
-            config = dexrpc.ServerConfig(handshake_timeout=3.0)
+        if backend in CODECS:
+            config = dexrpc.ServerConfig(codec=CODECS[backend], handshake_timeout=3.0)
             server = dexrpc.Server(methods, interceptors=interceptors, config=config)
             context = dexrpc.server_ssl_context(tls[0], tls[1], client_ca) if tls else None
             listener = await dexrpc.open_listener("127.0.0.1", 0, ssl_context=context)
@@ -77,7 +81,7 @@ def main() -> None:
     backend, descriptors, *tls = sys.argv[1:]
     for file in FileDescriptorSet.FromString(Path(descriptors).read_bytes()).file:
         Default().AddSerializedFile(file.SerializeToString())
-    if backend == "dexrpc":
+    if backend in CODECS:
         trio.run(_serve, backend, tls)
     else:
         run_with_aio(_serve, backend, tls)

@@ -92,6 +92,8 @@ class CodecSink(Protocol):
 class Codec(Protocol):
     """One server-side HTTP/2 connection."""
 
+    def __init__(self, sink: CodecSink, limits: CodecLimits) -> None: ...
+
     def start(self) -> None:
         """Put the server's SETTINGS and window into the output."""
 

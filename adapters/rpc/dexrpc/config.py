@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dexrpc.codec import Codec
+from dexrpc.framecodec import FrameCodec
+
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
     """Limits of one server. Reaching one ends a call or a connection, never the server."""
+
+    codec: type[Codec] = FrameCodec
+    """The HTTP/2 implementation: `FrameCodec`, or `H2Codec` for the one of the h2 library."""
 
     max_message_bytes: int = 4 * 1024 * 1024
     """Largest request message, after decompression. Over it: RESOURCE_EXHAUSTED."""

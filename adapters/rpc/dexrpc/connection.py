@@ -28,20 +28,20 @@ from typing import Final, final
 
 import trio
 
-from dexrpc.call import Call, HeaderTuples
+from dexrpc.call import Call
 from dexrpc.codec import (
     ENHANCE_YOUR_CALM,
     NO_ERROR,
     PROTOCOL_ERROR,
     REFUSED_STREAM,
     STREAM_ID_MAX,
+    Codec,
     CodecError,
     CodecLimits,
 )
 from dexrpc.config import CLOSE_GRACE_SECONDS, ServerConfig
 from dexrpc.context import Interceptor, Peer
 from dexrpc.guard import RateLimit
-from dexrpc.h2codec import H2Codec
 from dexrpc.metadata import Headers
 from dexrpc.method import Method
 from dexrpc.observer import RpcObserver
@@ -88,7 +88,7 @@ class Connection:
         self.credit_step_bytes = config.stream_window_bytes // 4
         self.blocked: dict[int, Call | PlainAnswer] = {}
         """Answers with bytes that neither the windows nor the socket have taken yet."""
-        self.codec = H2Codec(
+        self.codec: Codec = config.codec(
             self,
             CodecLimits(
                 config.max_concurrent_streams,
@@ -306,7 +306,9 @@ class Connection:
             return
         plain = http_refusal(head)
         if plain is not None:
-            self._answer_plainly(stream_id, plain, end_stream)
+            answer = self._plain[stream_id] = PlainAnswer(self.codec, stream_id, plain)
+            if end_stream:
+                self._answer_plainly(stream_id, answer)
             return
         method = self._methods.get(head.path)
         refusal = rpc_refusal(head, method, self.config)
@@ -339,16 +341,22 @@ class Connection:
         self.observer.call_started(UNKNOWN_METHOD)
         self.observer.call_finished(UNKNOWN_METHOD, error.code, 0.0)
 
-    def _answer_plainly(self, stream_id: int, headers: HeaderTuples, ended: bool) -> None:
-        answer = PlainAnswer(self.codec, stream_id, headers, ended)
-        if not answer.pump():
-            self._plain[stream_id] = self.blocked[stream_id] = answer
+    def _answer_plainly(self, stream_id: int, answer: PlainAnswer) -> None:
+        if answer.start():
+            self._plain.pop(stream_id, None)
+        else:
+            self.blocked[stream_id] = answer
 
     def data_received(self, stream_id: int, data: bytes, flow_bytes: int, end_stream: bool) -> None:
         """See CodecSink."""
         self._uncredited_bytes += flow_bytes
         call = self._calls.get(stream_id)
         if call is None:
+            answer = self._plain.get(stream_id)
+            if answer is not None and end_stream:
+                self._answer_plainly(stream_id, answer)
+            elif answer is not None:
+                answer.discard(flow_bytes)
             return
         self._buffered_bytes += call.data_received(data, flow_bytes, end_stream)
         if self._buffered_bytes > self.config.max_buffered_bytes:

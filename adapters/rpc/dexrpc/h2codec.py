@@ -1,4 +1,4 @@
-"""The default codec: the `h2` library, tuned and mended.
+"""A codec over the `h2` library, tuned and mended.
 
 Theory of operation
 -------------------

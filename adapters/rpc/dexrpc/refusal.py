@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import final
 
 from dexrpc.call import RESPONSE_HEADERS, HeaderTuples, status_headers
-from dexrpc.codec import NO_ERROR, Codec
+from dexrpc.codec import Codec
 from dexrpc.config import ServerConfig
 from dexrpc.framing import ENCODINGS
 from dexrpc.method import Method
@@ -49,14 +49,26 @@ def refusal_headers(head: RequestHead, error: RpcError) -> HeaderTuples:
 
 @final
 class PlainAnswer:
-    """An HTTP answer with a line of text, which obeys flow control like everything else."""
+    """An HTTP answer with a line of text, sent when the request has ended.
 
-    def __init__(self, codec: Codec, stream_id: int, headers: HeaderTuples, ended: bool) -> None:
+    It obeys flow control like everything else, and throws the request's body away.
+    """
+
+    def __init__(self, codec: Codec, stream_id: int, headers: HeaderTuples) -> None:
         self._codec = codec
         self._stream_id = stream_id
+        self._headers = headers
         self._rest = _NOT_GRPC
-        self._ended = ended
-        codec.send_headers(stream_id, headers, False)
+
+    def discard(self, flow_bytes: int) -> None:
+        """Let the peer go on sending what nobody reads."""
+        if flow_bytes:
+            self._codec.credit_stream(self._stream_id, flow_bytes)
+
+    def start(self) -> bool:
+        """The request has ended: answer it. True once the stream is over."""
+        self._codec.send_headers(self._stream_id, self._headers, False)
+        return self.pump()
 
     def pump(self) -> bool:
         """Send what the windows allow. True once the stream is over."""
@@ -65,7 +77,5 @@ class PlainAnswer:
         if self._rest:
             return False
         codec.end_stream(stream_id)
-        if not self._ended:
-            codec.reset(stream_id, NO_ERROR)
         codec.forget(stream_id)
         return True
