@@ -32,6 +32,12 @@ def unauthenticated(
     return flight.FlightUnauthenticatedError(*_parts(code_pb2.UNAUTHENTICATED, reason, field, why))
 
 
+def overloaded(why: str) -> flight.FlightError:
+    """The node does as much as it may; the client tries again."""
+    reason = errors_pb2.ERROR_REASON_OVERLOADED
+    return flight.FlightUnavailableError(*_parts(code_pb2.UNAVAILABLE, reason, "", why))
+
+
 def internal() -> flight.FlightError:
     """A fault of the node; the log has the details."""
     reason = errors_pb2.ERROR_REASON_INTERNAL

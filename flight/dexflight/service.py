@@ -17,6 +17,7 @@ import socket
 import stat
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -28,12 +29,14 @@ from dex.errors.v1 import errors_pb2
 from dex.flight.v1 import flight_pb2
 from dexflight import columns
 from dexflight.query import KlineRange, TradeRange, check, parse
-from dexflight.refusal import bad_query, internal, unauthenticated
+from dexflight.refusal import bad_query, internal, overloaded, unauthenticated
 from dexflight.source import FlightSource, UnknownMarketError
 from dexflight.ticket import TicketOffice
 from dexkline import Interval
 
 TICKET_TTL_NS = 60 * 10**9
+# Every open stream holds a thread and the columns it reads.
+STREAMS_MAX = 64
 _log = logging.getLogger("dexflight")
 _Headers = Mapping[str, Sequence[str | bytes]]
 _Handler = TypeVar("_Handler", bound=Callable[..., Any])
@@ -141,6 +144,8 @@ class _Server(flight.FlightServerBase):  # type: ignore[misc]
         self._office = office
         self._authenticate = authenticate
         self._clock_ns = clock_ns
+        self._streams: weakref.WeakSet[Iterator[pa.RecordBatch]] = weakref.WeakSet()
+        self._streams_lock = threading.Lock()
         super().__init__(location, **options)
 
     @_answering
@@ -192,6 +197,11 @@ class _Server(flight.FlightServerBase):  # type: ignore[misc]
         del context
         query = self._office.check(ticket.ticket, self._clock_ns())
         schema, _, batches = self._read(query)
+        with self._streams_lock:
+            if len(self._streams) >= STREAMS_MAX:
+                raise overloaded(f"{STREAMS_MAX} streams are open: try again later")
+            # pyarrow drops the generator when the stream ends, however it ends.
+            self._streams.add(batches)
         return flight.RecordBatchStream(pa.RecordBatchReader.from_batches(schema, batches))
 
     def _admit(self, context: flight.ServerCallContext) -> None:
