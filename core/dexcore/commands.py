@@ -160,19 +160,41 @@ _TYPES: Final[dict[type, int]] = {
     ClockTick: 10,
 }
 
-_SIGNED_HEAD: Final = struct.Struct("<BBqqq16s32s")
+DIGEST_BYTES: Final = 16
+PUBLIC_KEY_BYTES: Final = 32
+_SIGNED_HEAD: Final = struct.Struct(f"<BBqqq{DIGEST_BYTES}s{PUBLIC_KEY_BYTES}s")
 
 
 def encode_command(command: Command) -> bytes:
-    """The journal bytes of a command."""
+    """The journal bytes of a command.
+
+    Raises:
+        CodecError: a value does not fit its field. What could not be read back must
+            never reach the journal.
+    """
     number = _TYPES[type(command)]
-    if isinstance(command, OrderCommand):
-        # The hot one: a fixed head, then the packed items.
-        return _SIGNED_HEAD.pack(number, VERSION, *command[:5]) + command.items
-    head = bytes((number, VERSION))
-    if isinstance(command, CreateMarket):
-        return head + encode_values((command.operator, *command.spec))
-    return head + encode_values(command)
+    try:
+        if isinstance(command, OrderCommand):
+            return _orders_bytes(number, command)
+        head = bytes((number, VERSION))
+        if isinstance(command, CreateMarket):
+            return head + encode_values((command.operator, *command.spec))
+        if isinstance(command, RecordTrades):
+            _check_trades(command)
+        return head + encode_values(command)
+    except (struct.error, UnicodeEncodeError) as error:
+        raise CodecError(f"a value of {type(command).__name__} does not fit") from error
+
+
+def _orders_bytes(number: int, command: OrderCommand) -> bytes:
+    """The hot one: a fixed head, then the packed items."""
+    items = command.items
+    if not items or len(items) % ITEM.size:
+        raise CodecError("order items do not fit")
+    # struct would cut or pad these without a word.
+    if len(command.digest) != DIGEST_BYTES or len(command.public_key) != PUBLIC_KEY_BYTES:
+        raise CodecError("digest or public key of another length")
+    return _SIGNED_HEAD.pack(number, VERSION, *command[:5]) + items
 
 
 def decode_command(data: bytes) -> Command:
@@ -248,9 +270,13 @@ def _read_withdraw(r: ValueReader) -> Withdraw:
 
 def _read_trades(r: ValueReader) -> RecordTrades:
     command = RecordTrades(r.text(), r.integer(), r.integer(), r.data())
+    _check_trades(command)
+    return command
+
+
+def _check_trades(command: RecordTrades) -> None:
     if len(command.trades) % EXTERNAL_TRADE.size:
         raise CodecError("recorded trades do not fit")
-    return command
 
 
 def _read_tick(_r: ValueReader) -> ClockTick:
