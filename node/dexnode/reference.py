@@ -14,6 +14,8 @@ from typing import Final
 
 from dexnode.config_text import config_rows
 from dexnode.errors import DOMAIN, RULES, reason_name
+from dexnode.metrics import OTHER, SERIES_MAX
+from dexnode.node_metrics import NodeMetrics
 
 
 def errors_page() -> str:
@@ -68,12 +70,57 @@ There are no default credentials: without `[[operators]]` nobody may call operat
 {sections}"""
 
 
+def metrics_page() -> str:
+    """docs/reference/metrics.md."""
+    metrics = NodeMetrics().registry.all()
+    rows = [
+        (
+            f"`{metric.name}`",
+            metric.kind,
+            ", ".join(f"`{label}`" for label in metric.labels),
+            metric.help,
+        )
+        for metric in metrics
+    ]
+    originals = [
+        (", ".join(f"`{name}`" for name in metric.original.split(", ")), f"`{metric.name}`")
+        for metric in metrics
+        if metric.original
+    ]
+    return f"""# Metrics
+
+`http://127.0.0.1:7402/metrics` by default, in Prometheus's format, beside `/healthz` (the process
+answers) and `/readyz` (it takes requests; 503 while it drains). With `telemetry.otlp_endpoint` the
+same metrics are pushed over OTLP, and calls are traced. Counters end in `_total`, times are in
+seconds. A histogram `x` has the series `x_bucket`, `x_sum` and `x_count`. A label takes at most
+{SERIES_MAX:,} combinations; further ones are counted together as `{OTHER}`.
+
+{_table(("Metric", "Kind", "Labels", "Meaning"), rows)}
+Of the process itself: `process_resident_memory_bytes`, `process_cpu_seconds_total`,
+`process_open_fds`, `process_start_time_seconds` and their like, as every Prometheus client has
+them.
+
+## Names of the first design
+
+{_table(("There", "Here"), originals)}
+`dex_trade_ingest_lag` said no unit; it is in seconds now. `dex_marketdata_pub_rate` was a rate,
+which a scrape can miss: it is `rate(dex_marketdata_published_total[1m])`. Orders that were invalid,
+stopped by risk or expired are one metric with the reason as its label, e.g.
+`dex_order_refusals_total{{reason="INSUFFICIENT_FUNDS"}}`. `dex_kline_rebuild_total` has no
+successor: K-lines are rebuilt by a start alone, which `dex_replayed_commands` shows.
+"""
+
+
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
-PAGES: Final[dict[str, Callable[[], str]]] = {"config.md": config_page, "errors.md": errors_page}
+PAGES: Final[dict[str, Callable[[], str]]] = {
+    "config.md": config_page,
+    "errors.md": errors_page,
+    "metrics.md": metrics_page,
+}
 
 
 def main(folder: str) -> None:

@@ -60,9 +60,6 @@ class FlightSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     host: Annotated[str, Meta(min_length=1, description="Address to listen on.")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="Port to listen on; 0 takes a free one.")] = 7401
-    ticket_lifetime_seconds: Annotated[
-        int, Meta(ge=1, le=86_400, description="How long a ticket may be redeemed.")
-    ] = 60
 
 
 class MetricsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -159,7 +156,6 @@ class DemoSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     enabled: Annotated[bool, Meta(description="Run the demo market and its faucet.")] = False
     seed: Annotated[int, Meta(ge=0, description="Seed of the bots' decisions.")] = 1
-    bot_count: Annotated[int, Meta(ge=0, le=1000, description="Number of bots.")] = 8
 
 
 class NodeConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
