@@ -111,7 +111,8 @@ class SimulatedDisk:
     """Implements dexruntime.storage.Storage. All choices come from ``chance``.
 
     ``crash_at`` is the number of the changing step at which the machine stops, counted from 1 and
-    never again after a restart. ``lies`` names verbs that do nothing: "datasync", "sync_directory".
+    never again after a restart. ``lies`` names verbs that do nothing, "datasync" or
+    "sync_directory", after step ``lies_after``.
     """
 
     def __init__(
@@ -121,9 +122,11 @@ class SimulatedDisk:
         capacity_bytes: int = 1 << 30,
         crash_at: int = 0,
         lies: Collection[str] = (),
+        lies_after: int = 0,
     ) -> None:
         self._chance = chance
         self._lies = frozenset(lies)
+        self._lies_after = lies_after
         self._mutex = threading.RLock()
         self._names: dict[str, _Inode] = {}
         self._durable_names: dict[str, _Inode] = {}
@@ -235,7 +238,8 @@ class SimulatedDisk:
                 self._faults.remove(fault)
                 raise OSError(fault[1], "injected", verb)
         crashes = self.steps == self.crash_at
-        if verb not in self._lies and (crash_after or not crashes):
+        lying = verb in self._lies and self.steps > self._lies_after
+        if not lying and (crash_after or not crashes):
             work()
         if crashes:
             self._dead = True

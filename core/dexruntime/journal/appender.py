@@ -13,12 +13,14 @@ returned, or failed and dropped it), and a plain datasync would then succeed wit
 from __future__ import annotations
 
 import errno
+import os
 
 from dexruntime.journal.errors import JournalError, JournalMismatch
 from dexruntime.journal.format import (
     BLOCK_BODY_BYTES_MAX,
     BLOCK_OVERHEAD_BYTES_MAX,
     FIRST_BLOCK_OFFSET,
+    SALT_BYTES,
     Identity,
     block_bytes,
     decode_segment_header,
@@ -56,7 +58,7 @@ class BlockAppender:
         self._segment_bytes = segment_bytes
         self._spare: StorageFile | None = None
         self._file: StorageFile | None = None
-        self._offset = self._end_offset = self._salt = 0
+        self._offset = self._end_offset = self._checksum = 0
         self.sequence = end.sequence
         self.time_ns = end.time_ns
         self.chain = end.chain
@@ -116,7 +118,7 @@ class BlockAppender:
             record_count=record_count,
             first_sequence=self.sequence + 1,
             chain=chain,
-            salt=self._salt,
+            segment_checksum=self._checksum,
         )
         file = self._file
         if file is None or self._offset + len(block) > self._end_offset:
@@ -142,6 +144,7 @@ class BlockAppender:
             previous_time_ns=self.time_ns,
             previous_chain=self.chain,
             segment_bytes=self._segment_bytes,
+            salt=os.urandom(SALT_BYTES),
         )
         spare.write(0, header)
         spare.datasync()
@@ -150,7 +153,7 @@ class BlockAppender:
         if self._file is not None:
             self._file.close()
         self._file, self._spare = spare, None
-        self._salt = decode_segment_header(header).salt
+        self._checksum = decode_segment_header(header).checksum
         self._offset, self._end_offset = FIRST_BLOCK_OFFSET, self._segment_bytes
 
     def _continue(self, end: JournalEnd, found: Identity) -> None:
@@ -168,5 +171,5 @@ class BlockAppender:
             file.write(end.last_block, file.read(end.last_block, end.offset - end.last_block))
         file.datasync()
         self._storage.sync_directory()
-        self._file, self._salt, self._offset = file, header.salt, end.offset
+        self._file, self._checksum, self._offset = file, header.checksum, end.offset
         self._end_offset = header.segment_bytes if found == identity else end.offset

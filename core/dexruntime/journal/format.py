@@ -4,8 +4,9 @@ A segment is one preallocated file: a header sector, then blocks. A block is wha
 datasync made durable: header, records, end mark, zeros up to the next sector. What is checked:
 
 - the segment header by a CRC-32 over all of its sector;
-- a block header (lengths included) by a CRC-32 that starts from the segment header's, so that a
-  block of another segment never passes;
+- a block header (lengths included) by a CRC-32 that starts from the segment header's, which holds
+  a random salt: neither a block of another segment nor one a client sends inside its command
+  passes for a block of this one;
 - the records by a BLAKE2b-128 chain, chain_n = H(chain_{n-1} || record_n), which runs through all
   segments and does not depend on how records were batched. The block header holds its value.
 
@@ -26,6 +27,7 @@ from dexruntime.storage import SECTOR_BYTES
 
 FORMAT_VERSION = 1
 CHAIN_BYTES = 16
+SALT_BYTES = 8
 SEGMENT_MAGIC = b"DXJRNL\r\n"
 BLOCK_MAGIC = b"DXBK"
 HEADER_MARK = b"dxh\xa5"
@@ -33,7 +35,7 @@ END_MARK = b"dxe\xa5"
 NETWORK_ID_BYTES_MAX = 64
 BLOCK_BODY_BYTES_MAX = 8 << 20
 
-_SEGMENT = struct.Struct("<8sHHIqqQ16sB64s")
+_SEGMENT = struct.Struct("<8sHHIqqQ16s8sB64s")
 _BLOCK = struct.Struct("<4sIIq16sI4s")
 _BLOCK_CHECKED = struct.Struct("<4sIIq16s")
 _RECORD = struct.Struct("<IIqq")
@@ -82,7 +84,7 @@ class SegmentHeader(NamedTuple):
     previous_time_ns: int
     previous_chain: bytes
     segment_bytes: int
-    salt: int
+    checksum: int
 
 
 class BlockHeader(NamedTuple):
@@ -121,8 +123,9 @@ def encode_segment_header(
     previous_time_ns: int,
     previous_chain: bytes,
     segment_bytes: int,
+    salt: bytes,
 ) -> bytes:
-    """The first sector of a segment."""
+    """The first sector of a segment; ``salt`` is 8 random bytes nobody outside can know."""
     network = identity.network_id.encode()
     if not 0 < len(network) <= NETWORK_ID_BYTES_MAX:
         raise ValueError(f"network id must be 1 to {NETWORK_ID_BYTES_MAX} bytes")
@@ -135,6 +138,7 @@ def encode_segment_header(
         previous_time_ns,
         segment_bytes,
         previous_chain,
+        salt,
         len(network),
         network,
     )
@@ -149,36 +153,36 @@ def decode_segment_header(sector: bytes) -> SegmentHeader:
     """
     if len(sector) < SECTOR_BYTES or not sector.startswith(SEGMENT_MAGIC):
         raise FormatError("not a journal segment")
-    (salt,) = _CRC.unpack_from(sector, SECTOR_BYTES - _CRC.size)
-    if zlib.crc32(sector[: SECTOR_BYTES - _CRC.size]) != salt:
+    (checksum,) = _CRC.unpack_from(sector, SECTOR_BYTES - _CRC.size)
+    if zlib.crc32(sector[: SECTOR_BYTES - _CRC.size]) != checksum:
         raise FormatError("segment header does not match its checksum")
-    _, version, shard, epoch, first, time_ns, size, chain, network_bytes, network = (
+    _, version, shard, epoch, first, time_ns, size, chain, _, network_bytes, network = (
         _SEGMENT.unpack_from(sector)
     )
     if version != FORMAT_VERSION:
         raise VersionError(version)
     identity = Identity(network[:network_bytes].decode(), shard, epoch)
-    return SegmentHeader(identity, first, time_ns, chain, size, salt)
+    return SegmentHeader(identity, first, time_ns, chain, size, checksum)
 
 
 def encode_block(
-    body: bytes, *, record_count: int, first_sequence: int, chain: bytes, salt: int
+    body: bytes, *, record_count: int, first_sequence: int, chain: bytes, segment_checksum: int
 ) -> bytes:
     """A whole block: header, records, end mark and padding."""
     checked = _BLOCK_CHECKED.pack(BLOCK_MAGIC, len(body), record_count, first_sequence, chain)
-    header = checked + _CRC.pack(zlib.crc32(checked, salt)) + HEADER_MARK
+    header = checked + _CRC.pack(zlib.crc32(checked, segment_checksum)) + HEADER_MARK
     padding = bytes(block_bytes(len(body)) - BLOCK_HEADER_BYTES - len(body) - len(END_MARK))
     return b"".join((header, body, END_MARK, padding))
 
 
-def decode_block_header(data: bytes, offset: int, salt: int) -> BlockHeader | None:
+def decode_block_header(data: bytes, offset: int, segment_checksum: int) -> BlockHeader | None:
     """Read a block header at ``offset`` of ``data``; None if there is no sound one."""
     if len(data) - offset < BLOCK_HEADER_BYTES:
         return None
     magic, body_bytes, count, first, chain, crc, mark = _BLOCK.unpack_from(data, offset)
     if magic != BLOCK_MAGIC or mark != HEADER_MARK:
         return None
-    if zlib.crc32(data[offset : offset + _BLOCK_CHECKED.size], salt) != crc:
+    if zlib.crc32(data[offset : offset + _BLOCK_CHECKED.size], segment_checksum) != crc:
         return None
     return BlockHeader(body_bytes, count, first, chain)
 

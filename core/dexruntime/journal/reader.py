@@ -184,7 +184,7 @@ class JournalReader:
         """Read the block at the offset and step past it; None if there is no sound one."""
         header = self._sound_header()
         data, start = self._at(BLOCK_HEADER_BYTES)
-        block = decode_block_header(data, start, header.salt)
+        block = decode_block_header(data, start, header.checksum)
         if block is None or self._offset + block.block_bytes() > header.segment_bytes:
             return None
         if block.first_sequence != self.sequence + 1:

@@ -95,7 +95,7 @@ def judge_tail(
 def _was_interrupted(file: StorageFile, header: SegmentHeader, offset: int) -> bool:
     """Whether bytes are missing from the block at ``offset``, as an interrupted write leaves it."""
     sector = file.read(offset, SECTOR_BYTES)
-    block = decode_block_header(sector, 0, header.salt)
+    block = decode_block_header(sector, 0, header.checksum)
     if block is None:
         # Cut while it was written, or while an earlier recovery wrote zeros over it.
         return sector[BLOCK_HEADER_BYTES - 1] == 0 or sector[0] == 0
@@ -122,7 +122,7 @@ def _find_block(file: StorageFile, header: SegmentHeader, offset: int) -> int | 
     while data := file.read(offset, _SCAN_BYTES):
         found = data.find(BLOCK_MAGIC)
         while found >= 0:
-            if found % SECTOR_BYTES == 0 and decode_block_header(data, found, header.salt):
+            if found % SECTOR_BYTES == 0 and decode_block_header(data, found, header.checksum):
                 return offset + found
             found = data.find(BLOCK_MAGIC, found + 1)
         offset += len(data)

@@ -77,7 +77,8 @@ def write_until_crash(
 def check_crash(seed: int, crash_at: int, *, lies: tuple[str, ...] = ()) -> bool:
     """Two lives with a crash in each, the second often in recovery; whether the first did crash."""
     chance = random.Random(seed)
-    disk = SimulatedDisk(chance, crash_at=crash_at, lies=lies)
+    lies_after = chance.choice((0, 10, 30))
+    disk = SimulatedDisk(chance, crash_at=crash_at, lies=lies, lies_after=lies_after)
     appended: list[Record] = []
     durable = write_until_crash(disk, chance, appended, 14)
     crashed = disk.steps >= crash_at
@@ -108,7 +109,7 @@ def test_a_crash_at_each_step_loses_nothing_reported_durable() -> None:
 def test_the_check_above_notices_a_disk_that_does_not_sync(verb: str) -> None:
     seed = seed_of("notices")
     found: set[type[Exception]] = set()
-    for crash_at in range(1, 60):
+    for crash_at in range(1, 80):
         try:
             check_crash(seed + crash_at, crash_at, lies=(verb,))
         except (LostRecords, JournalDamaged) as error:

@@ -167,6 +167,20 @@ def test_damage_at_the_end_of_an_earlier_segment_is_never_a_torn_tail(
     assert damage.sequence < second.first_sequence - 1
 
 
+def test_a_stray_byte_after_the_end_of_an_earlier_segment_is_found(
+    many_segments: tuple[SimulatedDisk, list[journal_format.Record]],
+) -> None:
+    disk, _ = many_segments
+    for segment in list_segments(disk)[:-1]:
+        data = bytearray(disk.contents(segment.name))
+        if not any(data[-SECTOR_BYTES:]):
+            break
+    assert not any(data[-SECTOR_BYTES:])
+    data[-1] = 1
+    disk.put(segment.name, bytes(data))
+    assert "not blank" in read_until_damage(disk)[1].reason
+
+
 def test_a_shortened_or_renamed_segment_is_found(
     many_segments: tuple[SimulatedDisk, list[journal_format.Record]],
 ) -> None:
