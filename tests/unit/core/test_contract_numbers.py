@@ -1,0 +1,63 @@
+"""The core's enumerations have the contract's numbers, so the edge maps them without a table."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any
+
+import pytest
+
+from dex.errors.v1 import errors_pb2
+from dex.kline.v1 import kline_query_pb2
+from dex.matching.v1 import matching_pb2
+from dex.orders.v1 import order_intake_pb2, signed_payload_pb2
+from dexcore import commands
+from dexcore.book import Side
+from dexcore.limits import BATCH_ITEMS_MAX, FEE_PPM_MAX, ITEM_INDEX_LIMIT
+from dexcore.market import MarketKind, MarketStatus
+from dexcore.reasons import Reason
+from dexcore.results import OrderStatus
+from dexkline import Interval
+
+
+def numbers(enum: Any, prefix: str) -> dict[str, int]:
+    """The contract's values by name, without prefix and without the unspecified one."""
+    return {name.removeprefix(prefix): number for name, number in enum.items() if number}
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "prefix"),
+    [
+        (Side, signed_payload_pb2.Side, "SIDE_"),
+        (OrderStatus, order_intake_pb2.OrderStatus, "ORDER_STATUS_"),
+        (MarketStatus, matching_pb2.MarketStatus, "MARKET_STATUS_"),
+        (MarketKind, matching_pb2.MarketKind, "MARKET_KIND_"),
+    ],
+)
+def test_enumerations_are_the_contracts(ours: type[IntEnum], theirs: Any, prefix: str) -> None:
+    assert {value.name: int(value) for value in ours if value} == numbers(theirs, prefix)
+
+
+def test_reasons_are_among_the_contracts() -> None:
+    theirs = numbers(errors_pb2.ErrorReason, "ERROR_REASON_")
+    ours = {reason.name: int(reason) for reason in Reason if reason}
+    assert ours.items() <= theirs.items()
+    # All that is about accounts, markets and orders is the core's to say.
+    assert {number for number in theirs.values() if 40 <= number < 100} <= set(ours.values())
+
+
+def test_intervals_are_the_contracts() -> None:
+    theirs = numbers(kline_query_pb2.Interval, "INTERVAL_")
+    assert {interval.label.upper(): int(interval) for interval in Interval} == theirs
+
+
+def test_order_types_and_times_in_force_are_the_contracts() -> None:
+    types = {"LIMIT": commands.TYPE_LIMIT, "MARKET": commands.TYPE_MARKET}
+    assert numbers(signed_payload_pb2.OrderType, "ORDER_TYPE_") == types
+    lives = {"GTC": commands.GTC, "IOC": commands.IOC, "FOK": commands.FOK}
+    assert numbers(signed_payload_pb2.TimeInForce, "TIME_IN_FORCE_") == lives
+
+
+def test_limits_fit_each_other() -> None:
+    assert BATCH_ITEMS_MAX < ITEM_INDEX_LIMIT
+    assert FEE_PPM_MAX == 100_000
