@@ -2,24 +2,18 @@
 
 Theory of operation. pyarrow serves from threads of its own as soon as the server object exists;
 `serve()` is never called, for it would take the process's signals. A handler asks the FlightSource
-for columns that never change and lets C++ stream them, so a slow client holds memory, not the
-books. pyarrow's `shutdown` waits for open streams without a limit, and a client that stops reading
-would hold it for ever; `stop` therefore cuts the service's connections when its grace is over.
+for columns that never change and lets C++ stream them, so a slow client holds memory and a thread,
+not the books. pyarrow's `shutdown` waits for open streams without a limit, and a client that stops
+reading would hold it for ever; `stop` therefore cuts the service's connections after its grace.
 """
 
 from __future__ import annotations
 
 import functools
-import ipaddress
 import logging
-import os
-import socket
-import stat
 import threading
 import time
-import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
 import pyarrow as pa
@@ -28,17 +22,16 @@ from pyarrow import flight
 from dex.errors.v1 import errors_pb2
 from dex.flight.v1 import flight_pb2
 from dexflight import columns
+from dexflight.calls import CALL, Calls, Headers
 from dexflight.query import KlineRange, TradeRange, check, parse
 from dexflight.refusal import bad_query, internal, overloaded, unauthenticated
+from dexflight.sockets import cut_connections, is_loopback
 from dexflight.source import FlightSource, UnknownMarketError
 from dexflight.ticket import TicketOffice
 from dexkline import Interval
 
 TICKET_TTL_NS = 60 * 10**9
-# Every open stream holds a thread and the columns it reads.
-STREAMS_MAX = 64
 _log = logging.getLogger("dexflight")
-_Headers = Mapping[str, Sequence[str | bytes]]
 _Handler = TypeVar("_Handler", bound=Callable[..., Any])
 
 
@@ -69,10 +62,10 @@ class FlightService:
         host: str = "127.0.0.1",
         port: int = 7401,
         tls: FlightTls | None = None,
-        authenticate: Callable[[_Headers], object] | None = None,
+        authenticate: Callable[[Headers], object] | None = None,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        if tls is None and not _is_loopback(host):
+        if tls is None and not is_loopback(host):
             raise ValueError(f"Flight on {host} needs TLS: only loopback may go without")
         options: dict[str, Any] = {}
         if tls is not None:
@@ -83,7 +76,7 @@ class FlightService:
         try:
             self._server = _Server(
                 make(host, port),
-                middleware={_HEADERS: _HeadersFactory()},
+                middleware={CALL: Calls()},
                 **options,
                 source=source,
                 network_id=network_id,
@@ -104,7 +97,7 @@ class FlightService:
         waiter.start()
         waiter.join(grace_ns / 10**9)
         while waiter.is_alive():
-            cut = _cut_connections(self.port)
+            cut = cut_connections(self.port)
             _log.warning("cut %d Flight connections after the grace of %d ns", cut, grace_ns)
             waiter.join(1)
 
@@ -134,7 +127,7 @@ class _Server(flight.FlightServerBase):  # type: ignore[misc]
         source: FlightSource,
         network_id: str,
         office: TicketOffice,
-        authenticate: Callable[[_Headers], object] | None,
+        authenticate: Callable[[Headers], object] | None,
         clock_ns: Callable[[], int],
         **options: Any,
     ) -> None:
@@ -144,8 +137,6 @@ class _Server(flight.FlightServerBase):  # type: ignore[misc]
         self._office = office
         self._authenticate = authenticate
         self._clock_ns = clock_ns
-        self._streams: weakref.WeakSet[Iterator[pa.RecordBatch]] = weakref.WeakSet()
-        self._streams_lock = threading.Lock()
         super().__init__(location, **options)
 
     @_answering
@@ -194,21 +185,19 @@ class _Server(flight.FlightServerBase):  # type: ignore[misc]
         self, context: flight.ServerCallContext, ticket: flight.Ticket
     ) -> flight.RecordBatchStream:
         """Stream the rows that a ticket names, as they are now."""
-        del context
         query = self._office.check(ticket.ticket, self._clock_ns())
+        if not context.get_middleware(CALL).open_stream():
+            raise overloaded("too many streams are open: try again later")
         schema, _, batches = self._read(query)
-        with self._streams_lock:
-            if len(self._streams) >= STREAMS_MAX:
-                raise overloaded(f"{STREAMS_MAX} streams are open: try again later")
-            # pyarrow drops the generator when the stream ends, however it ends.
-            self._streams.add(batches)
-        return flight.RecordBatchStream(pa.RecordBatchReader.from_batches(schema, batches))
+        # All batches at once, for they copy nothing: C++ then streams without the interpreter,
+        # which a busy Trio loop would hand over for one batch at a time.
+        return flight.RecordBatchStream(pa.Table.from_batches(batches, schema))
 
     def _admit(self, context: flight.ServerCallContext) -> None:
         if self._authenticate is None:
             return
         try:
-            self._authenticate(context.get_middleware(_HEADERS).headers)
+            self._authenticate(context.get_middleware(CALL).headers)
         except PermissionError as error:
             reason = errors_pb2.ERROR_REASON_UNAUTHENTICATED
             raise unauthenticated(reason, "authorization", str(error)) from None
@@ -237,49 +226,6 @@ class _Server(flight.FlightServerBase):  # type: ignore[misc]
         return schema, row_count, columns.trade_batches(schema, blocks)
 
 
-_HEADERS = "headers"
-
-
-class _HeadersOfCall(flight.ServerMiddleware):  # type: ignore[misc]
-    def __init__(self, headers: _Headers) -> None:
-        self.headers = headers
-
-
-class _HeadersFactory(flight.ServerMiddlewareFactory):  # type: ignore[misc]
-    """Keeps the headers of a call for its handler."""
-
-    def start_call(self, info: flight.CallInfo, headers: _Headers) -> _HeadersOfCall:
-        del info
-        return _HeadersOfCall(headers)
-
-
 def _info(schema: pa.Schema, query: flight_pb2.Query) -> flight.FlightInfo:
     descriptor = flight.FlightDescriptor.for_command(query.SerializeToString(deterministic=True))
     return flight.FlightInfo(schema, descriptor, [], -1, -1)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _cut_connections(port: int) -> int:
-    """Shut down every TCP connection of this process whose local port is `port`."""
-    cut = 0
-    for entry in Path("/dev/fd").iterdir():
-        try:
-            number = int(entry.name)
-            if not stat.S_ISSOCK(os.fstat(number).st_mode):
-                continue
-            with socket.socket(fileno=os.dup(number)) as connection:
-                inet = connection.family in (socket.AF_INET, socket.AF_INET6)
-                if inet and connection.getsockname()[1] == port:
-                    connection.shutdown(socket.SHUT_RDWR)
-                    cut += 1
-        except OSError:
-            continue  # closed meanwhile, or the listener
-    return cut

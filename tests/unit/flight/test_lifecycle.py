@@ -137,7 +137,7 @@ def test_stop_lets_a_stream_end_within_its_grace(start: Start) -> None:
 
 
 def test_open_streams_are_limited(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dexflight.service.STREAMS_MAX", 2)
+    monkeypatch.setattr("dexflight.calls.STREAMS_MAX", 2)
     client = connect(start(long_books()))
     ticket = ask(client, SOME).endpoints[0].ticket
     held = [client.do_get(ticket) for _ in range(2)]
