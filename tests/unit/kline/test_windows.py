@@ -181,10 +181,13 @@ def test_the_journal_position_never_falls() -> None:
         book.add_trades(4, [(5, 2, 1, 1)])
     with pytest.raises(ValueError, match="sequence 4 after 5"):
         book.close_until(EVER_NS, 4)
+    book.close_until(SECOND, 7)
+    with pytest.raises(ValueError, match="sequence 6 after 7"):
+        book.add_trades(6, [(5, 2, 1, 1)])
     with pytest.raises(ValueError, match="sequence 0"):
         KlineBook(1).add_trades(0, [(5, 1, 1, 1)])
     again = KlineBook.restore(book.checkpoint())
-    with pytest.raises(ValueError, match="sequence 4 after 5"):
+    with pytest.raises(ValueError, match="sequence 4 after 7"):
         again.close_until(EVER_NS, 4)
 
 
