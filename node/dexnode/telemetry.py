@@ -58,7 +58,9 @@ class Telemetry:
         # process_resident_memory_bytes and its like: the names every dashboard knows.
         ProcessCollector(registry=self._prometheus)
         PlatformCollector(registry=self._prometheus)
-        push = metric_exporter and (metric_exporter, settings.otlp_interval_seconds)
+        push = None
+        if metric_exporter is not None:
+            push = (metric_exporter, settings.otlp_interval_seconds)
         self._provider = export_metrics(self._metrics.registry, resource, self._prometheus, push)
         self.tracing = Tracing(span_exporter, resource, settings.trace_ratio_ppm)
         self.rpc: RpcObserver = self._metrics.rpc

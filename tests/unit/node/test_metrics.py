@@ -157,8 +157,10 @@ def test_the_exposed_names_are_the_declared_ones(
 ) -> None:
     for reading in metrics.registry.readings:
         reading.read = _one_sample(len(reading.labels))
-    for family in (*metrics.registry.counters, *metrics.registry.histograms):
-        family.series(*("x" for _ in family.labels))
+    for counter in metrics.registry.counters:
+        counter.series(*("x" for _ in counter.labels))
+    for histogram in metrics.registry.histograms:
+        histogram.series(*("x" for _ in histogram.labels))
     found = {name for name, _ in scrape(exposed)}
     for metric in metrics.registry.all():
         suffix = "_bucket" if metric.kind == "histogram" else ""
@@ -233,7 +235,7 @@ def test_a_push_has_counters_and_histograms(metrics: NodeMetrics) -> None:
     metrics.journal_synced(SyncSample(1_500_000, 7, 100))
     provider.shutdown()
     [data] = sink.pushed
-    pushed = {
+    pushed: dict[str, Any] = {
         metric.name: metric
         for resource in data.resource_metrics
         for scope in resource.scope_metrics
