@@ -60,7 +60,7 @@ class Node:
         self._config = config
         self._telemetry = telemetry
         self._drain_asked = trio.Event()
-        self.version = _version()
+        self.version = node_version()
         self.demo = config.demo.enabled
         self.data_dir: Path = config.node.data_dir / "journal"
         self.ready_time_ns = 0
@@ -85,6 +85,7 @@ class Node:
             self.flight_address = f"{self._config.flight.host}:{flight.port}"
             self.metrics_address = self._telemetry.serve_metrics(self._config.metrics)
             nursery.start_soon(self._watch_signals)
+            nursery.start_soon(self._telemetry.watch_loop)
             nursery.start_soon(self._snapshot_now_and_then, shard)
             self._say_ready(health)
             ready(self)
@@ -200,7 +201,8 @@ class Node:
         await shard.sequencer.drain()
 
 
-def _version() -> str:
+def node_version() -> str:
+    """Version of the installed software."""
     try:
         return version("triodex")
     except PackageNotFoundError:

@@ -1,0 +1,206 @@
+"""``dex account``: keys, balances, money."""
+
+from __future__ import annotations
+
+import secrets
+from decimal import Decimal
+
+import click
+
+from dexnode.cli.common import Target, print_json, print_table, target_options
+from dexsdk import Key, LedgerEntryKind, SyncClient
+
+
+@click.group()
+def account() -> None:
+    """Open an account, see what it owns, move money."""
+
+
+@account.command()
+@click.option("--new", is_flag=True, help="Make a new key and account even if there is one.")
+@target_options
+def create(target: Target, new: bool) -> None:
+    """Make a key, open an account with it, and keep both in the home folder.
+
+    Later commands act for this account. A second call shows the account you have.
+    """
+    profile = target.profile
+    key_path, account_path = profile / "key", profile / "account"
+    if account_path.exists() and not new:
+        account_id = account_path.read_text().strip()
+        _say(target, account_id, f"you have account {account_id} (another one: --new)")
+        return
+    profile.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if new:
+        for path in (key_path, account_path):
+            if path.exists():
+                path.rename(path.with_name(f"{path.name}.{secrets.token_hex(4)}.old"))
+    if not key_path.exists():
+        Key.generate().save(key_path)
+    key = Key.load(key_path)
+    with SyncClient(
+        target.address, network_id=target.network_id, key=key, tls=target.tls
+    ) as client:
+        account_id = client.register_key()
+    account_path.write_text(account_id + "\n")
+    _say(target, account_id, f"account {account_id}\nkey     {key_path} (keep it secret)")
+
+
+def _say(target: Target, account_id: str, text: str) -> None:
+    if target.as_json:
+        print_json({"account_id": account_id, "profile": str(target.profile)})
+    else:
+        click.echo(text)
+
+
+@account.command()
+@target_options
+def keys(target: Target) -> None:
+    """List the public keys of the account."""
+    with target.client() as client:
+        found = client.get_account()
+    public_keys = [key.hex() for key in found.public_keys]
+    if target.as_json:
+        print_json({"account_id": found.account_id, "public_keys": public_keys})
+    else:
+        click.echo("\n".join(public_keys))
+
+
+@account.command()
+@target_options
+def show(target: Target) -> None:
+    """Balances and open orders of the account."""
+    with target.client() as client:
+        found = client.get_account()
+        markets = {market.market_id: market for market in client.list_markets()}
+    if target.as_json:
+        print_json(found)
+        return
+    click.echo(f"account {found.account_id}")
+    print_table(
+        ("asset", "available", "held"),
+        [
+            (b.asset_id, _units(b.available_atoms, b.scale), _units(b.held_atoms, b.scale))
+            for b in found.balances
+        ],
+    )
+    if found.open_orders:
+        click.echo(f"{found.open_order_count} open orders")
+        print_table(
+            ("order", "market", "side", "price", "quantity", "filled"),
+            [
+                (
+                    order.order_id,
+                    order.market_id,
+                    "buy" if order.side == 1 else "sell",
+                    markets[order.market_id].format_price(order.price_ticks),
+                    markets[order.market_id].format_quantity(order.quantity_lots),
+                    markets[order.market_id].format_quantity(order.filled_lots),
+                )
+                for order in found.open_orders
+            ],
+        )
+
+
+@account.command()
+@click.option("--limit", default=20, show_default=True, help="At most this many, newest first.")
+@target_options
+def ledger(target: Target, limit: int) -> None:
+    """What moved the account's money, newest first."""
+    with target.client() as client:
+        entries = client.list_ledger_entries(limit=limit)
+        scales = {b.asset_id: b.scale for b in client.get_account().balances}
+    if target.as_json:
+        print_json(entries)
+        return
+    print_table(
+        ("sequence", "time", "kind", "asset", "amount", "reference"),
+        [
+            (
+                entry.sequence,
+                entry.time.ToJsonString(),
+                LedgerEntryKind(entry.kind).name.lower(),
+                entry.asset_id,
+                _units(entry.amount_atoms, scales.get(entry.asset_id, 0)),
+                entry.reference,
+            )
+            for entry in entries
+        ],
+    )
+
+
+@account.command()
+@click.argument("account_id")
+@click.argument("asset_id")
+@click.argument("amount", type=Decimal)
+@click.option("--reference", help="Where the money came from; unique for good.")
+@target_options
+def deposit(
+    target: Target, account_id: str, asset_id: str, amount: Decimal, reference: str | None
+) -> None:
+    """Book money that came in (operators only). AMOUNT is in units, e.g. 1.5.
+
+    Repeating it with the same --reference books nothing twice.
+    """
+    _book(target, "credit_account", account_id, asset_id, amount, reference)
+
+
+@account.command()
+@click.argument("account_id")
+@click.argument("asset_id")
+@click.argument("amount", type=Decimal)
+@click.option("--reference", help="Where the money went; unique for good.")
+@target_options
+def withdraw(
+    target: Target, account_id: str, asset_id: str, amount: Decimal, reference: str | None
+) -> None:
+    """Book money that went out (operators only). AMOUNT is in units, e.g. 1.5."""
+    _book(target, "debit_account", account_id, asset_id, amount, reference)
+
+
+def _book(
+    target: Target,
+    method: str,
+    account_id: str,
+    asset_id: str,
+    amount: Decimal,
+    reference: str | None,
+) -> None:
+    reference = reference or f"cli-{secrets.token_hex(8)}"
+    with target.operator() as client:
+        atoms = to_atoms(client, asset_id, amount)
+        applied = getattr(client.admin, method)(account_id, asset_id, atoms, reference)
+    if target.as_json:
+        print_json({"applied": applied, "reference": reference})
+    else:
+        click.echo(f"booked at {applied.sequence}, reference {reference}")
+
+
+@account.command()
+@click.argument("to_account_id")
+@click.argument("asset_id")
+@click.argument("amount", type=Decimal)
+@target_options
+def transfer(target: Target, to_account_id: str, asset_id: str, amount: Decimal) -> None:
+    """Move available money to another account. AMOUNT is in units, e.g. 1.5."""
+    with target.client() as client:
+        atoms = to_atoms(client, asset_id, amount)
+        applied = client.transfer(to_account_id, asset_id, atoms)
+    if target.as_json:
+        print_json(applied)
+    else:
+        click.echo(f"moved at {applied.sequence}")
+
+
+def to_atoms(client: SyncClient, asset_id: str, amount: Decimal) -> int:
+    """An amount in units as atoms of the asset, by any market that names it."""
+    for market in client.list_markets():
+        if asset_id in (market.base_asset_id, market.quote_asset_id):
+            return market.amount_atoms(asset_id, amount)
+    raise click.ClickException(f"no market names the asset {asset_id}")
+
+
+def _units(atoms: int, scale: int) -> str:
+    value = Decimal(atoms).scaleb(-scale)
+    text = f"{value:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -1,0 +1,203 @@
+"""What every command shares: where the node is, who calls, how results are printed."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from rich.console import Console
+from rich.table import Table
+
+from dexsdk import Client, DexError, Key, SyncClient, Tls
+
+DEFAULT_ADDRESS: Final = "127.0.0.1:7400"
+DEFAULT_NETWORK: Final = "triodex-demo"
+DEMO_DATA_DIR: Final = Path("build/demo")
+OPERATOR_KEY_NAME: Final = "operator.key"
+ENVIRONMENT_HELP: Final = (
+    "Every option of a client can come from the environment: DEX_ADDRESS, DEX_NETWORK_ID, "
+    "DEX_HOME (where keys are kept, default ~/.triodex), DEX_OPERATOR_KEY, DEX_CA, "
+    "DEX_CERTIFICATE, DEX_PRIVATE_KEY. Every command takes --json."
+)
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+console = Console()
+
+
+@dataclass(frozen=True)
+class Target:
+    """Which node a command talks to and as whom."""
+
+    address: str
+    network_id: str
+    home: Path
+    operator_key: Path | None
+    tls: Tls | None
+    as_json: bool
+
+    @property
+    def profile(self) -> Path:
+        """Folder of this network's key and account id."""
+        return self.home / self.network_id
+
+    def client(self, *, signed: bool = True) -> SyncClient:
+        """A client of the profile's account, or of nobody."""
+        key, account_id = self.credentials() if signed else (None, None)
+        return SyncClient(
+            self.address,
+            network_id=self.network_id,
+            key=key,
+            account_id=account_id,
+            tls=self.tls,
+        )
+
+    def credentials(self) -> tuple[Key, str]:
+        """The profile's key and account id."""
+        key_path, account_path = self.profile / "key", self.profile / "account"
+        if not key_path.exists() or not account_path.exists():
+            raise click.ClickException(
+                f"no account for network {self.network_id} in {self.home}: run dex account create"
+            )
+        return Key.load(key_path), account_path.read_text().strip()
+
+    def operator(self) -> SyncClient:
+        """A client that speaks as an operator."""
+        return SyncClient(
+            self.address, network_id=self.network_id, key=self.load_operator_key(), tls=self.tls
+        )
+
+    def async_operator(self) -> Client:
+        """The same, on Trio."""
+        return Client(
+            self.address, network_id=self.network_id, key=self.load_operator_key(), tls=self.tls
+        )
+
+    def load_operator_key(self) -> Key | None:
+        """The operator's key: as given, else the demo's, else none (mTLS may do)."""
+        path = self.operator_key or DEMO_DATA_DIR / OPERATOR_KEY_NAME
+        if path.exists():
+            return Key.load(path)
+        if self.tls is not None and self.tls.certificate is not None:
+            return None
+        raise click.ClickException(
+            f"this needs an operator: no key at {path}. "
+            "Give --operator-key, or --certificate and --private-key"
+        )
+
+
+def target_options(function: Function) -> Function:
+    """Add the options of a client; the command gets a ``target``."""
+    options = [
+        click.option("--address", default=DEFAULT_ADDRESS, show_default=True, envvar="DEX_ADDRESS"),
+        click.option(
+            "--network-id", default=DEFAULT_NETWORK, show_default=True, envvar="DEX_NETWORK_ID"
+        ),
+        click.option(
+            "--home",
+            type=click.Path(path_type=Path),
+            default=lambda: Path.home() / ".triodex",
+            envvar="DEX_HOME",
+            help="Where keys are kept.  [default: ~/.triodex]",
+        ),
+        click.option(
+            "--operator-key",
+            type=click.Path(path_type=Path),
+            envvar="DEX_OPERATOR_KEY",
+            help="Key file of an operator.  [default: the demo's]",
+        ),
+        click.option("--ca", type=click.Path(path_type=Path), envvar="DEX_CA", help="TLS: CA."),
+        click.option("--certificate", type=click.Path(path_type=Path), envvar="DEX_CERTIFICATE"),
+        click.option("--private-key", type=click.Path(path_type=Path), envvar="DEX_PRIVATE_KEY"),
+        json_option,
+    ]
+
+    @click.pass_context
+    def wrapper(ctx: click.Context, /, **values: Any) -> Any:
+        tls = None
+        if values["ca"] or values["certificate"]:
+            tls = Tls(
+                ca=values["ca"],
+                certificate=values["certificate"],
+                private_key=values["private_key"],
+            )
+        target = Target(
+            values["address"],
+            values["network_id"],
+            values["home"],
+            values["operator_key"],
+            tls,
+            values["as_json"],
+        )
+        names = ("address", "network_id", "home", "operator_key", "ca", "certificate")
+        rest = {
+            name: value
+            for name, value in values.items()
+            if name not in (*names, "private_key", "as_json")
+        }
+        return ctx.invoke(function, target, **rest)
+
+    wrapper.__name__ = function.__name__
+    wrapper.__doc__ = function.__doc__
+    # Arguments and options declared below this decorator belong to the command too.
+    wrapper.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
+    decorated: Any = wrapper
+    for option in reversed(options):
+        decorated = option(decorated)
+    return decorated  # type: ignore[no-any-return]
+
+
+def json_option(function: Function) -> Function:
+    """Add ``--json`` as ``as_json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")(
+        function
+    )
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on one line."""
+    click.echo(json.dumps(_plain(value), separators=(",", ":")))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table for people; numbers to the right."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    lines = [[str(cell) for cell in row] for row in rows]
+    for index, name in enumerate(columns):
+        numeric = all(line[index].replace(".", "").lstrip("-").isdigit() for line in lines)
+        table.add_column(name, justify="right" if lines and numeric else "left", no_wrap=True)
+    for line in lines:
+        table.add_row(*line)
+    console.print(table)
+
+
+def report_error(error: BaseException, *, as_json: bool) -> None:
+    """Say on stderr what went wrong, with its reason and field."""
+    if as_json:
+        facts = {"error": str(error)}
+        if isinstance(error, DexError):
+            facts = {
+                "reason": error.reason,
+                "field": error.field or "",
+                "message": error.message,
+            }
+        sys.stderr.write(json.dumps(facts, separators=(",", ":")) + os.linesep)
+        return
+    sys.stderr.write(f"dex: {error}{os.linesep}")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Message):
+        return MessageToDict(value, preserving_proto_field_name=True)
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value

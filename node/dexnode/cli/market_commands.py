@@ -1,0 +1,206 @@
+"""``dex market``: markets, books, recorded streams."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import trio
+
+from dexnode.cli.common import Target, print_json, print_table, target_options
+from dexsdk import LocalBook, Market, MarketKind, MarketStatus
+
+
+@click.group()
+def market() -> None:
+    """List and watch markets; create them; import and replay recorded streams."""
+
+
+@market.command("list")
+@target_options
+def list_markets(target: Target) -> None:
+    """All markets, with their units and fees."""
+    with target.client(signed=False) as client:
+        markets = client.list_markets()
+    if target.as_json:
+        print_json([found.message for found in markets])
+        return
+    print_table(
+        ("market", "kind", "status", "tick", "lot", "maker fee", "taker fee"),
+        [
+            (
+                found.market_id,
+                MarketKind(found.message.kind).name.lower().replace("_", " "),
+                found.status.name.lower().replace("_", " "),
+                found.message.tick_size,
+                found.message.lot_size,
+                f"{found.message.maker_fee_ppm} ppm",
+                f"{found.message.taker_fee_ppm} ppm",
+            )
+            for found in markets
+        ],
+    )
+
+
+@market.command()
+@click.argument("market_id")
+@click.option("--depth", default=10, show_default=True, help="Levels per side.")
+@target_options
+def book(target: Target, market_id: str, depth: int) -> None:
+    """The best levels of a book, once."""
+    with target.client(signed=False) as client:
+        found = client.get_market(market_id)
+        levels = client.get_book(market_id, depth)
+    if target.as_json:
+        print_json(levels)
+        return
+    for side in (reversed(levels.asks), levels.bids):
+        print_table(
+            ("price", "quantity"),
+            [
+                (found.format_price(level.price_ticks), found.format_quantity(level.quantity_lots))
+                for level in side
+            ],
+        )
+
+
+@market.command()
+@click.argument("market_id")
+@target_options
+def watch(target: Target, market_id: str) -> None:
+    """Follow a book: a line for every change of the best prices, until Ctrl-C.
+
+    For a full screen use dex top.
+    """
+    with target.client(signed=False) as client:
+        found = client.get_market(market_id)
+        local = LocalBook()
+        shown = None
+        with client.stream_book(market_id) as feed:
+            for item in feed:
+                local.apply(item)
+                best = (local.best_bid(), local.best_ask())
+                if target.as_json:
+                    print_json(item)
+                elif best != shown:
+                    click.echo("   ".join(_quote(found, quote) for quote in best))
+                shown = best
+
+
+def _quote(found: Market, quote: tuple[int, int] | None) -> str:
+    if quote is None:
+        return "-"
+    return f"{found.format_quantity(quote[1])} @ {found.format_price(quote[0])}"
+
+
+@market.command()
+@click.argument("market_id")
+@click.option("--tick-size", required=True, help="Smallest price step in quote units.")
+@click.option("--lot-size", required=True, help="Smallest size step in base units.")
+@click.option("--base-scale", default=8, show_default=True, help="Decimals of the base asset.")
+@click.option("--quote-scale", default=8, show_default=True, help="Decimals of the quote asset.")
+@click.option("--maker-fee-ppm", default=0, show_default=True)
+@click.option("--taker-fee-ppm", default=0, show_default=True)
+@click.option("--external", is_flag=True, help="Records trades of another venue, takes no orders.")
+@target_options
+def create(
+    target: Target,
+    market_id: str,
+    tick_size: str,
+    lot_size: str,
+    base_scale: int,
+    quote_scale: int,
+    maker_fee_ppm: int,
+    taker_fee_ppm: int,
+    external: bool,
+) -> None:
+    """Open a market named BASE-QUOTE (operators only)."""
+    wanted = Market.define(
+        market_id,
+        base_scale=base_scale,
+        quote_scale=quote_scale,
+        tick_size=tick_size,
+        lot_size=lot_size,
+        maker_fee_ppm=maker_fee_ppm,
+        taker_fee_ppm=taker_fee_ppm,
+        kind=MarketKind.EXTERNAL if external else MarketKind.ORDER_BOOK,
+    )
+    with target.operator() as client:
+        _say(target, client.admin.create_market(wanted))
+
+
+@market.command()
+@click.argument("market_id")
+@click.argument("status", type=click.Choice(["open", "cancel-only", "halted"]))
+@target_options
+def status(target: Target, market_id: str, status: str) -> None:
+    """Open a market, close it to new orders, or halt it (operators only)."""
+    with target.operator() as client:
+        wanted = MarketStatus[status.upper().replace("-", "_")]
+        _say(target, client.admin.set_market_status(market_id, wanted))
+
+
+@market.command()
+@click.argument("market_id")
+@click.option("--maker-fee-ppm", type=int, required=True)
+@click.option("--taker-fee-ppm", type=int, required=True)
+@target_options
+def fees(target: Target, market_id: str, maker_fee_ppm: int, taker_fee_ppm: int) -> None:
+    """Set the fees of orders placed from now on, in parts per million (operators only)."""
+    with target.operator() as client:
+        changed = client.admin.set_fees(
+            market_id, maker_fee_ppm=maker_fee_ppm, taker_fee_ppm=taker_fee_ppm
+        )
+        _say(target, changed)
+
+
+def _say(target: Target, changed: Market) -> None:
+    if target.as_json:
+        print_json(changed.message)
+    else:
+        click.echo(f"{changed.market_id} is {changed.status.name.lower().replace('_', ' ')}")
+
+
+@market.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--market", "market_id", help="Name of the market.  [default: by the stream]")
+@target_options
+def import_file(target: Target, file: Path, market_id: str | None) -> None:
+    """Record the trades of a Binance spot stream as an external market (operators only).
+
+    FILE holds a line per message, "<local time, ns> <stream message>", plain or
+    gzipped. K-lines of the market are then exactly those of the recorded trades.
+    Importing a file again records nothing twice.
+    """
+    from dexnode.recorded.importer import import_stream
+
+    report = trio.run(import_stream, target, file, market_id)
+    if target.as_json:
+        print_json(report._asdict())
+    else:
+        click.echo(
+            f"{report.market_id}: {report.recorded_count} trades recorded, "
+            f"{report.skipped_count} known before"
+        )
+
+
+@market.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--market", "market_id", help="Name of the market.  [default: by the stream]")
+@click.option("--speed", default=0.0, help="1: as recorded, 10: ten times faster, 0: flat out.")
+@target_options
+def replay(target: Target, file: Path, market_id: str | None, speed: float) -> None:
+    """Drive our own book with a recorded Binance spot stream (operators only).
+
+    Book updates become resting orders of a liquidity account, trades become takers.
+    The summary says how far fills differ from the recording and how many orders had
+    to be made up where a trade hit liquidity the recording does not show.
+    """
+    from dexnode.recorded.replayer import replay_stream
+    from dexnode.recorded.summary import print_summary
+
+    report = trio.run(replay_stream, target, file, market_id, speed)
+    if target.as_json:
+        print_json(report)
+    else:
+        print_summary(report)
