@@ -94,3 +94,18 @@ def test_the_signature_is_rfc_8032() -> None:
         "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e06522490155"
         "5fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24655141438e7a100b"
     )
+
+
+def test_the_page_shows_the_vectors() -> None:
+    page = (make.FOLDER.parents[1] / "docs" / "reference" / "signing.md").read_text()
+    squeezed = "".join(page.split())
+    order, token = load("signing.json")["accepted"][0], load("access.json")["tokens"][0]
+    for vector, names in (
+        (order, ("seed", "public_key", "signing_bytes", "signature")),
+        (token, ("grant", "signing_bytes", "signature")),
+    ):
+        for name in names:
+            assert vector[name] in squeezed, name
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    shown = "".join(rows).replace("`", "").replace(" ", "")
+    assert order["payload"] in shown
