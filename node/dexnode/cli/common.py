@@ -29,7 +29,8 @@ ENVIRONMENT_HELP: Final = (
 )
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-console = Console()
+# Piped output is for programs: never cut to a terminal's width.
+console = Console(width=None if sys.stdout.isatty() else 200)
 
 
 @dataclass(frozen=True)

@@ -82,8 +82,9 @@ def place(target: Target, market_id: str, **terms: object) -> None:
         return
     status = OrderStatus(result.status).name.lower().replace("_", " ")
     click.echo(
-        f"order {result.order_id} {status}: filled {market.format_quantity(result.filled_lots)}, "
-        f"open {market.format_quantity(result.remaining_lots)}"
+        f"order {result.order_id} is {status}: "
+        f"{market.format_quantity(result.filled_lots)} filled, "
+        f"{market.format_quantity(result.remaining_lots)} open"
     )
     if result.fills:
         print_table(
