@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, Final
 
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
@@ -23,12 +24,10 @@ from opentelemetry.sdk.metrics.export import (
     MetricReader,
     MetricsData,
     PeriodicExportingMetricReader,
-    ResourceMetrics,
     ScopeMetrics,
 )
 from opentelemetry.sdk.metrics.export import Histogram as HistogramData
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from prometheus_client import CollectorRegistry
 
 from dexnode.metrics import SECOND, Counter, Family, Histogram, Reading, Registry
@@ -63,20 +62,27 @@ class _PushReader(PeriodicExportingMetricReader):
 
 
 class _Histograms:
-    def __init__(self, families: list[Family[Histogram]], resource: Resource) -> None:
+    def __init__(self, families: list[Family[Histogram]]) -> None:
         self._families = families
-        self._resource = resource
         self._start_ns = time.time_ns()
 
     def added_to(self, data: MetricsData) -> MetricsData:
+        """The data with ours in the scope the SDK has already made: the OTLP encoder keeps one of
+        two resources or scopes that are equal."""
         now_ns = time.time_ns()
-        scope = ScopeMetrics(
-            scope=InstrumentationScope(SCOPE),
-            metrics=[self._metric(family, now_ns) for family in self._families],
-            schema_url="",
+        ours = [self._metric(family, now_ns) for family in self._families]
+
+        def added_to_scope(scope: ScopeMetrics) -> ScopeMetrics:
+            if scope.scope.name != SCOPE:
+                return scope
+            return replace(scope, metrics=[*scope.metrics, *ours])
+
+        return MetricsData(
+            [
+                replace(resource, scope_metrics=[added_to_scope(s) for s in resource.scope_metrics])
+                for resource in data.resource_metrics
+            ]
         )
-        ours = ResourceMetrics(resource=self._resource, scope_metrics=[scope], schema_url="")
-        return MetricsData(resource_metrics=[*data.resource_metrics, ours])
 
     def _metric(self, family: Family[Histogram], now_ns: int) -> Metric:
         points = [
@@ -116,7 +122,7 @@ def export_metrics(
 ) -> MeterProvider:
     """Make the metrics readable through `prometheus`, and push them when `push` gives an exporter
     and its interval in seconds. Shut the provider down at the end: it pushes once more."""
-    histograms = _Histograms(registry.histograms, resource)
+    histograms = _Histograms(registry.histograms)
     readers: list[MetricReader] = [_PrometheusReader(histograms, prometheus)]
     if push is not None:
         readers.append(_PushReader(histograms, *push))

@@ -61,6 +61,8 @@ class MetricsServer:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    # Past the slots, so that a crowd is turned away at once and not left to the kernel.
+    request_queue_size = 4 * CONNECTIONS_MAX
     # Its close would wait for a client that keeps its connection open.
     block_on_close = False
     tls_context: ssl.SSLContext | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
+from dexnode import config as config_module
 from dexnode.config import ConfigError, LoadedConfig, is_loopback, load_config
 from dexnode.config_text import print_config
 from dexnode.settings import NodeConfig
@@ -188,3 +190,17 @@ def test_the_printed_configuration_names_sources_and_hides_secrets(
     assert '# otlp_headers = "********"  # environment DEX_TELEMETRY__OTLP_HEADERS' in lines
     assert "sesame" not in text
     assert "sesame" not in repr(full(write))
+
+
+def test_every_setting_is_read_by_the_node() -> None:
+    package = Path(config_module.__file__).parent
+    writers = {"settings.py", "config.py", "config_text.py", "reference.py"}
+    code = "\n".join(path.read_text() for path in package.rglob("*.py") if path.name not in writers)
+    keys = {
+        field.name
+        for section in structs.fields(NodeConfig)
+        if section.name != "operators"
+        for field in structs.fields(section.type)
+    }
+    unread = sorted(key for key in keys if not re.search(rf"\.{key}\b", code))
+    assert unread == [], "a setting that nothing reads promises what the node does not do"

@@ -246,9 +246,9 @@ def test_a_push_has_counters_and_histograms(metrics: NodeMetrics) -> None:
     assert pushed["dex_journal_sync_seconds"].unit == "s"
     [written] = pushed["dex_journal_written_bytes_total"].data.data_points
     assert written.value == 100
-    assert {resource.resource.attributes["service.name"] for resource in data.resource_metrics} == {
-        "test"
-    }
+    [resource] = data.resource_metrics
+    assert resource.resource.attributes["service.name"] == "test"
+    assert [scope.scope.name for scope in resource.scope_metrics] == ["triodex"]
 
 
 # --- over HTTP --------------------------------------------------------------------------------
