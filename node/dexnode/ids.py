@@ -80,9 +80,11 @@ class IdFormat:
     def key_of(self, text: str) -> int | None:
         """The key of an id of this shard and epoch; None for any other text, which names nothing
         here."""
-        if not text.startswith(self._prefix):
+        if len(text) != ID_DIGITS or not text.startswith(self._prefix):
             return None
+        digits = text[len(self._prefix) :]
         try:
-            return parse_id(text).key
+            key = int(digits, 16)
         except ValueError:
             return None
+        return key if 0 <= key <= _KEY_MAX and f"{key:016x}" == digits else None
