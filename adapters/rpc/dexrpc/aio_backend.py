@@ -79,8 +79,11 @@ async def in_asyncio(coroutine: Coroutine[Any, Any, T]) -> T:
 
     task.add_done_callback(lambda _task: token.run_sync_soon(wake))
     await trio.lowlevel.wait_task_rescheduled(abort)
-    if task.cancelled() and raise_cancel is not None:
-        raise_cancel()
+    if task.cancelled():
+        if raise_cancel is not None:
+            raise_cancel()
+        # asyncio's cancellation means nothing to Trio: here it says that the call is over.
+        raise trio.BrokenResourceError("the call has ended")
     return task.result()
 
 
@@ -254,10 +257,14 @@ class AioServer(grpc.GenericRpcHandler):
             await invoke(
                 call, self._interceptors, _AioReceiver(method, context), _AioSender(method, context)
             )
-            context.set_trailing_metadata(_trailing(call, None))
-        except Exception as raised:  # noqa: BLE001 - whatever a handler raises ends its call only
+        # Beside an error a nursery may raise a cancellation, which goes on to its scope.
+        except* Exception as raised:  # noqa: BLE001
             error = explain(raised, method.path)
+        try:
             context.set_trailing_metadata(_trailing(call, error))
+        except ValueError:
+            logger.exception("trailing metadata of %s may not be sent", method.path)
+            error = RpcError(StatusCode.INTERNAL, "internal error")
         return error
 
 

@@ -128,7 +128,8 @@ class Call(CallContext):
     async def run(self) -> None:
         """Serve the call. Raises nothing but Cancelled of an outer scope."""
         error: RpcError | None = None
-        if self._finished:
+        if self._finished:  # reset before it could start
+            self._connection.call_ended(self, self._buffered_bytes)
             return
         self._connection.observer.call_started(self.method.path)
         try:
@@ -140,7 +141,9 @@ class Call(CallContext):
                         _CallReceiver(self),
                         _CallSender(self),
                     )
-                except Exception as raised:  # noqa: BLE001 - whatever a handler raises ends its call only
+                # Whatever a handler raises ends its call alone. A nursery may raise an error beside
+                # a cancellation; the cancellation goes on to its scope.
+                except* Exception as raised:  # noqa: BLE001
                     error = explain(raised, self.method.path)
             if self._scope.cancelled_caught:
                 error = self._forced or RpcError(

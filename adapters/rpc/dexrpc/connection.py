@@ -57,6 +57,7 @@ DRAIN_PING: Final = b"dexdrain"
 KEEPALIVE_PING: Final = b"dexalive"
 UNKNOWN_METHOD: Final = "unknown"
 _HEADS_MAX: Final = 64
+_HEAD_BYTES_MAX: Final = 2048  # what is worth remembering for the next call
 
 
 class State(enum.Enum):
@@ -115,6 +116,7 @@ class Connection:
         self._sending_since: float | None = None
         self._pinged_at: float | None = None
         self._scope = trio.CancelScope()
+        self._reading = trio.CancelScope()
         self._nursery: trio.Nursery
 
     # Life
@@ -127,8 +129,8 @@ class Connection:
                     self.codec.start()
                     self._nursery.start_soon(self._write)
                     try:
-                        await self._read()
-                        self._abandon_calls()
+                        with self._reading:
+                            await self._read()
                     finally:
                         # Before the calls unwind: nothing they say may reach a dead codec.
                         self._abandon_calls()
@@ -163,8 +165,8 @@ class Connection:
         codec = self.codec
         while True:
             while not codec.output_bytes:
-                if self.state is State.CLOSING or self._is_drained():
-                    self._scope_done()
+                if self._is_drained():
+                    self._reading.cancel()
                 await self._output_ready.wait()
             data = codec.take_output()
             self._sending_since = trio.current_time()
@@ -173,11 +175,6 @@ class Connection:
             self._output_gone.wake()
             if self.blocked:
                 self._pump_all()
-
-    def _scope_done(self) -> None:
-        """The output is out and nothing will follow it: stop reading."""
-        self.state = State.CLOSING
-        self._nursery.cancel_scope.cancel()
 
     def _is_drained(self) -> bool:
         return self.state is State.DRAINING and self._refuse_new and not self._stream_count
@@ -327,6 +324,8 @@ class Connection:
         head = self._heads.get(key)
         if head is None:
             head = RequestHead(key)
+            if head.header_bytes > _HEAD_BYTES_MAX:
+                return head
             if len(self._heads) >= _HEADS_MAX:
                 self._heads.clear()
             self._heads[key] = head

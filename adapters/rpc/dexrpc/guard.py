@@ -21,10 +21,10 @@ class RateLimit:
     def exceeded(self) -> bool:
         """Count one event; True once there are too many."""
         self._count += 1
-        if self._count <= self._count_max:
+        if 1 < self._count <= self._count_max:
             return False
         now = trio.current_time()
-        if now - self._window_start >= 1.0:
+        if self._count == 1 or now - self._window_start >= 1.0:
             self._window_start = now
             self._count = 1
             return False

@@ -24,6 +24,7 @@ from hpack.table import HeaderTable
 logging.getLogger("hpack").setLevel(logging.INFO)
 
 _BLOCKS_MAX: Final = 256
+_BLOCK_BYTES_MAX: Final = 256  # a peer chooses what is remembered: let it be small
 _encoded: dict[tuple[tuple[bytes, bytes], ...], bytes] = {}
 _STATIC: Final = {
     name: index for index, (name, _) in reversed(list(enumerate(HeaderTable.STATIC_TABLE, 1)))
@@ -48,7 +49,7 @@ class CachingDecoder(hpack.Decoder):
         headers = super().decode(data, raw)
         if _moves_table(data):
             self._blocks.clear()
-        elif len(self._blocks) < _BLOCKS_MAX:
+        elif len(data) <= _BLOCK_BYTES_MAX and len(self._blocks) < _BLOCKS_MAX:
             self._blocks[data] = list(headers)
             return self._blocks[data]
         return headers
@@ -96,7 +97,7 @@ class StaticEncoder:
         block = _encoded.get(key)
         if block is None:
             block = b"".join(_encode_field(name, value) for name, value in key)
-            if len(_encoded) < _BLOCKS_MAX and len(block) < 256:
+            if len(_encoded) < _BLOCKS_MAX and len(block) <= _BLOCK_BYTES_MAX:
                 _encoded[key] = block
         if self._resized is not None:
             self._resized = None

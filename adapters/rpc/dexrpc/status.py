@@ -107,5 +107,5 @@ def explain(raised: Exception, path: str) -> RpcError:
         cause = cause.exceptions[0]
     if isinstance(cause, RpcError):
         return cause
-    logger.error("the handler of %s failed", path, exc_info=raised)
+    logger.error("the handler of %s failed", path, exc_info=cause)
     return RpcError(StatusCode.INTERNAL, "internal error")
