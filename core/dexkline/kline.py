@@ -56,10 +56,6 @@ class KlineBlock(NamedTuple):
         """Number of K-lines."""
         return len(self.open_time_ns)
 
-    def part(self, low: int, high: int) -> KlineBlock:
-        """Rows low to high, without copying."""
-        return KlineBlock._make(column[low:high] for column in self)
-
     def klines(self) -> Iterator[Kline]:
         """The rows as K-lines, ascending by open time."""
         turnover = [low | high << 64 for low, high in self.turnover_limbs.tolist()]
