@@ -17,6 +17,7 @@ from dexnode.config import LoadedConfig, load_config
 from dexnode.config_text import print_config
 
 EXIT_FAILED = 1
+SWITCH_INTERVAL_SECONDS = 0.0005
 
 
 @click.group()
@@ -63,6 +64,9 @@ def run_node(loaded: LoadedConfig, *, as_json: bool) -> None:
     from dexnode.node import Node, node_version
     from dexnode.telemetry import Telemetry
 
+    # The journal's thread waits for the GIL after every sync; with the default of 5 ms
+    # a busy loop made that wait longer than the disk's.
+    sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     config = loaded.config
     configure_logs(config.telemetry)
     log = structlog.stdlib.get_logger("dexnode")
