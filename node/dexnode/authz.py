@@ -205,7 +205,7 @@ def require_account(ctx: CallContext, account_id: str) -> None:
     identity: Identity = ctx.state.get(IDENTITY_STATE, ANONYMOUS)
     if identity.kind is IdentityKind.OPERATOR:
         return
-    if identity.account_id is None or identity.account_id != account_id:
+    if identity.account_id != account_id:
         raise refuse(
             errors_pb2.ERROR_REASON_PERMISSION_DENIED,
             "The caller may read its own account only.",

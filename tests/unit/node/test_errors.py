@@ -110,13 +110,14 @@ async def test_a_good_call_passes_untouched(make_context: Callable[..., CallCont
     assert calls.refused == []
 
 
+@pytest.mark.parametrize("reason", REASONS)
 async def test_a_refusal_passes_as_it_is_and_is_counted(
-    make_context: Callable[..., CallContext],
+    make_context: Callable[..., CallContext], reason: int
 ) -> None:
     calls = Calls()
-    refusal = errors.refuse(errors_pb2.ERROR_REASON_UNKNOWN_ORDER)
+    refusal = errors.refuse(reason)
     assert await calls.fail(make_context, refusal) is refusal
-    assert calls.refused == ["UNKNOWN_ORDER"]
+    assert calls.refused == [errors.reason_name(reason)]
     wrapped = ExceptionGroup("a handler's nursery", [refusal])
     assert await calls.fail(make_context, wrapped) is refusal
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+from typing import Any
 
 import pytest
+from google.protobuf import descriptor_pb2, descriptor_pool
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message_factory import GetMessageClass
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dex.accounts.v1.accounts_pb2 import ListLedgerEntriesRequest
-from dex.kline.v1.kline_query_pb2 import ListKlinesRequest
 from dex.matching.v1.matching_pb2 import ListMarketsRequest, ListTradesRequest
 from dexnode.errors import error_info
 from dexnode.pagination import PageTokens
@@ -58,12 +61,30 @@ def test_a_token_belongs_to_its_query() -> None:
     assert refusal(TOKENS, moved) == "PAGE_TOKEN_INVALID"
 
 
+def paged_message(name: str) -> Any:
+    """A message `dex.test.<name>` with the paging fields and nothing else."""
+    file = descriptor_pb2.FileDescriptorProto(
+        name=f"dex/test_{name}.proto", package="dex.test", syntax="proto3"
+    )
+    message = file.message_type.add(name=name)
+    for number, (field, kind) in enumerate(
+        (("page_size", FieldDescriptor.TYPE_INT32), ("page_token", FieldDescriptor.TYPE_STRING)), 1
+    ):
+        message.field.add(
+            name=field, number=number, type=kind, label=FieldDescriptor.LABEL_OPTIONAL
+        )
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return GetMessageClass(pool.FindMessageTypeByName(f"dex.test.{name}"))()
+
+
 def test_a_token_belongs_to_its_method_even_when_the_fields_spell_the_same_bytes() -> None:
-    klines = ListKlinesRequest(market_id="BTC-USDT")
-    trades = ListTradesRequest(market_id="BTC-USDT")
-    assert klines.SerializeToString() == trades.SerializeToString()
-    trades.page_token = TOKENS.seal(klines, 5)
-    assert refusal(TOKENS, trades) == "PAGE_TOKEN_INVALID"
+    one, other = paged_message("A"), paged_message("B")
+    assert one.SerializeToString() == other.SerializeToString()
+    other.page_token = TOKENS.seal(one, 5)
+    assert refusal(TOKENS, other) == "PAGE_TOKEN_INVALID"
+    one.page_token = other.page_token
+    assert TOKENS.open(one, int) == 5
 
 
 def test_a_token_belongs_to_its_key() -> None:
