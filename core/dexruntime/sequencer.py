@@ -36,6 +36,8 @@ BATCH_ITEMS: Final = 512
 BATCH_BYTES: Final = 4 << 20
 # How long the sequencer sleeps when nothing is due; a command wakes it anyway.
 IDLE_NS: Final = 3_600 * 10**9
+# How long a clock tick waits after the journal had no room for anything.
+FULL_PAUSE_NS: Final = 10**9
 # Batches in front of the disk; more would only add latency.
 BATCHES_IN_FLIGHT_MAX: Final = 4
 
@@ -51,10 +53,12 @@ class DrainingError(Exception):
 class Submission:
     """A command on its way, and the promise of its outcome."""
 
-    __slots__ = ("command", "envelope", "promise")
+    __slots__ = ("command", "data", "envelope", "promise")
 
     def __init__(self, command: Command, envelope: bytes) -> None:
         self.command = command
+        # Encoded here, so that what cannot be journaled fails its sender and nobody else.
+        self.data = encode_command(command)
         self.envelope = envelope
         self.promise: Promise[Outcome] = Promise()
 
@@ -85,6 +89,7 @@ class Sequencer:
         # (sequence, submission or None for a tick, outcome), oldest first.
         self._undurable: deque[tuple[int, Submission | None, Outcome]] = deque()
         self._tick_sequence = 0
+        self._tick_after_ns = 0
         self._durable = trio.Event()
         # Last sequence of each batch that is not durable yet.
         self._in_flight: deque[int] = deque()
@@ -109,6 +114,7 @@ class Sequencer:
         Raises:
             QueueFull: too many wait; nothing was changed.
             DrainingError: the node is stopping.
+            CodecError: a value of the command does not fit its field.
         """
         if self._draining:
             raise DrainingError
@@ -177,7 +183,8 @@ class Sequencer:
         # Views lag behind the last tick until it is durable; do not tick twice for it.
         if self._tick_sequence > self._views.applied_sequence:
             return None
-        return self._views.due_ns()
+        due_ns = self._views.due_ns()
+        return None if due_ns is None else max(due_ns, self._tick_after_ns)
 
     def _sequence_batch(self) -> None:
         """Journal and apply what waits.
@@ -199,11 +206,10 @@ class Sequencer:
         while taken < len(queue) and items < BATCH_ITEMS and size_bytes < BATCH_BYTES:
             submission = queue[taken]
             command = submission.command
-            data = encode_command(command)
-            records.append((sequence, now_ns, data, submission.envelope))
+            records.append((sequence, now_ns, submission.data, submission.envelope))
             batch.append(submission)
             items += len(command.items) // ITEM.size if type(command) is OrderCommand else 1
-            size_bytes += len(data) + len(submission.envelope)
+            size_bytes += len(submission.data) + len(submission.envelope)
             sequence += 1
             taken += 1
         if not batch:
@@ -214,9 +220,7 @@ class Sequencer:
         self.batch_commands_last = len(batch)
         self._in_flight.append(sequence - 1)
         self._apply_batch(batch, first, now_ns)
-        if len(queue) < QUEUE_COMMANDS_MAX // 2 and self._room.statistics().tasks_waiting:
-            self._room.set()
-            self._room = trio.Event()
+        self._tell_room()
 
     def _apply_batch(self, batch: list[Submission | None], first: int, now_ns: int) -> None:
         apply = self._exchange.apply
@@ -233,7 +237,14 @@ class Sequencer:
         """Give everything that waits back to its senders: the journal takes nothing."""
         while self._queue:
             self._queue.popleft().promise.fail(full)
+        self._tick_after_ns = self._now_ns() + FULL_PAUSE_NS
+        self._tell_room()
         self._signal()
+
+    def _tell_room(self) -> None:
+        if len(self._queue) < QUEUE_COMMANDS_MAX // 2 and self._room.statistics().tasks_waiting:
+            self._room.set()
+            self._room = trio.Event()
 
     # --- publishing
 

@@ -1,0 +1,139 @@
+"""Clock ticks: windows of quiet markets close on time, once, and nothing else ticks."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import trio
+import trio.testing
+from trio.testing import MockClock
+
+from dexcore.commands import EXTERNAL_TRADE, ClockTick, RecordTrades, decode_command
+from dexkline import Interval
+from dexruntime.journal import JournalFull, read_journal
+from dexruntime.shard import Shard
+from dexruntime.storage import PosixStorage, Storage
+from tests.sim.disk import SimulatedDisk
+from tests.unit.core.exchanges import OPERATOR, SECOND_NS, START_NS
+from tests.unit.runtime.shards import (
+    crossing,
+    do,
+    fingerprint,
+    open_market,
+    running,
+    trio_clock_ns,
+    until,
+)
+
+# START_NS lies 20 s into its minute; a day later all five intervals have ended.
+DAY_S = 86_400
+
+
+def ticks(storage: Storage) -> list[int]:
+    """Times of all journaled ticks, in nanoseconds after the start."""
+    return [
+        record.time_ns - START_NS
+        for record in read_journal(storage)
+        if isinstance(decode_command(record.command), ClockTick)
+    ]
+
+
+def closed(shard: Shard, market: int = 0) -> list[str]:
+    """Intervals whose newest window is closed."""
+    book = shard.views.markets[market].klines
+    return [
+        interval.label
+        for interval in Interval
+        if any(row.closed for row in book.rows(interval, 0, 2**63 - 1, 1_000))
+    ]
+
+
+async def settle(shard: Shard) -> None:
+    """Let the sequencer do what is due, to the end of its sync."""
+    await trio.testing.wait_all_tasks_blocked(0.005)
+    await until(lambda: shard.sequencer.durable_sequence == shard.exchange.sequence)
+    await trio.testing.wait_all_tasks_blocked(0.005)
+
+
+async def test_windows_of_a_quiet_market_close_on_time(
+    tmp_path: Path, mock_clock: MockClock
+) -> None:
+    async with running(PosixStorage(tmp_path), clock_ns=trio_clock_ns) as shard:
+        traders = await open_market(shard)
+        await settle(shard)
+        for command in crossing(traders, 1):
+            await do(shard, command)
+        steps = [(0.999_999, []), (0.000_001, ["1s"]), (38.5, ["1s"]), (0.5, ["1s", "1m"])]
+        for seconds, expected in steps:
+            mock_clock.jump(seconds)
+            await settle(shard)
+            assert closed(shard) == expected, seconds
+        mock_clock.jump(DAY_S)
+        await settle(shard)
+        assert closed(shard) == ["1s", "1m", "5m", "1h", "1d"]
+        assert shard.views.due_ns() is None
+        mock_clock.jump(DAY_S)
+        await settle(shard)
+        live = fingerprint(shard)
+    # One tick for each time something was due, and none for the quiet day after it.
+    assert ticks(PosixStorage(tmp_path)) == [SECOND_NS, 40 * SECOND_NS, (DAY_S + 40) * SECOND_NS]
+    async with running(PosixStorage(tmp_path), clock_ns=trio_clock_ns) as shard:
+        assert fingerprint(shard) == live
+
+
+async def test_a_recorded_market_closes_by_its_watermark(
+    tmp_path: Path, mock_clock: MockClock
+) -> None:
+    async with running(PosixStorage(tmp_path), clock_ns=trio_clock_ns) as shard:
+        await open_market(shard, 0)
+        mock_clock.jump(600)
+        trade = EXTERNAL_TRADE.pack(1, START_NS + SECOND_NS, 100, 5, 1)
+        await do(shard, RecordTrades(OPERATOR, 3, START_NS, trade))
+        mock_clock.jump(DAY_S)
+        await settle(shard)
+        assert closed(shard, 3) == []
+        await do(shard, RecordTrades(OPERATOR, 3, START_NS + 2 * SECOND_NS, b""))
+        await settle(shard)
+        assert closed(shard, 3) == ["1s"]
+        await do(shard, RecordTrades(OPERATOR, 3, START_NS + 301 * SECOND_NS, b""))
+        await settle(shard)
+        assert closed(shard, 3) == ["1s", "1m", "5m"]
+    assert len(ticks(PosixStorage(tmp_path))) == 2
+
+
+async def test_a_tick_that_finds_the_disk_full_waits_and_comes_later(
+    mock_clock: MockClock,
+) -> None:
+    segment_bytes = 4096
+    disk = SimulatedDisk(random.Random(1), capacity_bytes=1 << 20)
+    async with running(disk, clock_ns=trio_clock_ns, segment_bytes=segment_bytes) as shard:
+        traders = await open_market(shard)
+        for command in crossing(traders, 1):
+            await do(shard, command)
+        await settle(shard)
+        # Room for nothing: not for the spare segment either once the present one is full.
+        disk.capacity_bytes = 0
+        nonce = 1
+        while True:
+            nonce += 1
+            promise = shard.sequencer.submit(crossing(traders, nonce)[0])
+            await promise.wait_done()
+            try:
+                promise.result()
+            except JournalFull:
+                break
+        sequence = shard.exchange.sequence
+        before = len(disk.calls)
+        mock_clock.jump(1.5)
+        # A spinning sequencer would never let the other tasks be all that there is.
+        for _ in range(300):
+            await trio.lowlevel.checkpoint()
+        await trio.testing.wait_all_tasks_blocked(0.005)
+        assert shard.exchange.sequence == sequence
+        assert len(disk.calls) - before < 10
+        disk.capacity_bytes = 1 << 20
+        for _ in range(3):
+            mock_clock.jump(1.5)
+            await settle(shard)
+        assert closed(shard) == ["1s"]
