@@ -71,7 +71,9 @@ class SignatureVerifier:
         waiting = self._waiting
         while True:
             while not waiting:
-                self._wake = trio.Event()
+                # All idle workers wait for one event: one made anew would strand the others.
+                if self._wake.is_set():
+                    self._wake = trio.Event()
                 await self._wake.wait()
             count = min(len(waiting), HOP_SIGNATURES_MAX)
             taken = [waiting.popleft() for _ in range(count)]

@@ -1,0 +1,117 @@
+"""Signatures off the loop: good and bad ones, in batches, on every worker."""
+
+from __future__ import annotations
+
+import random
+import threading
+
+import pytest
+import trio
+import trio.testing
+from nacl.signing import SigningKey
+
+from dexruntime import verifier as verifier_module
+from dexruntime.promise import Promise
+from dexruntime.verifier import HOP_SIGNATURES_MAX, SignatureVerifier, verify_one
+from tests.unit.core.exchanges import seed_of
+from tests.unit.runtime.shards import until
+
+KEY = SigningKey(bytes(range(32)))
+PUBLIC = bytes(KEY.verify_key)
+
+
+def signed(message: bytes) -> bytes:
+    return KEY.sign(message).signature
+
+
+def test_the_first_vector_of_rfc_8032_verifies() -> None:
+    public = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
+    signature = (
+        "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bacc61e39701c"
+        "f9b46bd25bf5f0595bbe24655141438e7a100b"
+    )
+    assert verify_one(b"", bytes.fromhex(signature), bytes.fromhex(public))
+    assert not verify_one(b"x", bytes.fromhex(signature), bytes.fromhex(public))
+
+
+def test_every_changed_bit_is_noticed() -> None:
+    message = b"a payload"
+    signature = signed(message)
+    assert verify_one(message, signature, PUBLIC)
+    for name, data in (("message", message), ("signature", signature), ("key", PUBLIC)):
+        for bit in range(len(data) * 8):
+            changed = bytearray(data)
+            changed[bit // 8] ^= 1 << bit % 8
+            parts = {"message": message, "signature": signature, "key": PUBLIC}
+            parts[name] = bytes(changed)
+            assert not verify_one(*parts.values()), (name, bit)
+
+
+@pytest.mark.parametrize("signature", [b"", bytes(63), bytes(65), bytes(64)])
+def test_signatures_of_a_wrong_size_are_bad(signature: bytes) -> None:
+    assert not verify_one(b"message", signature, PUBLIC)
+
+
+@pytest.mark.parametrize("key", [b"", bytes(31), bytes(33), bytes(32), b"\xff" * 32])
+def test_keys_of_a_wrong_size_or_off_the_curve_are_bad(key: bytes) -> None:
+    assert not verify_one(b"message", signed(b"message"), key)
+
+
+async def test_each_promise_gets_its_own_verdict() -> None:
+    seed = seed_of("tests/unit/runtime/test_verifier.py -k own_verdict")
+    chance = random.Random(seed)
+    verifier = SignatureVerifier()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(verifier.run)
+        promises: list[tuple[bool, Promise[bool]]] = []
+        for number in range(500):
+            message = b"payload %d" % number
+            good = chance.random() < 0.7
+            signature = signed(message if good else message + b"!")
+            promises.append((good, verifier.enqueue(message, signature, PUBLIC)))
+            if chance.random() < 0.05:
+                await trio.lowlevel.checkpoint()
+        # In the order of arrival, as a stream releases them.
+        for good, promise in promises:
+            assert await promise.wait() is good
+        assert verifier.queue_depth == 0
+        nursery.cancel_scope.cancel()
+
+
+async def test_hops_take_what_waits_and_run_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    release = threading.Event()
+    hops: list[int] = []
+    verify_many = verifier_module._verify_many
+
+    def blocked(requests: list[tuple[bytes, bytes, bytes]]) -> list[bool]:
+        hops.append(len(requests))
+        assert release.wait(30)
+        return verify_many(requests)
+
+    monkeypatch.setattr(verifier_module, "_verify_many", blocked)
+
+    async def release_at_the_end() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            release.set()
+
+    verifier = SignatureVerifier(workers=2)
+    message, signature = b"payload", signed(b"payload")
+    async with trio.open_nursery() as nursery:
+        await nursery.start(verifier.run)
+        nursery.start_soon(release_at_the_end)
+        await trio.testing.wait_all_tasks_blocked()
+        promises = [verifier.enqueue(message, signature, PUBLIC)]
+        await until(lambda: len(hops) == 1)
+        # The other worker is idle: it must take these at once.
+        promises += [verifier.enqueue(message, signature, PUBLIC) for _ in range(3)]
+        await until(lambda: len(hops) == 2)
+        promises += [verifier.enqueue(message, signature, PUBLIC) for _ in range(100)]
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert hops == [1, 3]
+        assert verifier.queue_depth == 100
+        release.set()
+        assert all([await promise.wait() for promise in promises])
+        assert sorted(hops) == [1, 3, 100 - HOP_SIGNATURES_MAX, HOP_SIGNATURES_MAX]
+        nursery.cancel_scope.cancel()
