@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from dexsdk import Key, Market, OrderStatus, SyncClient
+from dexsdk import Key, Market, OrderStatus
+from tests.support.node_process import NodeProcess
 
 ROOT = Path(__file__).resolve().parents[2]
 GO_SDK = ROOT / "sdk" / "go"
@@ -92,7 +93,7 @@ def test_typescript_is_well_typed(typescript: Path, node_js: str) -> None:
     run([node_js, str(compiler), "--noEmit"], typescript, RUN_TIMEOUT_SECONDS)
 
 
-def place_one_order(node: Any, command: list[str], cwd: Path, key_path: Path) -> None:
+def place_one_order(node: NodeProcess, command: list[str], cwd: Path, key_path: Path) -> None:
     """Opens an account, gets it funded, places an order, finds it in the account."""
     key = Key.generate()
     key.save(key_path)
@@ -104,8 +105,7 @@ def place_one_order(node: Any, command: list[str], cwd: Path, key_path: Path) ->
     common = [f"--address={scheme}{node.grpc_address}", f"--network={node.network_id}"]
     common.append(f"--key={key_path}")
     account_id = call(*common)["accountId"]
-    operator_key = Key.load(node.operator_key_path)
-    with SyncClient(node.grpc_address, network_id=node.network_id, key=operator_key) as operator:
+    with node.operator() as operator:
         operator.admin.create_market(MARKET)
     node.fund(account_id, "POLYQUOTE", 10**12)
     placed = call(
@@ -117,9 +117,7 @@ def place_one_order(node: Any, command: list[str], cwd: Path, key_path: Path) ->
         f"--quantity-lots={QUANTITY_LOTS}",
     )
     assert placed["result"]["status"] == "ORDER_STATUS_OPEN"
-    with SyncClient(
-        node.grpc_address, network_id=node.network_id, key=key, account_id=account_id
-    ) as dex:
+    with node.client(key, account_id) as dex:
         account = dex.get_account()
         assert [bytes(each) for each in account.public_keys] == [key.public_bytes]
         (order,) = account.open_orders
@@ -129,12 +127,14 @@ def place_one_order(node: Any, command: list[str], cwd: Path, key_path: Path) ->
     assert ended.status == OrderStatus.CANCELLED
 
 
-def test_go_places_a_signed_order(node: Any, go_place_order: list[str], tmp_path: Path) -> None:
-    place_one_order(node, go_place_order, GO_SDK, tmp_path / "key.pem")
+def test_go_places_a_signed_order(
+    shared_node: NodeProcess, go_place_order: list[str], tmp_path: Path
+) -> None:
+    place_one_order(shared_node, go_place_order, GO_SDK, tmp_path / "key.pem")
 
 
 def test_typescript_places_a_signed_order(
-    node: Any, typescript: Path, node_js: str, tmp_path: Path
+    shared_node: NodeProcess, typescript: Path, node_js: str, tmp_path: Path
 ) -> None:
     command = [node_js, str(typescript / "examples" / "place_order.ts")]
-    place_one_order(node, command, typescript, tmp_path / "key.pem")
+    place_one_order(shared_node, command, typescript, tmp_path / "key.pem")
