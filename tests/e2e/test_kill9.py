@@ -95,16 +95,9 @@ class Trader:
                 self.take(envelope, answer)
 
     def retry(self, node: NodeProcess) -> None:
-        """Send again what was never answered, and some of what was."""
+        """Send again some of what was answered, and all that never was."""
         with grpc.insecure_channel(node.grpc_address) as channel:
             stub = rpc.OrderIntakeStub(channel)
-            for envelope in self.unanswered:
-                request = pb.SubmitBatchRequest(envelope=envelope)
-                answer = stub.SubmitBatch(request, timeout=CALL_SECONDS)
-                self.take(envelope, answer)
-                again = stub.SubmitBatch(request, timeout=CALL_SECONDS)
-                assert again == answer, "a retry was answered differently"
-            self.unanswered.clear()
             for envelope, first in self.acknowledged[-20:]:
                 answer = stub.SubmitBatch(
                     pb.SubmitBatchRequest(envelope=envelope), timeout=CALL_SECONDS
@@ -112,6 +105,13 @@ class Trader:
                 assert answer.SerializeToString(deterministic=True) == first, (
                     "an acknowledged batch was answered differently after the restart"
                 )
+            for envelope in self.unanswered:
+                request = pb.SubmitBatchRequest(envelope=envelope)
+                answer = stub.SubmitBatch(request, timeout=CALL_SECONDS)
+                self.take(envelope, answer)
+                again = stub.SubmitBatch(request, timeout=CALL_SECONDS)
+                assert again == answer, "a retry was answered differently"
+            self.unanswered.clear()
 
     def check_open_orders(self, node: NodeProcess) -> None:
         """The node's open orders are exactly those the answers add up to."""

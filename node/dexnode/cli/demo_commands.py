@@ -47,6 +47,8 @@ def demo(
     """
     if ctx.invoked_subcommand is not None:
         return
+    # SIGTERM must stop the node and the bots too, as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     data_dir.mkdir(parents=True, exist_ok=True)
     operator_key = _operator_key(data_dir)
     node = _start_node(data_dir, operator_key, rpc_backend)
