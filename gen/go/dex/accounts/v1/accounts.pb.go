@@ -801,8 +801,8 @@ func (x *ListLedgerEntriesRequest) GetPageToken() string {
 // One page of ledger entries.
 type ListLedgerEntriesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Entries, newest first. The node keeps the last 10,000 of an account at hand;
-	// older ones are in the journal (dex journal dump).
+	// Entries, newest first. The node keeps those of the last 10,000 movements of an
+	// account at hand; older ones are in the journal (dex journal dump).
 	Entries []*LedgerEntry `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
 	// Empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`

@@ -422,8 +422,8 @@ class ListLedgerEntriesResponse(_message.Message):
     """Empty on the last page."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___LedgerEntry]:
-        """Entries, newest first. The node keeps the last 10,000 of an account at hand;
-        older ones are in the journal (dex journal dump).
+        """Entries, newest first. The node keeps those of the last 10,000 movements of an
+        account at hand; older ones are in the journal (dex journal dump).
         """
 
     def __init__(

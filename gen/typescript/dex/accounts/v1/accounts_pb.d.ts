@@ -398,8 +398,8 @@ export declare const ListLedgerEntriesRequestSchema: GenMessage<ListLedgerEntrie
  */
 export declare type ListLedgerEntriesResponse = Message<"dex.accounts.v1.ListLedgerEntriesResponse"> & {
   /**
-   * Entries, newest first. The node keeps the last 10,000 of an account at hand;
-   * older ones are in the journal (dex journal dump).
+   * Entries, newest first. The node keeps those of the last 10,000 movements of an
+   * account at hand; older ones are in the journal (dex journal dump).
    *
    * @generated from field: repeated dex.accounts.v1.LedgerEntry entries = 1;
    */
