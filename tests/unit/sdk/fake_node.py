@@ -51,18 +51,23 @@ Step = Message | bytes | Refuse | Hang | Callable[[bytes], Message]
 class FakeNode(grpc.GenericRpcHandler):
     """Plays the next script of a method for each call of it; `seen` holds what was sent."""
 
-    def __init__(self) -> None:
+    def __init__(self, credentials: grpc.ServerCredentials | None = None) -> None:
         self.seen: defaultdict[str, list[Seen]] = defaultdict(list)
         self.cancelled = threading.Event()
         self._scripts: defaultdict[str, deque[list[Step]]] = defaultdict(deque)
         self._server: grpc.Server | None = None
         self._pool: futures.ThreadPoolExecutor | None = None
+        self._credentials = credentials
         self.address = ""
 
     def start(self, port: int = 0) -> None:
         self._pool = futures.ThreadPoolExecutor(16)
         self._server = grpc.server(self._pool, handlers=[self], options=(("grpc.so_reuseport", 0),))
-        port = self._server.add_insecure_port(f"127.0.0.1:{port}")
+        address = f"127.0.0.1:{port}"
+        if self._credentials is None:
+            port = self._server.add_insecure_port(address)
+        else:
+            port = self._server.add_secure_port(address, self._credentials)
         self.address = f"127.0.0.1:{port}"
         self._server.start()
 
