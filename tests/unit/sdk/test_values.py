@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import random
 import subprocess
+import sys
 from decimal import Decimal
 from enum import IntEnum
 from pathlib import Path
@@ -251,3 +252,8 @@ def test_both_clients_have_the_same_methods() -> None:
         return {name for name in dir(kind) if not name.startswith("_")}
 
     assert names(dexsdk.Client) == names(dexsdk.SyncClient)
+
+
+def test_pyarrow_is_loaded_only_for_a_pull() -> None:
+    probe = "import sys, dexsdk; sys.exit('pyarrow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", probe], check=False).returncode == 0
