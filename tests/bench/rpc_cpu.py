@@ -1,4 +1,4 @@
-"""Server CPU per unary call, dexrpc beside grpc.aio, and single messages on one stream.
+"""Server CPU per unary call, dexrpc (either codec) beside grpc.aio, and messages on one stream.
 
     python tests/bench/rpc_cpu.py [--rounds N] [--seconds S] [--client raw|grpcio]
 
@@ -31,6 +31,7 @@ ECHO, STREAM = "/bench.Echo/One", "/bench.Echo/Many"
 BODY = bytes(range(57))
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 WINDOW_BYTES = 2**30
+NAMES = ("dexrpc", "dexrpc-h2", "grpc.aio")
 Load = Callable[[int], int]
 
 
@@ -154,6 +155,8 @@ def serve(backend: str) -> None:
     import trio
 
     import dexrpc
+    from dexrpc.framecodec import FrameCodec
+    from dexrpc.h2codec import H2Codec
 
     async def one(request: bytes, _ctx: dexrpc.CallContext) -> bytes:
         return request
@@ -167,12 +170,12 @@ def serve(backend: str) -> None:
 
     async def dexrpc_main() -> None:
         kinds = dexrpc.MethodKind
-        server = dexrpc.Server(
-            [
-                dexrpc.Method(ECHO, kinds.UNARY_UNARY, one, bytes, bytes),
-                dexrpc.Method(STREAM, kinds.STREAM_STREAM, many, bytes, bytes),
-            ]
-        )
+        methods = [
+            dexrpc.Method(ECHO, kinds.UNARY_UNARY, one, bytes, bytes),
+            dexrpc.Method(STREAM, kinds.STREAM_STREAM, many, bytes, bytes),
+        ]
+        codec = H2Codec if backend == "dexrpc-h2" else FrameCodec
+        server = dexrpc.Server(methods, config=dexrpc.ServerConfig(codec=codec))
         listener = await dexrpc.open_listener("127.0.0.1", 0)
         print(listener.port, flush=True)
         await server.serve([listener])
@@ -200,7 +203,7 @@ def serve(backend: str) -> None:
         await server.start()
         await server.wait_for_termination()
 
-    if backend == "dexrpc":
+    if backend != "grpc.aio":
         trio.run(dexrpc_main)
     else:
         asyncio.run(aio_main())
@@ -250,12 +253,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--client", choices=("raw", "grpcio"), default="raw")
-    parser.add_argument("--serve", choices=("dexrpc", "grpc.aio"), help=argparse.SUPPRESS)
+    parser.add_argument("--serve", choices=NAMES, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
         serve(options.serve)
         return
-    servers = {name: Server(name) for name in ("dexrpc", "grpc.aio")}
+    servers = {name: Server(name) for name in NAMES}
     loads = make_loads(options.client, options.seconds)
     results: dict[tuple[str, str], list[tuple[float, float]]] = {}
     try:
@@ -266,15 +269,16 @@ def main() -> None:
     finally:
         for server in servers.values():
             server.process.terminate()
-    print(f"client: {options.client}; {options.rounds} rounds of {options.seconds} s; medians")
+    print(
+        f"client: {options.client}; {options.rounds} rounds of {options.seconds} s; medians"
+        ": rate, server CPU a call, ratio to grpc.aio"
+    )
     for what in loads:
-        cpu = {}
-        for name in servers:
-            rows = results[what, name]
-            rate = statistics.median(row[0] for row in rows)
-            cpu[name] = statistics.median(row[1] for row in rows)
-            print(f"{what:24} {name:9} {rate:9.0f}/s  server CPU {cpu[name]:7.1f} us")
-        print(f"{what:24} ratio     {cpu['dexrpc'] / cpu['grpc.aio']:9.2f}")
+        rate = {name: statistics.median(row[0] for row in results[what, name]) for name in NAMES}
+        cpu = {name: statistics.median(row[1] for row in results[what, name]) for name in NAMES}
+        for name in NAMES:
+            ratio = cpu[name] / cpu["grpc.aio"]
+            print(f"{what:24} {name:9} {rate[name]:9.0f}/s  {cpu[name]:7.1f} us  {ratio:5.2f}")
 
 
 if __name__ == "__main__":
