@@ -14,6 +14,7 @@ from dexcore.exchange import Exchange
 from dexruntime.clock import ClockNs, system_clock_ns
 from dexruntime.journal import Identity, JournalWriter, SyncSample
 from dexruntime.journal.appender import SEGMENT_BYTES
+from dexruntime.journal.writer import end_process
 from dexruntime.recovery import Progress, recover
 from dexruntime.sequencer import OutcomeObserver, Sequencer
 from dexruntime.snapshot_file import list_snapshots
@@ -46,28 +47,37 @@ class Shard:
         clock_ns: ClockNs = system_clock_ns,
         observer: OutcomeObserver | None = None,
         on_sync: Callable[[SyncSample], None] | None = None,
+        on_failure: Callable[[BaseException], object] = end_process,
         segment_bytes: int = SEGMENT_BYTES,
         progress: Progress | None = None,
     ) -> None:
         """Recover the shard and go on where its journal ends; blocks while it replays.
+
+        ``on_failure`` is called on the journal's thread when the disk fails; it ends the
+        process.
 
         Raises: what :func:`dexruntime.recovery.recover` raises, StorageInUse, OSError.
         """
         self.identity = identity
         self._storage = storage
         self._lock = storage.lock()
-        recovered = recover(storage, identity, progress=progress)
+        try:
+            recovered = recover(storage, identity, progress=progress)
+            self._journal = JournalWriter(
+                storage,
+                recovered.end,
+                identity,
+                token=trio.lowlevel.current_trio_token(),
+                on_sync=on_sync,
+                on_failure=on_failure,
+                segment_bytes=segment_bytes,
+            )
+        except BaseException:
+            self._lock.close()
+            raise
         self.exchange: Exchange = recovered.exchange
         self.views: Views = recovered.views
         self.replayed_count = recovered.replayed_count
-        self._journal = JournalWriter(
-            storage,
-            recovered.end,
-            identity,
-            token=trio.lowlevel.current_trio_token(),
-            on_sync=on_sync,
-            segment_bytes=segment_bytes,
-        )
         self.sequencer = Sequencer(
             self.exchange,
             self.views,
@@ -86,8 +96,10 @@ class Shard:
                 await nursery.start(self.sequencer.run)
                 task_status.started()
         finally:
-            await self._journal.close()
-            self._lock.close()
+            try:
+                await self._journal.close()
+            finally:
+                self._lock.close()
 
     @property
     def snapshot_sequence(self) -> int:
