@@ -16,6 +16,8 @@ from dexcore.checkpoint import decode_state, encode_state, state_hash
 from dexcore.commands import decode_command
 from dexcore.exchange import Exchange
 from dexruntime.journal import Identity, JournalEnd, JournalMismatch, JournalReader
+from dexruntime.journal.format import genesis_chain
+from dexruntime.journal.segment import list_segments, read_segment_header
 from dexruntime.snapshot_file import Snapshot, SnapshotDamaged, newest_good_snapshot
 from dexruntime.storage import Storage
 from dexruntime.views import Views
@@ -59,8 +61,7 @@ def recover(
         _check_identity(snapshot.identity, identity)
         exchange, views = _open_snapshot(snapshot)
     base = exchange.sequence
-    # Reading starts at the snapshot's last record, whose block must have the chain it names.
-    reader = JournalReader(storage, max(1, base))
+    reader = JournalReader(storage, _first_to_read(storage, snapshot))
     try:
         for record in reader:
             if record.sequence <= base:
@@ -78,9 +79,32 @@ def recover(
         reader.close()
     if end.header is not None:
         _check_identity(end.header.identity, identity)
+    if end.sequence != exchange.sequence:
+        raise JournalMismatch(f"the journal ends at {end.sequence}, before the snapshot of {base}")
     views.settle()
     exchange.ledger.audit()
     return Recovered(exchange, views, end, base, exchange.sequence - base)
+
+
+def _first_to_read(storage: Storage, snapshot: Snapshot | None) -> int:
+    """Sequence to read from so that the snapshot's chain can be held against the journal's.
+
+    The snapshot's last record, whose block must have the chain it names; or, where the next
+    record begins a segment, that one: retention may have removed what is before it.
+    """
+    if snapshot is None:
+        return 1
+    for segment in list_segments(storage):
+        if segment.first_sequence == snapshot.sequence + 1:
+            file = storage.open(segment.name)
+            try:
+                header = read_segment_header(file, segment, snapshot.sequence)
+            finally:
+                file.close()
+            if header.previous_chain != snapshot.chain_hash:
+                raise JournalMismatch("the snapshot belongs to another journal")
+            return segment.first_sequence
+    return max(1, snapshot.sequence)
 
 
 def make_snapshot(recovered: Recovered, identity: Identity) -> Snapshot:
@@ -91,7 +115,8 @@ def make_snapshot(recovered: Recovered, identity: Identity) -> Snapshot:
         identity,
         exchange.sequence,
         exchange.time_ns,
-        end.chain,
+        # A journal without a record yet has the chain its first record will continue.
+        end.chain or genesis_chain(identity),
         exchange.event_hash,
         bytes.fromhex(state_hash(state)),
         msgspec.msgpack.encode((state, recovered.views.checkpoint())),

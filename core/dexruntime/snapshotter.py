@@ -14,8 +14,23 @@ from pathlib import Path
 
 from dexruntime.journal import Identity
 from dexruntime.recovery import make_snapshot, recover
-from dexruntime.snapshot_file import write_snapshot
-from dexruntime.storage import PosixStorage
+from dexruntime.snapshot_file import Snapshot, write_snapshot
+from dexruntime.storage import PosixStorage, Storage
+
+
+def take_snapshot(storage: Storage, identity: Identity) -> tuple[Snapshot, str]:
+    """Publish a snapshot of everything journaled; returns it and its file's name."""
+    recovered = recover(storage, identity)
+    if recovered.end.name:
+        # The node may be syncing the block that was read last. A snapshot must not outlive it:
+        # the journal would end before the snapshot does.
+        segment = storage.open(recovered.end.name)
+        try:
+            segment.datasync()
+        finally:
+            segment.close()
+    snapshot = make_snapshot(recovered, identity)
+    return snapshot, write_snapshot(storage, snapshot)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -27,12 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--epoch", type=int, default=1)
     options = parser.parse_args(arguments)
     identity = Identity(options.network_id, options.shard, options.epoch)
-    storage = PosixStorage(options.directory)
-    recovered = recover(storage, identity)
-    if recovered.exchange.sequence == recovered.snapshot_sequence:
-        sys.stderr.write("nothing was journaled since the newest snapshot\n")
-    snapshot = make_snapshot(recovered, identity)
-    name = write_snapshot(storage, snapshot)
+    snapshot, name = take_snapshot(PosixStorage(options.directory), identity)
     size_bytes = (options.directory / name).stat().st_size
     report = {
         "sequence": snapshot.sequence,

@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import trio
@@ -14,9 +14,10 @@ import trio
 from dexcore.checkpoint import encode_state
 from dexcore.commands import IOC, Command, CreateMarket, Deposit, Item
 from dexcore.results import Outcome
-from dexruntime.journal import Identity
+from dexruntime.journal import Identity, JournalFailed
 from dexruntime.shard import Shard
 from dexruntime.storage import Access, Storage, StorageFile
+from tests.sim.disk import SimulatedCrash
 from tests.unit.core.exchanges import (
     ASSETS,
     BUY,
@@ -117,6 +118,15 @@ async def running(storage: Any, **options: Any) -> AsyncIterator[Shard]:
             if isinstance(storage, GatedStorage):
                 storage.gate.open()
             nursery.cancel_scope.cancel()
+
+
+@contextmanager
+def dying() -> Iterator[None]:
+    """Around a shard whose disk stops: the process would have ended where the error ends here."""
+    try:
+        yield
+    except* (JournalFailed, SimulatedCrash):
+        pass
 
 
 async def do(shard: Shard, command: Command) -> Outcome:
