@@ -57,7 +57,7 @@ def demo(
         addresses = _wait_ready(node, data_dir)
         _welcome(addresses, data_dir)
         bots = _start_bots(data_dir, addresses["grpc"], seed)
-        _watch(node, bots, addresses["grpc"], market_id, no_top=no_top)
+        _watch(node, bots, addresses, market_id, no_top=no_top)
     finally:
         for process in (bots, node):
             if process is not None and process.poll() is None:
@@ -120,7 +120,7 @@ def _start_bots(data_dir: Path, address: str, seed: int) -> subprocess.Popen[byt
 def _watch(
     node: subprocess.Popen[bytes],
     bots: subprocess.Popen[bytes],
-    address: str,
+    addresses: dict[str, str],
     market_id: str,
     *,
     no_top: bool,
@@ -133,7 +133,14 @@ def _watch(
         raise click.ClickException("the node or the bots ended; see their logs")
     from dexnode.cli.top_command import watch_market
 
-    watch_market(address, DEFAULT_NETWORK, market_id)
+    shown = {"gRPC": addresses["grpc"], "Flight": addresses["flight"]}
+    watch_market(
+        addresses["grpc"],
+        DEFAULT_NETWORK,
+        market_id,
+        addresses=shown | {"metrics": addresses["metrics"]},
+        note="simulation: seeded bots",
+    )
 
 
 @demo.command()

@@ -1,0 +1,1 @@
+"""The live screen of one market: what it knows (`state`), how that looks (`*_view`, `screen`)."""
