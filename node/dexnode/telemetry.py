@@ -14,8 +14,6 @@ from typing import Final, final
 
 import structlog
 import trio
-from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
-from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.metrics.export import MetricExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.export import SpanExporter
@@ -150,6 +148,10 @@ class Telemetry:
 def _exporters(settings: TelemetrySettings) -> tuple[MetricExporter | None, SpanExporter | None]:
     if not settings.otlp_endpoint:
         return None, None
+    # Half a second of imports that a node without a collector does not pay at start.
+    from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
+    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+
     is_insecure = settings.otlp_endpoint.startswith("http://")
     pairs = settings.otlp_headers.reveal().split(",")
     headers = [
