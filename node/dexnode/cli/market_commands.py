@@ -164,8 +164,12 @@ def _say(target: Target, changed: Market) -> None:
 @market.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--market", "market_id", help="Name of the market.  [default: by the stream]")
+@click.option("--tick-size", help="Of a new market.  [default: the recording's decimals]")
+@click.option("--lot-size", help="Of a new market.  [default: the recording's decimals]")
 @target_options
-def import_file(target: Target, file: Path, market_id: str | None) -> None:
+def import_file(
+    target: Target, file: Path, market_id: str | None, tick_size: str | None, lot_size: str | None
+) -> None:
     """Record the trades of a Binance spot stream as an external market (operators only).
 
     FILE holds a line per message, "<local time, ns> <stream message>", plain or
@@ -173,14 +177,15 @@ def import_file(target: Target, file: Path, market_id: str | None) -> None:
     Importing a file again records nothing twice.
     """
     from dexnode.recorded.importer import import_stream
+    from dexnode.recorded.survey import Grid
 
-    report = trio.run(import_stream, target, file, market_id)
+    report = trio.run(import_stream, target, file, market_id, Grid(tick_size, lot_size))
     if target.as_json:
         print_json(report._asdict())
     else:
         click.echo(
             f"{report.market_id}: {report.recorded_count} trades recorded, "
-            f"{report.skipped_count} known before"
+            f"{report.skipped_count} known before, {report.first_time} to {report.last_time}"
         )
 
 

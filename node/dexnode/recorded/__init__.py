@@ -1,0 +1,1 @@
+"""Recorded streams of other venues: import as external trades, replay as orders of our own book."""

@@ -1,0 +1,125 @@
+"""Reads recorded Binance spot streams: a line per message, "<local time, ns> <stream message>".
+
+The messages are those of Binance's WebSocket streams `<symbol>@trade` and `<symbol>@depth`, plain
+or wrapped in a combined stream's {"stream", "data"}. Others, such as bookTicker, are passed over.
+Prices and sizes stay the text they are, so that nothing is rounded on the way.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, Final, NamedTuple, TypeAlias, cast
+
+import click
+import msgspec
+
+from dexsdk import Side
+
+_GZIP_MAGIC: Final = b"\x1f\x8b"
+# Binance counts milliseconds, or microseconds when the stream was opened with timeUnit.
+_MILLISECONDS_BELOW: Final = 10**14
+_MICROSECONDS_BELOW: Final = 10**17
+
+
+class RecordingError(click.ClickException):
+    """The file does not hold what is documented."""
+
+
+class Trade(NamedTuple):
+    """A trade as recorded."""
+
+    local_time_ns: int
+    event_time_ns: int
+    time_ns: int
+    trade_id: int
+    price: str
+    quantity: str
+    taker_side: Side
+
+
+class DepthUpdate(NamedTuple):
+    """New sizes of price levels; a size of zero means that the level is gone."""
+
+    local_time_ns: int
+    event_time_ns: int
+    bids: list[tuple[str, str]]
+    asks: list[tuple[str, str]]
+
+
+Message: TypeAlias = Trade | DepthUpdate
+
+
+class Recording:
+    """A recorded file of one symbol; iterate it as often as needed."""
+
+    def __init__(self, path: Path) -> None:
+        """Names the file; nothing is read yet."""
+        self.path: Final = path
+        self.symbol = ""
+
+    def __iter__(self) -> Iterator[Message]:
+        """Trades and depth updates in the order of the file; raises RecordingError."""
+        number = 0
+        last_trade_id = 0
+        try:
+            with _open(self.path) as lines:
+                for number, line in enumerate(lines, 1):  # noqa: B007 - said when it fails
+                    message = self._parse(line)
+                    if isinstance(message, Trade):
+                        if message.trade_id <= last_trade_id:
+                            text = f"trade {message.trade_id} after trade {last_trade_id}"
+                            raise RecordingError(text)
+                        last_trade_id = message.trade_id
+                    if message is not None:
+                        yield message
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise RecordingError(f"{self.path}: damaged after line {number}: {error}") from error
+        except (KeyError, TypeError, ValueError, RecordingError) as error:
+            problem = str(error) or type(error).__name__
+            raise RecordingError(f"{self.path}, line {number}: {problem}") from error
+        if not last_trade_id:
+            raise RecordingError(f"{self.path} holds no trade of a Binance stream")
+
+    def _parse(self, line: bytes) -> Message | None:
+        local_time, _, text = line.partition(b" ")
+        message = msgspec.json.decode(text)
+        data = message.get("data", message)
+        kind = data.get("e")
+        if kind not in {"trade", "depthUpdate"}:
+            return None
+        if data["s"] != self.symbol:
+            if self.symbol:
+                raise RecordingError(f"{data['s']} in a recording of {self.symbol}")
+            self.symbol = data["s"]
+        if kind == "trade":
+            return _trade(int(local_time), data)
+        return DepthUpdate(int(local_time), _time_ns(data["E"]), data["b"], data["a"])
+
+
+def _trade(local_time_ns: int, data: dict[str, Any]) -> Trade:
+    # "m": the buyer's order rested, so the seller took.
+    side = Side.SELL if data["m"] else Side.BUY
+    return Trade(
+        local_time_ns,
+        _time_ns(data["E"]),
+        _time_ns(data["T"]),
+        data["t"],
+        data["p"],
+        data["q"],
+        side,
+    )
+
+
+def _time_ns(value: int) -> int:
+    if value < _MILLISECONDS_BELOW:
+        return value * 1_000_000
+    return value * 1_000 if value < _MICROSECONDS_BELOW else value
+
+
+def _open(path: Path) -> IO[bytes]:
+    with path.open("rb") as file:
+        packed = file.read(2) == _GZIP_MAGIC
+    return cast("IO[bytes]", gzip.open(path, "rb")) if packed else path.open("rb")
