@@ -364,7 +364,7 @@ class CommandMaker:
     def _trades(self) -> Command:
         chance = self.chance
         rows = []
-        number = self._often(self.external_id, max(0, self.external_id - 3))
+        number = chance.choice((self.external_id, max(0, self.external_id - 3)))
         for _ in range(chance.randint(0, 4)):
             number += self._often(1, 2, 0)
             rows.append(

@@ -175,7 +175,12 @@ def _random_item(chance: random.Random) -> Item:
     return place(side, price, chance.randint(1, 20), client_id=chance.choice((0, client_id)))
 
 
-def fingerprint(shard: Any) -> tuple[bytes, bytes, bytes]:
-    """Everything a replay must repeat: event hash, state and views of a Shard or Recovered."""
+def fingerprint(shard: Any) -> tuple[bytes, bytes, bytes, list[int]]:
+    """What a replay must repeat: event hash, state, views, feed numbers; of Shard or Recovered."""
     exchange = shard.exchange
-    return exchange.event_hash, encode_state(exchange), shard.views.checkpoint()
+    feeds = [
+        feed.last_sequence
+        for view in shard.views.markets
+        for feed in (view.book_feed, view.trade_feed, *view.kline_feeds.values())
+    ]
+    return exchange.event_hash, encode_state(exchange), shard.views.checkpoint(), feeds
