@@ -11,14 +11,14 @@ import pytest
 ROOT = Path(__file__).parent
 TOOLS = ROOT / ".tools"
 # Recorded data is never committed and no test may fail without it.
-SHARED_DATA = Path(os.environ.get("TRIODEX_DATA", ROOT.parent / "shared" / "data"))
+SHARED_DATA = Path(os.environ.get("TRIODEX_SHARED_DATA", ROOT.parent / "shared" / "data"))
 RECORDINGS = ("binance-spot-btcusdt-20240809.jsonl.gz", "btc-perp-1m-202201.csv.gz")
 
 
 def pytest_report_header() -> list[str]:
     """Names what is absent, once and up front, so that a skip surprises nobody."""
     absent = [name for name in RECORDINGS if not (SHARED_DATA / name).exists()]
-    lines = [f"absent recordings: {', '.join(absent)} (TRIODEX_DATA names their folder)"]
+    lines = [f"absent recordings: {', '.join(absent)} (TRIODEX_SHARED_DATA names their folder)"]
     return lines if absent else []
 
 
@@ -48,7 +48,7 @@ def recording() -> Callable[[str], Path]:
     def find(name: str) -> Path:
         path = SHARED_DATA / name
         if not path.exists():
-            pytest.skip(f"{name} is absent: TRIODEX_DATA names its folder")
+            pytest.skip(f"{name} is absent: TRIODEX_SHARED_DATA names its folder")
         return path
 
     return find
