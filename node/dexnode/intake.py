@@ -33,7 +33,7 @@ from dexcore.reasons import Reason
 from dexcore.results import Outcome
 from dexnode.errors import refuse
 from dexnode.ids import IdFormat
-from dexnode.render import time_ns_of
+from dexnode.times import time_ns_of
 from dexrpc import RpcError
 from dexruntime.clock import ClockNs
 from dexruntime.journal import JournalFull
@@ -175,10 +175,10 @@ class Intake:
     # --- checks
 
     def _check_expiry(self, payload: payload_pb.Payload) -> int:
-        expire_time_ns = time_ns_of(payload.expire_time)
+        if not payload.HasField("expire_time"):
+            raise _invalid("expire_time", "must be set")
+        expire_time_ns = time_ns_of(payload.expire_time, "expire_time")
         now_ns = self._clock_ns()
-        if not 0 < expire_time_ns <= INT64_MAX:
-            raise _invalid("expire_time", "must be set to a time after 1970")
         if expire_time_ns <= now_ns:
             raise refuse(errors_pb2.ERROR_REASON_PAYLOAD_EXPIRED, field="expire_time")
         if expire_time_ns > now_ns + EXPIRY_AHEAD_NS_MAX:
@@ -271,15 +271,11 @@ class Intake:
     def pack_new_order(self, order: payload_pb.NewOrder) -> bytes:
         """The item of a new order; an unknown market gets an index no market has."""
         market = self._markets.get(order.market_id)
-        side, order_type, tif = order.side, order.type, order.time_in_force
-        # Open enums may carry any int32; what no byte holds is as unknown as zero.
-        if not (0 <= side < 256 and 0 <= order_type < 256 and 0 <= tif < 256):
-            side = order_type = tif = 0  # type: ignore[assignment]
         return ITEM.pack(
             ACTION_PLACE,
-            side,
-            order_type,
-            tif,
+            _byte(order.side),
+            _byte(order.type),
+            _byte(order.time_in_force),
             order.post_only,
             NO_MARKET if market is None else market.index,
             order.price_ticks,
@@ -324,6 +320,11 @@ def result_of(promise: Promise[Outcome]) -> Outcome:
         raise refuse(
             errors_pb2.ERROR_REASON_OVERLOADED, "the journal's disk is full or behind"
         ) from None
+
+
+def _byte(number: int) -> int:
+    """An open enum may carry any int32; what no byte holds is as unknown as zero."""
+    return number if 0 <= number < 256 else 0
 
 
 def _invalid(field: str, rule: str) -> RpcError:

@@ -15,19 +15,13 @@ from dexcore.results import ItemResult, Outcome
 from dexkline import Interval, Kline
 from dexnode.errors import rejection
 from dexnode.ids import IdFormat
+from dexnode.times import SECOND_NS
 from dexruntime.views import BookChange, PublicTrade
-
-SECOND_NS = 10**9
 
 
 def timestamp(time_ns: int) -> Timestamp:
     """UTC nanoseconds since the epoch as a Timestamp."""
     return Timestamp(seconds=time_ns // SECOND_NS, nanos=time_ns % SECOND_NS)
-
-
-def time_ns_of(value: Timestamp) -> int:
-    """A Timestamp as UTC nanoseconds since the epoch."""
-    return value.seconds * SECOND_NS + value.nanos
 
 
 def applied(outcome: Outcome) -> orders_pb.Applied:

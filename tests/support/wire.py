@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import grpc
-import pytest
 from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
@@ -31,7 +30,7 @@ CALL_SECONDS = 20.0
 FUNDS_ATOMS = 10**15
 NS = 10**9
 
-Metadata = list[tuple[str, str]]
+Metadata = tuple[tuple[str, str], ...]
 
 
 def token(key: Key, network_id: str, seconds: int = 600) -> Metadata:
@@ -43,7 +42,7 @@ def token(key: Key, network_id: str, seconds: int = 600) -> Metadata:
         grant=data, signature=key.sign(b"triodex.access.v1\0" + data), public_key=key.public_bytes
     )
     text = base64.urlsafe_b64encode(signed.SerializeToString()).rstrip(b"=").decode()
-    return [("authorization", f"Dex {text}")]
+    return (("authorization", f"Dex {text}"),)
 
 
 class Refusal(NamedTuple):
@@ -70,16 +69,27 @@ def refusal_of(error: Any) -> Refusal:
     return Refusal(error.code(), info.reason, metadata.get("field", ""), metadata, status.message)
 
 
+ACCEPTED = Refusal(grpc.StatusCode.OK, "", "", {}, "")
+
+
+def answer(call: Callable[..., object], *arguments: Any, **more: Any) -> Refusal:
+    """How a call was refused; ACCEPTED when it was not."""
+    try:
+        call(*arguments, **more)
+    except grpc.RpcError as error:
+        return refusal_of(error)
+    return ACCEPTED
+
+
 def refused(call: Callable[[], object]) -> Refusal:
     """Run a call that must be refused."""
-    with pytest.raises(grpc.RpcError) as caught:
-        call()
-    return refusal_of(caught.value)
+    said = answer(call)
+    assert said is not ACCEPTED, "the call was not refused"
+    return said
 
 
 def new_order(
     market_id: str,
-    side: wire.Side,
     price_ticks: int,
     quantity_lots: int,
     **more: Any,
@@ -89,7 +99,6 @@ def new_order(
     return wire.NewOrder(
         **{
             "market_id": market_id,
-            "side": side,
             "type": wire.ORDER_TYPE_LIMIT,
             "time_in_force": wire.TIME_IN_FORCE_IOC if is_market else wire.TIME_IN_FORCE_GTC,
             "price_ticks": price_ticks,
@@ -101,18 +110,25 @@ def new_order(
 
 def buy(market_id: str, price_ticks: int, quantity_lots: int, **more: Any) -> wire.NewOrder:
     """A buy order."""
-    return new_order(market_id, wire.SIDE_BUY, price_ticks, quantity_lots, **more)
+    return new_order(market_id, price_ticks, quantity_lots, **{"side": wire.SIDE_BUY, **more})
 
 
 def sell(market_id: str, price_ticks: int, quantity_lots: int, **more: Any) -> wire.NewOrder:
     """A sell order."""
-    return new_order(market_id, wire.SIDE_SELL, price_ticks, quantity_lots, **more)
+    return new_order(market_id, price_ticks, quantity_lots, **{"side": wire.SIDE_SELL, **more})
 
 
 def batch_of(*items: wire.NewOrder | wire.OrderCancel | wire.OrderAmend) -> wire.Batch:
     """A batch."""
-    names = {wire.NewOrder: "place", wire.OrderCancel: "cancel", wire.OrderAmend: "amend"}
-    return wire.Batch(items=[wire.BatchItem(**{names[type(item)]: item}) for item in items])
+    batch = wire.Batch()
+    for item in items:
+        if isinstance(item, wire.NewOrder):
+            batch.items.add(place=item)
+        elif isinstance(item, wire.OrderCancel):
+            batch.items.add(cancel=item)
+        else:
+            batch.items.add(amend=item)
+    return batch
 
 
 @dataclass

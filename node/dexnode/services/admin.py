@@ -26,6 +26,7 @@ from dexnode.errors import refuse
 from dexnode.ids import IdFormat
 from dexnode.intake import Intake
 from dexnode.services.matching import find_market
+from dexnode.times import time_ns_of
 from dexrpc import CallContext
 from dexruntime.shard import Shard, SnapshotFailed
 
@@ -99,14 +100,14 @@ class AdminService:
         trades = b"".join(
             EXTERNAL_TRADE.pack(
                 trade.external_id,
-                render.time_ns_of(trade.time),
+                time_ns_of(trade.time, "trades.time"),
                 trade.price_ticks,
                 trade.quantity_lots,
                 trade.taker_side,
             )
             for trade in request.trades
         )
-        watermark_ns = render.time_ns_of(request.watermark_time)
+        watermark_ns = time_ns_of(request.watermark_time, "watermark_time")
         command = RecordTrades(_operator(ctx), market.index, watermark_ns, trades)
         outcome = await self._intake.apply(command)
         recorded, skipped = outcome.counts

@@ -11,6 +11,7 @@ from dexnode import render
 from dexnode.pagination import PageTokens
 from dexnode.services.matching import find_market
 from dexnode.services.streams import follow
+from dexnode.times import time_ns_of
 from dexrpc import CallContext, Sender
 from dexruntime.shard import Shard
 from dexruntime.views import KlineChange
@@ -33,10 +34,11 @@ class KlineQueryService:
         market = find_market(self._shard, request.market_id)
         interval = Interval(request.interval)
         book = self._shard.views.markets[market.index].klines
-        start_ns = self._pages.open(request, int) or render.time_ns_of(request.start_time)
+        start_ns = time_ns_of(request.start_time, "start_time")
         end_ns = INT64_MAX
         if request.HasField("end_time"):
-            end_ns = render.time_ns_of(request.end_time)
+            end_ns = time_ns_of(request.end_time, "end_time")
+        start_ns = self._pages.open(request, int) or start_ns
         size = request.page_size or KLINES_PAGE
         rows = book.rows(interval, start_ns, end_ns, size + 1)
         market_id = market.spec.market_id
