@@ -1,4 +1,4 @@
-"""Flight pull of K-lines beside raw TCP: python tests/bench/flight_pull.py [--rounds N] [--rows N]
+"""Flight pull of K-lines beside raw TCP: python -m tests.bench.flight_pull [--rounds N] [--rows N]
 
 A real FlightService over a KlineBook; the client is another process. Each round measures over
 loopback, one after the other, the same number of bytes:
@@ -70,7 +70,10 @@ class BenchSource:
 def serve_raw(listener: socket.socket, blocks: Callable[[], Iterable[memoryview]]) -> None:
     """Answer every connection's 8-byte length with that many bytes of `blocks`."""
     while True:
-        connection, _ = listener.accept()
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return
         with connection:
             left = int.from_bytes(connection.recv(8, socket.MSG_WAITALL), "big")
             for block in blocks():
@@ -147,14 +150,30 @@ def measure(row_count: int = 2_000_000, rounds: int = 9) -> dict[str, float]:
     """Run it: medians of MB/s and of the ratios within a round."""
     source = BenchSource(row_count)
     service = FlightService(source, network_id="bench", ticket_key=secrets.token_bytes(32), port=0)
-    ports = [service.port]
-    for blocks in (same_block, lambda: column_blocks(source)):
+    try:
+        return compare(service.port, lambda: column_blocks(source), row_count, rounds)
+    finally:
+        service.stop()
+
+
+def compare(
+    flight_port: int, columns: Callable[[], Iterable[memoryview]], row_count: int, rounds: int
+) -> dict[str, float]:
+    """Pull from the Flight service at the port, and by raw TCP from here, in turns."""
+    ports = [flight_port]
+    listeners = []
+    for blocks in (same_block, columns):
         listener = socket.create_server(("127.0.0.1", 0))
         threading.Thread(target=serve_raw, args=(listener, blocks), daemon=True).start()
         ports.append(listener.getsockname()[1])
-    command = [sys.executable, __file__, "--client", *map(str, ports), str(rounds)]
+        listeners.append(listener)
+    command = [sys.executable, "-m", "tests.bench.flight_pull", "--client"]
+    command += [*map(str, ports), str(rounds)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    service.stop()
+    for listener in listeners:
+        # Wakes the thread's accept, which closing alone would not.
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
     found = json.loads(done.stdout)
     if found["rows"] != row_count:
         raise AssertionError(f"pulled {found['rows']} of {row_count} rows")

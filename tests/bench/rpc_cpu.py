@@ -1,6 +1,6 @@
 """Server CPU per unary call, dexrpc (either codec) beside grpc.aio, and messages on one stream.
 
-    python tests/bench/rpc_cpu.py [--rounds N] [--seconds S] [--client raw|grpcio]
+    python -m tests.bench.rpc_cpu [--rounds N] [--seconds S] [--client raw|grpcio]
 
 Each server is its own process; the load is another: pre-framed HTTP/2 over one connection (the
 server does the work, the client next to none), or a stock grpc.aio client. Rounds are interleaved,
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio  # noqa: TID251 - the peer is grpc.aio
-import os
 import select
 import socket
 import statistics
@@ -22,15 +21,18 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import hpack
+
+from tests.bench.cpu import cpu_seconds
 
 ROOT = Path(__file__).parents[2]
 ECHO, STREAM = "/bench.Echo/One", "/bench.Echo/Many"
 BODY = bytes(range(57))
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 WINDOW_BYTES = 2**30
+PEER = "grpc.aio"
 NAMES = ("dexrpc", "dexrpc-h2", "grpc.aio")
 Load = Callable[[int], int]
 
@@ -42,10 +44,17 @@ def frame(kind: int, flags: int, stream_id: int, payload: bytes) -> bytes:
     )
 
 
+class Cost(NamedTuple):
+    """Calls a second, and the server's CPU microseconds a call."""
+
+    per_second: float
+    cpu_us: float
+
+
 class RawLoad:
     """A pipelining HTTP/2 client that looks at nothing but frame boundaries."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, path: str = ECHO, body: bytes = BODY) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         window = struct.pack(">HI", 4, WINDOW_BYTES)
@@ -57,7 +66,7 @@ class RawLoad:
         headers = [
             (":method", "POST"),
             (":scheme", "http"),
-            (":path", ECHO),
+            (":path", path),
             (":authority", "bench"),
             ("content-type", "application/grpc"),
             ("te", "trailers"),
@@ -67,7 +76,7 @@ class RawLoad:
         self.block = encoder.encode(headers)
         headers[2] = (":path", STREAM)
         self.stream_block = encoder.encode(headers)
-        self.message = b"\0" + struct.pack(">I", len(BODY)) + BODY
+        self.message = b"\0" + struct.pack(">I", len(body)) + body
 
     def frames(self) -> list[tuple[int, int, bytes]]:
         """What has arrived: kind, flags, payload. PING is answered."""
@@ -209,27 +218,26 @@ def serve(backend: str) -> None:
         asyncio.run(aio_main())
 
 
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process, all threads."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 class Server:
     """One server process under load."""
 
     def __init__(self, name: str) -> None:
-        command = [sys.executable, __file__, "--serve", name]
+        command = [sys.executable, "-m", "tests.bench.rpc_cpu", "--serve", name]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
         assert self.process.stdout is not None
         self.port = int(self.process.stdout.readline())
 
-    def measure(self, load: Load) -> tuple[float, float]:
-        """Calls a second, and the server's CPU microseconds a call."""
-        cpu, start = cpu_seconds(self.process.pid), time.perf_counter()
-        done = load(self.port)
-        seconds = time.perf_counter() - start
-        return done / seconds, (cpu_seconds(self.process.pid) - cpu) / max(done, 1) * 1e6
+    def measure(self, load: Load) -> Cost:
+        """One round."""
+        return cost_of(self.process.pid, lambda: load(self.port))
+
+
+def cost_of(pid: int, load: Callable[[], int]) -> Cost:
+    """Run a load, which says how many calls it made, against the process."""
+    cpu, start = cpu_seconds(pid), time.perf_counter()
+    done = load()
+    seconds = time.perf_counter() - start
+    return Cost(done / seconds, (cpu_seconds(pid) - cpu) / max(done, 1) * 1e6)
 
 
 def make_loads(client: str, seconds: float) -> dict[str, Load]:
@@ -247,6 +255,27 @@ def make_loads(client: str, seconds: float) -> dict[str, Load]:
     return loads | {f"stream, {rate} offered/s": stream(rate) for rate in (5000, 10_000)}
 
 
+def measure(rounds: int, seconds: float, client: str = "raw") -> dict[tuple[str, str], Cost]:
+    """Interleaved rounds of every load on both servers; medians by (load, server)."""
+    servers = {name: Server(name) for name in ("dexrpc", PEER)}
+    results: dict[tuple[str, str], list[Cost]] = {}
+    try:
+        for _ in range(rounds):
+            for what, load in make_loads(client, seconds).items():
+                for name, server in servers.items():
+                    results.setdefault((what, name), []).append(server.measure(load))
+    finally:
+        for server in servers.values():
+            server.process.terminate()
+            server.process.wait()
+    return {key: median(found) for key, found in results.items()}
+
+
+def median(costs: list[Cost]) -> Cost:
+    """Of each number by itself."""
+    return Cost(*(statistics.median(column) for column in zip(*costs, strict=True)))
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -258,27 +287,12 @@ def main() -> None:
     if options.serve:
         serve(options.serve)
         return
-    servers = {name: Server(name) for name in NAMES}
-    loads = make_loads(options.client, options.seconds)
-    results: dict[tuple[str, str], list[tuple[float, float]]] = {}
-    try:
-        for _ in range(options.rounds):
-            for what, load in loads.items():
-                for name, server in servers.items():
-                    results.setdefault((what, name), []).append(server.measure(load))
-    finally:
-        for server in servers.values():
-            server.process.terminate()
-    print(
-        f"client: {options.client}; {options.rounds} rounds of {options.seconds} s; medians"
-        ": rate, server CPU a call, ratio to grpc.aio"
-    )
-    for what in loads:
-        rate = {name: statistics.median(row[0] for row in results[what, name]) for name in NAMES}
-        cpu = {name: statistics.median(row[1] for row in results[what, name]) for name in NAMES}
-        for name in NAMES:
-            ratio = cpu[name] / cpu["grpc.aio"]
-            print(f"{what:24} {name:9} {rate[name]:9.0f}/s  {cpu[name]:7.1f} us  {ratio:5.2f}")
+    costs = measure(options.rounds, options.seconds, options.client)
+    print(f"client: {options.client}; {options.rounds} rounds of {options.seconds} s; medians")
+    for (what, name), cost in costs.items():
+        print(f"{what:24} {name:9} {cost.per_second:9.0f}/s  server CPU {cost.cpu_us:7.1f} us")
+        if name == PEER:
+            print(f"{what:24} ratio     {costs[what, 'dexrpc'].cpu_us / cost.cpu_us:9.2f}")
 
 
 if __name__ == "__main__":
