@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-import trio
 
 from dexnode.cli.common import Target, print_json, print_table, target_options
+from dexnode.cli.trio_main import run_trio
 from dexsdk import LocalBook, Market, MarketKind, MarketStatus
 
 
@@ -179,7 +179,7 @@ def import_file(
     from dexnode.recorded.importer import import_stream
     from dexnode.recorded.survey import Grid
 
-    report = trio.run(import_stream, target, file, market_id, Grid(tick_size, lot_size))
+    report = run_trio(import_stream, target, file, market_id, Grid(tick_size, lot_size))
     if target.as_json:
         print_json(report._asdict())
     else:
@@ -192,9 +192,18 @@ def import_file(
 @market.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--market", "market_id", help="Name of the market.  [default: by the stream]")
+@click.option("--tick-size", help="Of a new market.  [default: the recording's decimals]")
+@click.option("--lot-size", help="Of a new market.  [default: the recording's decimals]")
 @click.option("--speed", default=0.0, help="1: as recorded, 10: ten times faster, 0: flat out.")
 @target_options
-def replay(target: Target, file: Path, market_id: str | None, speed: float) -> None:
+def replay(
+    target: Target,
+    file: Path,
+    market_id: str | None,
+    tick_size: str | None,
+    lot_size: str | None,
+    speed: float,
+) -> None:
     """Drive our own book with a recorded Binance spot stream (operators only).
 
     Book updates become resting orders of a liquidity account, trades become takers.
@@ -203,9 +212,12 @@ def replay(target: Target, file: Path, market_id: str | None, speed: float) -> N
     """
     from dexnode.recorded.replayer import replay_stream
     from dexnode.recorded.summary import print_summary
+    from dexnode.recorded.survey import Grid
 
-    report = trio.run(replay_stream, target, file, market_id, speed)
+    report = run_trio(replay_stream, target, file, market_id, speed, Grid(tick_size, lot_size))
     if target.as_json:
         print_json(report)
     else:
         print_summary(report)
+    if not report["balanced"]:
+        raise click.ClickException("the books do not balance")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final
 
 import click
 import trio
 
 from dexnode.cli.common import Target, console, print_json, target_options
+from dexnode.cli.trio_main import run_trio
 from dexnode.top.screen import Screen
 from dexnode.top.watcher import Watcher, show_lines, show_screen, stream_json, wait_for_state
 from dexsdk import Client, Interval, Tls
@@ -107,19 +107,7 @@ def _run(
                     nursery.start_soon(show_lines, state, click.echo)
 
     try:
-        trio.run(main)
-    except KeyboardInterrupt:
+        run_trio(main)
+    except (KeyboardInterrupt, BrokenPipeError):
+        # Ctrl-C is the way to leave a screen, a closed pipe the end of a listing.
         pass
-    except BaseExceptionGroup as group:
-        # Several tasks may fail of one cause; Ctrl-C is the way to leave, not a failure.
-        cause = next(_leaves(group))
-        if not isinstance(cause, (KeyboardInterrupt, BrokenPipeError)):
-            raise cause from None
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _leaves(inner)
-    else:
-        yield error
