@@ -46,7 +46,7 @@ class Trader:
         payload = wire.Payload(
             network_id=network_id, account_id=self.account_id, nonce=self.next_number
         )
-        payload.expire_time.FromSeconds(int(time.time()) + EXPIRY_SECONDS)
+        payload.expire_time.FromNanoseconds(time.time_ns() + EXPIRY_SECONDS * 10**9)
         for _ in range(ORDERS_PER_BATCH):
             item = payload.batch.items.add()
             if len(self.open_ids) > 50 and self.chance.random() < 0.6:

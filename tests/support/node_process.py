@@ -15,6 +15,7 @@ from typing import Any, final
 
 from dexsdk import Client, Key, SyncClient, Tls
 
+ROOT = Path(__file__).parents[2]
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 NETWORK_ID = "triodex-test"
@@ -68,7 +69,13 @@ class NodeProcess:
         """Start the node and wait until it is ready."""
         public_key = self.operator_key.public_bytes.hex()
         operators = f'[{{ name = "test", public_key = "{public_key}" }}]'
-        environment = {**os.environ, "DEX_OPERATORS": operators, **self._environment}
+        environment = {
+            **os.environ,
+            # tests.support.volatile_node is found wherever the tests were started.
+            "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+            "DEX_OPERATORS": operators,
+            **self._environment,
+        }
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command(), stdout=subprocess.PIPE, stderr=log, env=environment, text=True
