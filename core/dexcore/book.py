@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import IntEnum
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Final, final
 
 from sortedcontainers import SortedDict
 
@@ -27,6 +27,11 @@ class Side(IntEnum):
 
     BUY = 1
     SELL = 2
+
+
+# Plain numbers for the hot path: reading an enumeration's member costs more than comparing it.
+BUY: Final = 1
+SELL: Final = 2
 
 
 @final
@@ -117,7 +122,7 @@ class BookSide:
     __slots__ = ("best", "levels", "sign")
 
     def __init__(self, side: Side) -> None:
-        self.sign = -1 if side == Side.BUY else 1
+        self.sign = -1 if side == BUY else 1
         self.levels: SortedDict[int, Level] = SortedDict()
         self.best: Level | None = None
 
@@ -192,11 +197,11 @@ class Book:
 
     def side(self, side: int) -> BookSide:
         """The side an order of ``side`` rests on."""
-        return self.bids if side == Side.BUY else self.asks
+        return self.bids if side == BUY else self.asks
 
     def opposite(self, side: int) -> BookSide:
         """The side an order of ``side`` takes from."""
-        return self.asks if side == Side.BUY else self.bids
+        return self.asks if side == BUY else self.bids
 
     def check_not_crossed(self) -> None:
         """Check that no bid reaches an ask after a command."""

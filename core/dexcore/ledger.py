@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Final, final
 
-from dexcore.invariant import check
+from dexcore.invariant import InvariantError, check
 from dexcore.limits import INT64_MAX
 
 EXTERNAL_ACCOUNT_KEY: Final = 1
@@ -60,19 +60,22 @@ class Cell:
         """Take from the held part; the counterpart must be credited."""
         self.held -= amount_atoms
         self.asset.net -= amount_atoms
-        check(self.held >= 0, "held balance below zero")
+        if self.held < 0:
+            raise InvariantError("held balance below zero")
 
     def hold(self, amount_atoms: int) -> None:
         """Reserve available money. The caller has compared it with `available`."""
         self.available -= amount_atoms
         self.held += amount_atoms
-        check(self.available >= 0 <= amount_atoms, "held more than was available")
+        if self.available < 0 or amount_atoms < 0:
+            raise InvariantError("held more than was available")
 
     def release(self, amount_atoms: int) -> None:
         """Give reserved money back."""
         self.held -= amount_atoms
         self.available += amount_atoms
-        check(self.held >= 0 <= amount_atoms, "released more than was held")
+        if self.held < 0 or amount_atoms < 0:
+            raise InvariantError("released more than was held")
 
 
 @final

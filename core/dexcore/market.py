@@ -79,14 +79,16 @@ class Market:
 
     def check_price(self, price_ticks: int) -> None:
         """Refuse a limit price outside the range or off the increment."""
-        if not 0 < price_ticks <= self.spec.price_ticks_max:
+        spec = self.spec
+        if not 0 < price_ticks <= spec.price_ticks_max:
             raise Refused(Reason.PRICE_OUT_OF_RANGE, "price_ticks")
-        if price_ticks % self.spec.price_increment_ticks:
+        if price_ticks % spec.price_increment_ticks:
             raise Refused(Reason.PRICE_OFF_TICK, "price_ticks")
 
     def check_quantity(self, quantity_lots: int) -> None:
         """Refuse a size outside the range or off the increment."""
-        if not 0 < quantity_lots <= self.spec.quantity_lots_max:
+        spec = self.spec
+        if not 0 < quantity_lots <= spec.quantity_lots_max:
             raise Refused(Reason.QUANTITY_OUT_OF_RANGE, "quantity_lots")
-        if quantity_lots % self.spec.quantity_increment_lots:
+        if quantity_lots % spec.quantity_increment_lots:
             raise Refused(Reason.QUANTITY_OFF_LOT, "quantity_lots")

@@ -10,19 +10,27 @@ nothing.
 
 from __future__ import annotations
 
-from typing import final
+from typing import Final, final
 
 from dexcore.accounts import Account, Accounts
-from dexcore.book import Order, Side
+from dexcore.book import BUY, SELL, Order
 from dexcore.commands import FOK, GTC, IOC, NO_MARKET, TYPE_LIMIT, TYPE_MARKET, Item
 from dexcore.events import Event, LevelChanged, OrderAccepted, OrderAmended, OrderClosed, Trade
-from dexcore.invariant import check
+from dexcore.invariant import InvariantError, check
 from dexcore.ledger import Ledger
 from dexcore.limits import OPEN_ORDERS_PER_ACCOUNT_MAX, PPM
 from dexcore.market import Market, MarketKind, MarketStatus
 from dexcore.reasons import Reason, Refused
 from dexcore.reserve import buy_worst_case, maker_remainder, takeable
 from dexcore.results import Fill, ItemResult, OrderStatus
+
+# Looked up once: reading an enumeration's member costs more than comparing it.
+_EXTERNAL: Final = MarketKind.EXTERNAL
+_MARKET_OPEN: Final = MarketStatus.OPEN
+_OPEN: Final = OrderStatus.OPEN
+_PARTIALLY_FILLED: Final = OrderStatus.PARTIALLY_FILLED
+_FILLED: Final = OrderStatus.FILLED
+_ACCEPTED: Final = Reason.NONE
 
 
 @final
@@ -65,7 +73,7 @@ class Matcher:
         """
         market, order, needed_atoms = self._admit(account, item, order_key)
         is_market = item[2] == TYPE_MARKET
-        cell = order.quote_cell if order.side == Side.BUY else order.base_cell
+        cell = order.quote_cell if order.side == BUY else order.base_cell
         cell.hold(needed_atoms)
         order.reserved_atoms = needed_atoms
         self.events.append(
@@ -93,7 +101,7 @@ class Matcher:
             Refused: as placing it now would.
         """
         market, order, needed_atoms = self._admit(account, item, 0)
-        cell = order.quote_cell if order.side == Side.BUY else order.base_cell
+        cell = order.quote_cell if order.side == BUY else order.base_cell
         limit_price = None if item[2] == TYPE_MARKET else order.price_ticks
         lots, notional_atoms = takeable(market, order.side, limit_price, order.quantity_lots)
         return cell.asset.index, needed_atoms, lots, notional_atoms
@@ -102,9 +110,9 @@ class Matcher:
         """Every check a new order must pass, in the order in which they refuse."""
         _, side, order_type, tif, post_only, market_index, price, quantity, client_id, _ = item
         market = self._market(market_index)
-        if market.spec.kind == MarketKind.EXTERNAL:
+        if market.spec.kind == _EXTERNAL:
             raise Refused(Reason.MARKET_IS_EXTERNAL, "market_id")
-        if market.status != MarketStatus.OPEN:
+        if market.status is not _MARKET_OPEN:
             raise Refused(Reason.MARKET_NOT_OPEN, "market_id")
         self._check_terms(market, side, order_type, tif, post_only, price, quantity)
         if client_id:
@@ -131,7 +139,7 @@ class Matcher:
         )
         self._check_against_book(market, order, order_type, tif)
         needed_atoms = self._worst_case(market, order, is_market=order_type == TYPE_MARKET)
-        cell = order.quote_cell if side == Side.BUY else order.base_cell
+        cell = order.quote_cell if side == BUY else order.base_cell
         if needed_atoms > cell.available:
             raise Refused(Reason.INSUFFICIENT_FUNDS, "quantity_lots")
         return market, order, needed_atoms
@@ -174,7 +182,7 @@ class Matcher:
         """
         order = self._open_order(account, order_key, client_order_id)
         market = self._markets[order.market_index]
-        if market.status != MarketStatus.OPEN:
+        if market.status is not _MARKET_OPEN:
             raise Refused(Reason.MARKET_NOT_OPEN, "market_id")
         price_ticks = price_ticks or order.price_ticks
         market.check_price(price_ticks)
@@ -213,11 +221,11 @@ class Matcher:
         price_ticks: int,
         quantity_lots: int,
     ) -> None:
-        if side not in (Side.BUY, Side.SELL):
+        if side != BUY and side != SELL:
             raise Refused(Reason.FIELD_INVALID, "side")
-        if order_type not in (TYPE_LIMIT, TYPE_MARKET):
+        if order_type != TYPE_LIMIT and order_type != TYPE_MARKET:
             raise Refused(Reason.FIELD_INVALID, "type")
-        if tif not in (GTC, IOC, FOK):
+        if tif != GTC and tif != IOC and tif != FOK:
             raise Refused(Reason.FIELD_INVALID, "time_in_force")
         market.check_quantity(quantity_lots)
         if order_type == TYPE_LIMIT:
@@ -237,7 +245,7 @@ class Matcher:
         best = market.book.opposite(side).best
         if best is None:
             return False
-        if side == Side.BUY:
+        if side == BUY:
             return price_ticks >= best.price_ticks
         return price_ticks <= best.price_ticks
 
@@ -259,7 +267,7 @@ class Matcher:
     def _worst_case(market: Market, order: Order, *, is_market: bool) -> int:
         """Atoms the order's remainder can cost at worst."""
         remaining_lots = order.quantity_lots - order.filled_lots
-        if order.side == Side.SELL:
+        if order.side == SELL:
             return remaining_lots * market.spec.base_atoms_per_lot
         if is_market:
             _, notional_atoms = takeable(market, order.side, None, remaining_lots)
@@ -272,9 +280,10 @@ class Matcher:
     def _release(self, order: Order, keep_atoms: int) -> None:
         """Give back what the order holds beyond ``keep_atoms``."""
         surplus = order.reserved_atoms - keep_atoms
-        check(surplus >= 0, "an order holds less than it needs")
+        if surplus < 0:
+            raise InvariantError("an order holds less than it needs")
         if surplus:
-            cell = order.quote_cell if order.side == Side.BUY else order.base_cell
+            cell = order.quote_cell if order.side == BUY else order.base_cell
             cell.release(surplus)
             order.reserved_atoms = keep_atoms
 
@@ -285,11 +294,13 @@ class Matcher:
         opposite = market.book.opposite(order.side)
         fills: list[Fill] = []
         touched = self._touched
-        maker_side = Side.SELL if order.side == Side.BUY else Side.BUY
+        buys = order.side == BUY
+        maker_side = SELL if buys else BUY
+        limit_ticks = order.price_ticks
         remaining_lots = order.quantity_lots - order.filled_lots
         while remaining_lots and (level := opposite.best) is not None:
             price_ticks = level.price_ticks
-            if not is_market and not self._crosses(market, order.side, order.price_ticks):
+            if not is_market and (price_ticks > limit_ticks if buys else price_ticks < limit_ticks):
                 break
             touched[(market.index, maker_side, price_ticks)] = None
             maker = level.head
@@ -304,7 +315,7 @@ class Matcher:
                 # Its remainder is zero now, so removing it takes nothing from the sum.
                 level.quantity_lots -= lots
                 opposite.remove(maker)
-                self._close(market, maker, (), OrderStatus.FILLED)
+                self._close(market, maker, (), _FILLED)
             else:
                 level.quantity_lots -= lots
         return tuple(fills)
@@ -318,7 +329,7 @@ class Matcher:
         notional_atoms = lots * price_ticks * spec.quote_atoms_per_tick_lot
         maker_fee = _charge_fee(maker, notional_atoms * maker.maker_fee_ppm)
         taker_fee = _charge_fee(taker, notional_atoms * taker.taker_fee_ppm)
-        if taker.side == Side.BUY:
+        if taker.side == BUY:
             buyer, seller, buyer_fee, seller_fee = taker, maker, taker_fee, maker_fee
         else:
             buyer, seller, buyer_fee, seller_fee = maker, taker, maker_fee, taker_fee
@@ -331,7 +342,8 @@ class Matcher:
         seller.quote_cell.credit(notional_atoms - seller_fee)
         if buyer_fee or seller_fee:
             market.fee_cell.credit(buyer_fee + seller_fee)
-        check(buyer.reserved_atoms >= 0 <= seller.reserved_atoms, "a fill cost more than reserved")
+        if buyer.reserved_atoms < 0 or seller.reserved_atoms < 0:
+            raise InvariantError("a fill cost more than reserved")
         maker.filled_lots += lots
         taker.filled_lots += lots
         market.trade_sequence += 1
@@ -358,10 +370,10 @@ class Matcher:
         """After taking: rest, end filled, or expire."""
         remaining_lots = order.quantity_lots - order.filled_lots
         if not remaining_lots:
-            return self._close(market, order, fills, OrderStatus.FILLED)
+            return self._close(market, order, fills, _FILLED)
         if not rests:
             return self._close(market, order, fills, OrderStatus.EXPIRED)
-        if order.side == Side.BUY:
+        if order.side == BUY:
             notional_atoms = (
                 remaining_lots * order.price_ticks * market.spec.quote_atoms_per_tick_lot
             )
@@ -384,7 +396,8 @@ class Matcher:
         if order.client_order_id:
             account.client_orders.pop(order.client_order_id, None)
         remaining_lots = order.quantity_lots - order.filled_lots
-        check((remaining_lots == 0) == (status == OrderStatus.FILLED), "wrong end of an order")
+        if (remaining_lots == 0) is not (status is _FILLED):
+            raise InvariantError("wrong end of an order")
         self.events.append(
             OrderClosed(
                 order.key, account.key, market.index, status, order.filled_lots, remaining_lots
@@ -403,7 +416,7 @@ class Matcher:
         level.quantity_lots -= order.quantity_lots - quantity_lots
         order.quantity_lots = quantity_lots
         remaining_lots = quantity_lots - order.filled_lots
-        if order.side == Side.BUY:
+        if order.side == BUY:
             notional_atoms = (
                 remaining_lots * order.price_ticks * market.spec.quote_atoms_per_tick_lot
             )
@@ -430,7 +443,7 @@ class Matcher:
         if order.post_only and self._crosses(market, order.side, price_ticks):
             raise Refused(Reason.POST_ONLY_WOULD_TAKE, "price_ticks")
         remaining_lots = quantity_lots - order.filled_lots
-        if order.side == Side.BUY:
+        if order.side == BUY:
             notional_atoms = remaining_lots * price_ticks * market.spec.quote_atoms_per_tick_lot
             needed = buy_worst_case(order, notional_atoms)
             cell = order.quote_cell
@@ -468,7 +481,7 @@ def _charge_fee(order: Order, fee_ppm_atoms: int) -> int:
 
 
 def _open_status(order: Order) -> OrderStatus:
-    return OrderStatus.PARTIALLY_FILLED if order.filled_lots else OrderStatus.OPEN
+    return _PARTIALLY_FILLED if order.filled_lots else _OPEN
 
 
 def _result(order: Order, fills: tuple[Fill, ...], status: OrderStatus) -> ItemResult:
@@ -479,6 +492,6 @@ def _result(order: Order, fills: tuple[Fill, ...], status: OrderStatus) -> ItemR
         order.filled_lots,
         order.quantity_lots - order.filled_lots,
         fills,
-        Reason.NONE,
+        _ACCEPTED,
         "",
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dexcore.book import Order, Side
+from dexcore.book import BUY, Order
 from dexcore.limits import PPM
 from dexcore.market import Market
 
@@ -38,7 +38,7 @@ def takeable(
     for level in market.book.opposite(side).levels.values():
         price_ticks = level.price_ticks
         if limit_price_ticks is not None and (
-            price_ticks > limit_price_ticks if side == Side.BUY else price_ticks < limit_price_ticks
+            price_ticks > limit_price_ticks if side == BUY else price_ticks < limit_price_ticks
         ):
             break
         taken = min(level.quantity_lots, quantity_lots - lots)

@@ -163,6 +163,7 @@ class World:
         self.exchange = Exchange() if exchange is None else exchange
         self.time_ns = max(START_NS, self.exchange.time_ns)
         self.journal: list[tuple[int, int, Command]] = []
+        self.outcomes: list[Outcome] = []
         self.traders: list[Trader] = []
         self.nonce = 0
 
@@ -170,7 +171,9 @@ class World:
         """Apply the next command."""
         sequence = self.exchange.sequence + 1
         self.journal.append((sequence, self.time_ns, command))
-        return self.exchange.apply(sequence, self.time_ns, command)
+        outcome = self.exchange.apply(sequence, self.time_ns, command)
+        self.outcomes.append(outcome)
+        return outcome
 
     def order(self, trader: Trader, *items: Item) -> Outcome:
         """Apply items under a fresh nonce."""
