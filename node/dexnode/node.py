@@ -9,7 +9,6 @@ exits 0. A failed disk ends the process at once (see dexruntime.journal).
 from __future__ import annotations
 
 import gc
-import secrets
 import signal
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
@@ -28,6 +27,7 @@ from dexnode.errors import ErrorInterceptor
 from dexnode.ids import IdFormat
 from dexnode.intake import Intake
 from dexnode.pagination import PageTokens
+from dexnode.secret import derive_key, load_node_secret
 from dexnode.services import binding
 from dexnode.services.accounts import AccountsService
 from dexnode.services.admin import AdminService
@@ -128,7 +128,7 @@ class Node:
 
     def _methods(self, shard: Shard, ids: IdFormat, health: HealthService) -> list[Method]:
         intake = Intake(shard, ids, system_clock_ns)
-        pages = PageTokens(secrets.token_bytes(32))
+        pages = PageTokens(self._key("page tokens"))
         servicers: dict[str, object] = {
             binding.ORDER_INTAKE.full_name: OrderIntakeService(shard, intake, ids),
             binding.MATCHING.full_name: MatchingService(shard, ids, pages),
@@ -163,11 +163,15 @@ class Node:
         return FlightService(
             ShardFlightSource(shard, ids),
             network_id=config.node.network_id,
-            ticket_key=secrets.token_bytes(32),
+            ticket_key=self._key("flight tickets"),
             host=config.flight.host,
             port=config.flight.port,
             tls=_flight_tls(config.tls),
         )
+
+    def _key(self, purpose: str) -> bytes:
+        """A key that outlives restarts: tokens and tickets given out before one stay good."""
+        return derive_key(load_node_secret(self._config.node.data_dir), purpose)
 
     # --- living
 
@@ -212,4 +216,5 @@ def node_version() -> str:
 def _flight_tls(tls: TlsSettings) -> FlightTls | None:
     if tls.certificate is None or tls.private_key is None:
         return None
-    return FlightTls(tls.certificate.read_bytes(), tls.private_key.read_bytes())
+    client_ca = tls.client_ca.read_bytes() if tls.client_ca is not None else None
+    return FlightTls(tls.certificate.read_bytes(), tls.private_key.read_bytes(), client_ca)

@@ -41,7 +41,7 @@ NEEDS_NOTHING = {"ListMarkets", "TakeSnapshot", "Drain", "GetNodeStatus"}
 
 def raw(api: Wire, path: str, data: bytes, metadata: Metadata = ()) -> Callable[[], object]:
     """A call of exact request bytes; a client of any kind of method."""
-    method = api.channel.stream_stream(path)
+    method: Any = api.channel.stream_stream(path)
     return lambda: list(method(iter([data]), metadata=metadata, timeout=CALL_SECONDS))
 
 
@@ -260,7 +260,10 @@ def test_bad_bookings(api: Wire, operator: OperatorWire) -> None:
 
 
 def test_bad_recorded_trades(api: Wire, operator: OperatorWire) -> None:
-    external = {"kind": matching_pb2.MARKET_KIND_EXTERNAL, "market_id": "BR.EXT-USDT"}
+    external: dict[str, Any] = {
+        "kind": matching_pb2.MARKET_KIND_EXTERNAL,
+        "market_id": "BR.EXT-USDT",
+    }
     market_id = operator.open_market("BRD", **external)
     book = operator.open_market("BRE")
 
@@ -320,12 +323,12 @@ def test_bad_recorded_trades(api: Wire, operator: OperatorWire) -> None:
 
 def test_bad_queries(api: Wire, operator: OperatorWire) -> None:
     name = operator.open_market("BRF")
-    klines, book = kline_query_pb2.ListKlinesRequest, matching_pb2.GetBookRequest
-    trades = matching_pb2.ListTradesRequest
+    klines: Any = kline_query_pb2.ListKlinesRequest
+    book, trades = matching_pb2.GetBookRequest, matching_pb2.ListTradesRequest
     bad_time = Timestamp(seconds=1, nanos=2 * NS)
     cases: list[tuple[Any, Message, str, str]] = [
         (api.klines.ListKlines, klines(market_id=name), "FIELD_INVALID", "interval"),
-        (api.klines.ListKlines, klines(market_id=name, interval=9), "FIELD_INVALID", "interval"),  # type: ignore[arg-type]
+        (api.klines.ListKlines, klines(market_id=name, interval=9), "FIELD_INVALID", "interval"),
         (
             api.klines.ListKlines,
             klines(market_id=name, interval=1, start_time=bad_time),
@@ -373,7 +376,8 @@ def test_bad_queries(api: Wire, operator: OperatorWire) -> None:
 
 def test_streams_refuse_what_they_cannot_resume(api: Wire, operator: OperatorWire) -> None:
     name = operator.open_market("BRG")
-    book, klines = matching_pb2.StreamBookRequest, kline_query_pb2.StreamKlinesRequest
+    book: Any = matching_pb2.StreamBookRequest
+    klines: Any = kline_query_pb2.StreamKlinesRequest
     trades = matching_pb2.StreamTradesRequest
     for call in (
         lambda: next(api.matching.StreamBook(book(market_id=name, after_sequence=9))),
