@@ -102,7 +102,7 @@ def check_all_intervals(node: NodeProcess, file: Path, watermark_ns: int) -> Non
                 lines: list[Any] = client.list_klines(MARKET_ID, interval)
                 return lines if [line.closed for line in lines] == done else None
 
-            lines = wait_until(closed_as_due, f"closing of {interval.name}")
+            lines = wait_until(closed_as_due, f"closing of {interval.name}") or []
             assert [decimals(market, line) for line in lines] == expected
             assert [line.version for line in lines] == [int(closed) for closed in done]
             table = client.pull_klines(MARKET_ID, interval)

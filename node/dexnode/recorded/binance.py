@@ -52,6 +52,25 @@ class DepthUpdate(NamedTuple):
 Message: TypeAlias = Trade | DepthUpdate
 
 
+class _TradeData(msgspec.Struct):
+    """Payload of `<symbol>@trade`, with Binance's own names."""
+
+    E: int
+    T: int
+    t: int
+    p: str
+    q: str
+    m: bool
+
+
+class _DepthData(msgspec.Struct):
+    """Payload of `<symbol>@depth`."""
+
+    E: int
+    b: list[tuple[str, str]]
+    a: list[tuple[str, str]]
+
+
 class Recording:
     """A recorded file of one symbol; iterate it as often as needed."""
 
@@ -85,8 +104,10 @@ class Recording:
 
     def _parse(self, line: bytes) -> Message | None:
         local_time, _, text = line.partition(b" ")
-        message = msgspec.json.decode(text)
+        message = msgspec.json.decode(text, type=dict[str, Any])
         data = message.get("data", message)
+        if not isinstance(data, dict):
+            raise RecordingError("no stream message")
         kind = data.get("e")
         if kind not in {"trade", "depthUpdate"}:
             return None
@@ -95,22 +116,15 @@ class Recording:
                 raise RecordingError(f"{data['s']} in a recording of {self.symbol}")
             self.symbol = data["s"]
         if kind == "trade":
-            return _trade(int(local_time), data)
-        return DepthUpdate(int(local_time), _time_ns(data["E"]), data["b"], data["a"])
+            return _trade(int(local_time), msgspec.convert(data, _TradeData))
+        depth = msgspec.convert(data, _DepthData)
+        return DepthUpdate(int(local_time), _time_ns(depth.E), depth.b, depth.a)
 
 
-def _trade(local_time_ns: int, data: dict[str, Any]) -> Trade:
+def _trade(local_time_ns: int, data: _TradeData) -> Trade:
     # "m": the buyer's order rested, so the seller took.
-    side = Side.SELL if data["m"] else Side.BUY
-    return Trade(
-        local_time_ns,
-        _time_ns(data["E"]),
-        _time_ns(data["T"]),
-        data["t"],
-        data["p"],
-        data["q"],
-        side,
-    )
+    side = Side.SELL if data.m else Side.BUY
+    return Trade(local_time_ns, _time_ns(data.E), _time_ns(data.T), data.t, data.p, data.q, side)
 
 
 def _time_ns(value: int) -> int:
