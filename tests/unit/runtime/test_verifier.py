@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import random
-import threading
+from pathlib import Path
 
 import pytest
 import trio
-import trio.testing
 from nacl.signing import SigningKey
 
-from dexruntime import verifier as verifier_module
 from dexruntime.promise import Promise
-from dexruntime.verifier import HOP_SIGNATURES_MAX, SignatureVerifier, verify_one
+from dexruntime.storage import PosixStorage
+from dexruntime.verifier import SignatureVerifier, verify_one
 from tests.unit.core.exchanges import seed_of
-from tests.unit.runtime.shards import until
+from tests.unit.runtime.shards import open_market, running
 
 KEY = SigningKey(bytes(range(32)))
 PUBLIC = bytes(KEY.verify_key)
@@ -78,40 +77,11 @@ async def test_each_promise_gets_its_own_verdict() -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_hops_take_what_waits_and_run_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
-    release = threading.Event()
-    hops: list[int] = []
-    verify_many = verifier_module._verify_many
-
-    def blocked(requests: list[tuple[bytes, bytes, bytes]]) -> list[bool]:
-        hops.append(len(requests))
-        assert release.wait(30)
-        return verify_many(requests)
-
-    monkeypatch.setattr(verifier_module, "_verify_many", blocked)
-
-    async def release_at_the_end() -> None:
-        try:
-            await trio.sleep_forever()
-        finally:
-            release.set()
-
-    verifier = SignatureVerifier(workers=2)
-    message, signature = b"payload", signed(b"payload")
-    async with trio.open_nursery() as nursery:
-        await nursery.start(verifier.run)
-        nursery.start_soon(release_at_the_end)
-        await trio.testing.wait_all_tasks_blocked()
-        promises = [verifier.enqueue(message, signature, PUBLIC)]
-        await until(lambda: len(hops) == 1)
-        # The other worker is idle: it must take these at once.
-        promises += [verifier.enqueue(message, signature, PUBLIC) for _ in range(3)]
-        await until(lambda: len(hops) == 2)
-        promises += [verifier.enqueue(message, signature, PUBLIC) for _ in range(100)]
-        await trio.testing.wait_all_tasks_blocked(0.01)
-        assert hops == [1, 3]
-        assert verifier.queue_depth == 100
-        release.set()
-        assert all([await promise.wait() for promise in promises])
-        assert sorted(hops) == [1, 3, 100 - HOP_SIGNATURES_MAX, HOP_SIGNATURES_MAX]
-        nursery.cancel_scope.cancel()
+async def test_a_shard_verifies_while_it_serves(tmp_path: Path) -> None:
+    async with running(PosixStorage(tmp_path), signed=True) as shard:
+        await open_market(shard, 1)
+        promises = [
+            shard.verifier.enqueue(b"payload", signed(message), PUBLIC)
+            for message in (b"payload", b"another") * 40
+        ]
+        assert [await promise.wait() for promise in promises] == [True, False] * 40
