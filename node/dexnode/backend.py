@@ -12,6 +12,7 @@ from typing import Protocol
 
 import trio
 
+from dexnode.files import connections_that_fit
 from dexnode.settings import GrpcSettings, TlsSettings
 from dexrpc import (
     Interceptor,
@@ -104,7 +105,7 @@ def make_backend(
     """The backend the settings name."""
     config = ServerConfig(
         max_message_bytes=settings.message_bytes_max,
-        max_connections=settings.connections_max,
+        max_connections=connections_that_fit(settings.connections_max),
         max_concurrent_streams=settings.streams_max,
     )
     if settings.backend == "aio":

@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final, final
 
+import structlog
 import trio
 from google.protobuf import descriptor_pool
 from grpc_health.v1 import health_pb2
@@ -41,7 +42,7 @@ from dexnode.validation import Validator
 from dexrpc import HealthService, Method, reflection_methods
 from dexruntime.clock import system_clock_ns
 from dexruntime.journal import Identity
-from dexruntime.shard import Shard
+from dexruntime.shard import Shard, SnapshotFailed
 from dexruntime.storage import PosixStorage
 
 EPOCH: Final = 1
@@ -50,6 +51,8 @@ SNAPSHOT_CHECK_SECONDS: Final = 5.0
 HEALTH_SERVICE: Final = "grpc.health.v1.Health"
 # Young objects live for a batch or for long: look rarely, and never at what is old.
 GC_THRESHOLDS: Final = (50_000, 20, 100)
+
+log = structlog.stdlib.get_logger(__name__)
 
 
 @final
@@ -189,8 +192,12 @@ class Node:
         every = self._config.snapshot.interval_commands
         while every:
             await trio.sleep(SNAPSHOT_CHECK_SECONDS)
-            if shard.exchange.sequence - shard.snapshot_sequence >= every:
-                await shard.take_snapshot(self.data_dir)
+            # Without a snapshot the next start takes longer; that is no reason to end this one.
+            try:
+                if shard.exchange.sequence - shard.snapshot_sequence >= every:
+                    await shard.take_snapshot(self.data_dir)
+            except (SnapshotFailed, OSError):
+                log.exception("the snapshot failed")
 
     # --- stopping
 

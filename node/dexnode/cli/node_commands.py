@@ -60,6 +60,7 @@ def run(
 
 def run_node(loaded: LoadedConfig, *, as_json: bool) -> None:
     """Run the configured node in this process; returns when it has stopped in order."""
+    from dexnode.files import raise_file_limit
     from dexnode.logs import configure_logs
     from dexnode.node import Node, node_version
     from dexnode.telemetry import Telemetry
@@ -67,6 +68,7 @@ def run_node(loaded: LoadedConfig, *, as_json: bool) -> None:
     # The journal's thread waits for the GIL after every sync; with the default of 5 ms
     # a busy loop made that wait longer than the disk's.
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
+    raise_file_limit()
     config = loaded.config
     configure_logs(config.telemetry)
     log = structlog.stdlib.get_logger("dexnode")
