@@ -24,7 +24,7 @@ DEMO_DATA_DIR: Final = Path("build/demo")
 OPERATOR_KEY_NAME: Final = "operator.key"
 ENVIRONMENT_HELP: Final = (
     "Every option of a client can come from the environment: DEX_ADDRESS, DEX_NETWORK_ID, "
-    "DEX_HOME (where keys are kept, default ~/.triodex), DEX_OPERATOR_KEY, DEX_CA, "
+    "DEX_FLIGHT_ADDRESS, DEX_HOME (where keys are kept, default ~/.triodex), DEX_OPERATOR_KEY, DEX_CA, "
     "DEX_CERTIFICATE, DEX_PRIVATE_KEY. Every command takes --json."
 )
 
@@ -43,6 +43,7 @@ class Target:
     operator_key: Path | None
     tls: Tls | None
     as_json: bool
+    flight_address: str | None = None
 
     @property
     def profile(self) -> Path:
@@ -58,6 +59,7 @@ class Target:
             key=key,
             account_id=account_id,
             tls=self.tls,
+            flight_address=self.flight_address,
         )
 
     def credentials(self) -> tuple[Key, str]:
@@ -99,6 +101,11 @@ def target_options(function: Function) -> Function:
     options = [
         click.option("--address", default=DEFAULT_ADDRESS, show_default=True, envvar="DEX_ADDRESS"),
         click.option(
+            "--flight-address",
+            envvar="DEX_FLIGHT_ADDRESS",
+            help="Arrow Flight.  [default: the port after gRPC's]",
+        ),
+        click.option(
             "--network-id", default=DEFAULT_NETWORK, show_default=True, envvar="DEX_NETWORK_ID"
         ),
         click.option(
@@ -136,12 +143,13 @@ def target_options(function: Function) -> Function:
             values["operator_key"],
             tls,
             values["as_json"],
+            values["flight_address"],
         )
         names = ("address", "network_id", "home", "operator_key", "ca", "certificate")
         rest = {
             name: value
             for name, value in values.items()
-            if name not in (*names, "private_key", "as_json")
+            if name not in (*names, "private_key", "as_json", "flight_address")
         }
         return ctx.invoke(function, target, **rest)
 
