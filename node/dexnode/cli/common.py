@@ -23,8 +23,8 @@ DEFAULT_NETWORK: Final = "triodex-demo"
 DEMO_DATA_DIR: Final = Path("build/demo")
 OPERATOR_KEY_NAME: Final = "operator.key"
 ENVIRONMENT_HELP: Final = (
-    "Every option of a client can come from the environment: DEX_ADDRESS, DEX_NETWORK_ID, "
-    "DEX_FLIGHT_ADDRESS, DEX_HOME (where keys are kept, default ~/.triodex), DEX_OPERATOR_KEY, DEX_CA, "
+    "Every option of a client can come from the environment: DEX_ADDRESS, DEX_FLIGHT_ADDRESS, "
+    "DEX_NETWORK_ID, DEX_HOME (where keys are kept, default ~/.triodex), DEX_OPERATOR_KEY, DEX_CA, "
     "DEX_CERTIFICATE, DEX_PRIVATE_KEY. Every command takes --json."
 )
 
