@@ -62,7 +62,7 @@ def watch_market(
 ) -> None:
     """The screen of `dex top` until Ctrl-C; waits for a market that is about to be opened.
 
-    `addresses` are shown by name beside the market's numbers, `note` below the clock.
+    `addresses` are shown by name beside the numbers, `note` beside the market's name.
     """
     _run(
         address,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from rich import box
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.layout import Layout
 from rich.panel import Panel
 from rich.table import Table
@@ -44,7 +44,7 @@ class Screen:
         tape = _panel(TapeView(self.state), "trades")
         if height < SHORT:
             return book
-        header = Layout(self._header(time_ns, roomy=width >= MEDIUM), size=HEADER_HEIGHT)
+        header = Layout(self._header(width, time_ns), size=HEADER_HEIGHT)
         body = Layout(ratio=1)
         column = Layout(size=BOOK_WIDTH)
         column.split_column(Layout(book, ratio=3), Layout(tape, ratio=2))
@@ -68,17 +68,22 @@ class Screen:
         name = "1 minute" if interval == Interval.M1 else "1 second"
         return Layout(_panel(ChartView(self.state, interval), f"candles · {name}"), ratio=1)
 
-    def _header(self, time_ns: int, *, roomy: bool) -> RenderableType:
-        lines = Table.grid(expand=True)
-        lines.add_column(no_wrap=True, overflow="crop", ratio=1)
-        lines.add_column(no_wrap=True, justify="right")
-        lines.add_row(self._price_line(), self._connection(time_ns, roomy=roomy))
-        lines.add_row(self._facts(), Text(self.note if roomy else "", text.DIM_STYLE))
+    def _header(self, width: int, time_ns: int) -> RenderableType:
+        roomy = width >= MEDIUM
+        first = Table.grid(expand=True, padding=(0, 1))
+        first.add_column(no_wrap=True, overflow="crop", ratio=1)
+        first.add_column(no_wrap=True, justify="right")
+        first.add_row(self._price_line(roomy=roomy), self._connection(time_ns, roomy=roomy))
+        # Inside the frame and its padding.
+        lines = Group(first, self._facts(width - 4))
         return Panel(lines, box=box.ROUNDED, border_style=text.DIM_STYLE, padding=(0, 1))
 
-    def _price_line(self) -> Text:
+    def _price_line(self, *, roomy: bool) -> Text:
         state = self.state
-        line = Text.assemble((state.market.market_id, "bold"), "   ")
+        line = Text(state.market.market_id, "bold")
+        if roomy and self.note:
+            line.append(f" · {self.note}", f"not bold {text.DIM_STYLE}")
+        line.append("   ")
         last = state.last_ticks()
         if last is None:
             return line.append("no trades yet", text.DIM_STYLE)
@@ -103,7 +108,8 @@ class Screen:
             line.append(f"   {text.clock(time_ns)} UTC", text.DIM_STYLE)
         return line
 
-    def _facts(self) -> Text:
+    def _facts(self, width: int) -> Text:
+        """As many of the numbers and addresses as there is room for."""
         market, day = self.state.market, self.state.day()
         facts = []
         if day is not None:
@@ -112,9 +118,12 @@ class Screen:
                 ("low", text.price(market, day.low_ticks)),
                 ("volume", f"{market.format_quantity(day.volume_lots)} {market.base_asset_id}"),
             ]
-        line = Text()
+        line = Text(no_wrap=True, overflow="crop")
         for name, value in (*facts, *self.addresses.items()):
-            line.append(f"{name} ", text.DIM_STYLE).append(f"{value}   ")
+            fact = Text.assemble(("   " if line else ""), (f"{name} ", text.DIM_STYLE), value)
+            if len(line) + len(fact) > width:
+                break
+            line.append(fact)
         return line
 
 
