@@ -1,0 +1,81 @@
+"""What the intake refuses before the journal: a payload of somebody, somewhere or somewhen else."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from nacl.signing import SigningKey
+
+from dex.orders.v1 import signed_payload_pb2 as wire
+from dexnode.errors import error_info
+from dexnode.ids import IdFormat
+from dexnode.intake import Intake
+from dexrpc import RpcError
+from tests.sim.disk import SimulatedDisk
+from tests.unit.core.exchanges import SECOND_NS, START_NS
+from tests.unit.runtime.shards import IDENTITY, fixed_clock_ns, open_market, running
+
+KEY = SigningKey(bytes(range(32)))
+
+
+def envelope(**changes: Any) -> wire.SignedEnvelope:
+    """A registration that is good but for the changes."""
+    payload = wire.Payload(network_id=IDENTITY.network_id, nonce=1)
+    payload.expire_time.FromNanoseconds(START_NS + 60 * SECOND_NS)
+    payload.register_key.public_key = bytes(KEY.verify_key)
+    payload.MergeFrom(wire.Payload(**changes))
+    data = payload.SerializeToString()
+    signature = KEY.sign(b"triodex.payload.v1\0" + data).signature
+    return wire.SignedEnvelope(payload=data, signature=signature, public_key=bytes(KEY.verify_key))
+
+
+@asynccontextmanager
+async def open_intake() -> AsyncIterator[tuple[Intake, list[int]]]:
+    """An intake, and a list whose only item is the sequence of its journal."""
+    async with running(SimulatedDisk(random.Random(1)), signed=True) as shard:
+        await open_market(shard, 0)
+        yield (
+            Intake(shard, IdFormat(IDENTITY.shard, IDENTITY.epoch), fixed_clock_ns),
+            [shard.exchange.sequence],
+        )
+
+
+async def refusal(intake: Intake, signed: wire.SignedEnvelope) -> str:
+    """The reason an envelope is refused for, or what became of it."""
+    try:
+        outcome = await intake.run(signed, "register_key")
+    except RpcError as error:
+        info = error_info(error)
+        assert info is not None
+        return str(info.reason)
+    return f"applied as {outcome.sequence}"
+
+
+async def test_a_good_envelope_is_applied() -> None:
+    async with open_intake() as (intake, [sequence]):
+        assert await refusal(intake, envelope()) == f"applied as {sequence + 1}"
+
+
+@pytest.mark.parametrize("part", ["payload", "signature", "public_key"])
+async def test_a_changed_envelope_is_refused(part: str) -> None:
+    signed = envelope()
+    data = bytearray(getattr(signed, part))
+    data[-1] ^= 1
+    setattr(signed, part, bytes(data))
+    async with open_intake() as (intake, _):
+        assert await refusal(intake, signed) == "SIGNATURE_INVALID"
+
+
+async def test_a_payload_of_another_network_is_refused() -> None:
+    async with open_intake() as (intake, _):
+        assert await refusal(intake, envelope(network_id="elsewhere")) == "NETWORK_MISMATCH"
+
+
+async def test_an_expired_payload_is_refused() -> None:
+    signed = envelope(expire_time={"seconds": START_NS // SECOND_NS})
+    async with open_intake() as (intake, _):
+        assert await refusal(intake, signed) == "PAYLOAD_EXPIRED"
