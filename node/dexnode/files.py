@@ -31,5 +31,5 @@ def connections_that_fit(wanted: int) -> int:
     if limit == resource.RLIM_INFINITY or wanted <= limit - FILES_RESERVED:
         return wanted
     room = max(1, limit - FILES_RESERVED)
-    log.warning("fewer connections than set: raise the limit of open files", room=room, files=limit)
+    log.info("fewer connections than set: raise the limit of open files", room=room, files=limit)
     return room

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import gc
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final, final
@@ -36,14 +37,15 @@ from dexnode.services.klines import KlineQueryService
 from dexnode.services.matching import MatchingService
 from dexnode.services.orders import OrderIntakeService
 from dexnode.settings import NodeConfig, TlsSettings
+from dexnode.start import CannotStart
 from dexnode.telemetry import Telemetry
 from dexnode.tokens import TokenVerifier
 from dexnode.validation import Validator
 from dexrpc import HealthService, Method, reflection_methods
 from dexruntime.clock import system_clock_ns
-from dexruntime.journal import Identity
+from dexruntime.journal import Identity, JournalError
 from dexruntime.shard import Shard, SnapshotFailed
-from dexruntime.storage import PosixStorage
+from dexruntime.storage import PosixStorage, StorageInUse
 
 EPOCH: Final = 1
 DRAIN_SECONDS: Final = 10.0
@@ -76,17 +78,26 @@ class Node:
         self._drain_asked.set()
 
     async def run(self, ready: Callable[[Node], None]) -> None:
-        """Serve until drained; ``ready`` is called once when everything listens."""
-        shard = self._open_shard()
+        """Serve until drained; ``ready`` is called once when everything listens.
+
+        Raises:
+            CannotStart: the folder or a port cannot be had; from within a nursery's group.
+        """
+        config = self._config
+        with _starting("the journal"):
+            shard = self._open_shard()
         ids = IdFormat(shard.identity.shard, shard.identity.epoch)
         health = HealthService()
         async with trio.open_nursery() as nursery:
             await nursery.start(shard.run)
             server = self._backend(shard, ids, health)
-            self.grpc_address = await server.start(nursery)
-            flight = self._open_flight(shard, ids)
-            self.flight_address = f"{self._config.flight.host}:{flight.port}"
-            self.metrics_address = self._telemetry.serve_metrics(self._config.metrics)
+            with _starting(f"gRPC on {config.grpc.host}:{config.grpc.port}"):
+                self.grpc_address = await server.start(nursery)
+            with _starting(f"Flight on {config.flight.host}:{config.flight.port}"):
+                flight = self._open_flight(shard, ids)
+            self.flight_address = f"{config.flight.host}:{flight.port}"
+            with _starting(f"metrics on {config.metrics.host}:{config.metrics.port}"):
+                self.metrics_address = self._telemetry.serve_metrics(config.metrics)
             nursery.start_soon(self._watch_signals)
             nursery.start_soon(self._telemetry.watch_loop)
             nursery.start_soon(self._snapshot_now_and_then, shard)
@@ -210,6 +221,15 @@ class Node:
         await server.drain(DRAIN_SECONDS)
         await trio.to_thread.run_sync(flight.stop)
         await shard.sequencer.drain()
+
+
+@contextmanager
+def _starting(what: str) -> Iterator[None]:
+    try:
+        yield
+    # grpc.aio says with RuntimeError that it could not listen.
+    except (OSError, RuntimeError, StorageInUse, JournalError) as error:
+        raise CannotStart(f"{what}: {error}") from error
 
 
 def node_version() -> str:

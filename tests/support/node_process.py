@@ -119,6 +119,12 @@ class NodeProcess:
         """End the node in order with SIGTERM; returns its exit code."""
         return self._end(signal.SIGTERM)
 
+    def wait_exit(self) -> int:
+        """Wait until the node has ended by itself; returns its exit code."""
+        assert self._process is not None
+        self._process.wait(STOP_SECONDS)
+        return self._end(signal.SIGTERM)
+
     def _end(self, number: signal.Signals) -> int:
         process = self._process
         if process is None:

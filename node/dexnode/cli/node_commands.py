@@ -15,6 +15,7 @@ import trio
 from dexnode.cli.common import Target, json_option, print_json, print_table, target_options
 from dexnode.config import LoadedConfig, load_config
 from dexnode.config_text import print_config
+from dexnode.start import start_failure
 
 EXIT_FAILED = 1
 SWITCH_INTERVAL_SECONDS = 0.0005
@@ -89,12 +90,18 @@ def run_node(loaded: LoadedConfig, *, as_json: bool) -> None:
         async def serve() -> None:
             await Node(config, telemetry).run(ready)
 
-        if config.grpc.backend == "aio":
-            from dexrpc.aio_backend import run_with_aio
+        try:
+            if config.grpc.backend == "aio":
+                from dexrpc.aio_backend import run_with_aio
 
-            run_with_aio(serve)
-        else:
-            trio.run(serve)
+                run_with_aio(serve)
+            else:
+                trio.run(serve)
+        except BaseExceptionGroup as group:
+            failure = start_failure(group)
+            if failure is None:
+                raise
+            raise failure from None
     log.info("stopped")
 
 

@@ -10,6 +10,7 @@ import click
 
 from dexnode.cli.common import ENVIRONMENT_HELP, report_error
 from dexnode.config import ConfigError
+from dexnode.start import CannotStart
 from dexsdk import DexError
 
 # Group or command -> (module, attribute, help). Loading a group costs its imports, so
@@ -81,7 +82,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
-    except (DexError, ConfigError, OSError) as error:
+    except (DexError, ConfigError, CannotStart, OSError) as error:
         report_error(error, as_json=as_json)
         sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)
