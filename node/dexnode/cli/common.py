@@ -129,22 +129,7 @@ def target_options(function: Function) -> Function:
 
     @click.pass_context
     def wrapper(ctx: click.Context, /, **values: Any) -> Any:
-        tls = None
-        if values["ca"] or values["certificate"]:
-            tls = Tls(
-                ca=values["ca"],
-                certificate=values["certificate"],
-                private_key=values["private_key"],
-            )
-        target = Target(
-            values["address"],
-            values["network_id"],
-            values["home"],
-            values["operator_key"],
-            tls,
-            values["as_json"],
-            values["flight_address"],
-        )
+        target = _target(values)
         names = ("address", "network_id", "home", "operator_key", "ca", "certificate")
         rest = {
             name: value
@@ -161,6 +146,23 @@ def target_options(function: Function) -> Function:
     for option in reversed(options):
         decorated = option(decorated)
     return decorated  # type: ignore[no-any-return]
+
+
+def _target(values: dict[str, Any]) -> Target:
+    tls = None
+    if values["ca"] or values["certificate"]:
+        tls = Tls(
+            ca=values["ca"], certificate=values["certificate"], private_key=values["private_key"]
+        )
+    return Target(
+        values["address"],
+        values["network_id"],
+        values["home"],
+        values["operator_key"],
+        tls,
+        values["as_json"],
+        values["flight_address"],
+    )
 
 
 def json_option(function: Function) -> Function:
