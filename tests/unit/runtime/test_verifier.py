@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
+import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +16,7 @@ from nacl.signing import SigningKey
 
 from dexruntime.promise import Promise
 from dexruntime.storage import PosixStorage
-from dexruntime.verifier import SignatureVerifier, verify_one
+from dexruntime.verifier import SignatureVerifier, VerifierFailed, verify_one
 from tests.unit.core.exchanges import seed_of
 from tests.unit.runtime.shards import open_market, running
 
@@ -85,3 +90,53 @@ async def test_a_shard_verifies_while_it_serves(tmp_path: Path) -> None:
             for message in (b"payload", b"another") * 40
         ]
         assert [await promise.wait() for promise in promises] == [True, False] * 40
+
+
+def verifying_processes() -> list[int]:
+    tasks = Path(f"/proc/{os.getpid()}/task").iterdir()
+    children = [pid for task in tasks for pid in (task / "children").read_text().split()]
+    commands = {int(pid): Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children}
+    return [pid for pid, command in commands.items() if b"dexruntime.verifier" in command]
+
+
+async def serve_and_kill_one() -> None:
+    verifier = SignatureVerifier(workers=2)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(verifier.run)
+        assert await verifier.enqueue(b"payload", signed(b"payload"), PUBLIC).wait()
+        first, _second = verifying_processes()
+        os.kill(first, signal.SIGKILL)
+        await trio.sleep(20)
+
+
+async def test_a_verifying_process_that_dies_ends_the_run() -> None:
+    with pytest.raises(BaseExceptionGroup) as ended:
+        await serve_and_kill_one()
+    assert ended.group_contains(VerifierFailed)
+    assert not verifying_processes()
+
+
+async def test_processes_ignore_signals_and_end_with_the_run() -> None:
+    verifier = SignatureVerifier(workers=1)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(verifier.run)
+        assert await verifier.enqueue(b"payload", signed(b"payload"), PUBLIC).wait()
+        (process,) = verifying_processes()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            os.kill(process, number)
+        assert await verifier.enqueue(b"payload", signed(b"payload"), PUBLIC).wait()
+        nursery.cancel_scope.cancel()
+    assert not verifying_processes()
+
+
+def test_a_process_ends_when_its_pipe_does() -> None:
+    message = b"payload"
+    request = b"".join((struct.pack("<I", len(message)), PUBLIC, signed(message), message))
+    done = subprocess.run(
+        [sys.executable, "-m", "dexruntime.verifier"],
+        input=request * 20 + request[:-1] + b"x" + request[:50],
+        stdout=subprocess.PIPE,
+        check=True,
+        timeout=30,
+    )
+    assert done.stdout == b"\1" * 20 + b"\0"
