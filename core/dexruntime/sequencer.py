@@ -7,7 +7,8 @@ behind their batch; when the journal says a sequence is durable, and not before,
 views take them in, readers wake and senders get their answers. Batches grow with
 the load: whatever arrived during one sync shares the next.
 
-Time is an input: ``time_ns = max(last, clock)``. When a window or timer is due, a
+Time is an input: ``time_ns = max(last + 1, clock)``, one for a whole batch, so that
+the journal shows which commands were one batch. When a window or timer is due, a
 ClockTick is journaled like any other command.
 """
 
@@ -177,7 +178,7 @@ class Sequencer:
                 await self._work.wait()
 
     def _now_ns(self) -> int:
-        return max(self._exchange.time_ns, self._clock_ns())
+        return max(self._exchange.time_ns + 1, self._clock_ns())
 
     def _tick_due_ns(self) -> int | None:
         # Views lag behind the last tick until it is durable; do not tick twice for it.

@@ -4,6 +4,11 @@ Theory of operation: ``consume`` is called with the outcome of every command, in
 journal order, and only once it is durable; on recovery with the same outcomes
 again. Everything here, feed sequences included, is therefore a function of the
 journal, and a client may resume a stream across a restart of the node.
+
+Commands of one moment, which is one batch of the sequencer, reach books and
+K-lines as one change: readers see no more than a durable batch anyway, and under
+load a change for each command would cost them more than the orders cost us. Every
+batch has its own time, so the moments are in the journal and a replay groups alike.
 """
 
 from __future__ import annotations
@@ -42,16 +47,15 @@ KLINE_FEED_ITEMS: Final = 4_096
 
 @final
 class BookChange:
-    """What one command changed in a book. ``encoded`` is room for a reader's bytes."""
+    """What one moment changed in a book: the new lots by price."""
 
-    __slots__ = ("asks", "bids", "encoded", "sequence", "time_ns")
+    __slots__ = ("asks", "bids", "sequence", "time_ns")
 
     def __init__(self, sequence: int, time_ns: int) -> None:
         self.sequence = sequence
         self.time_ns = time_ns
-        self.bids: list[tuple[int, int]] = []
-        self.asks: list[tuple[int, int]] = []
-        self.encoded: bytes | None = None
+        self.bids: dict[int, int] = {}
+        self.asks: dict[int, int] = {}
 
 
 class PublicTrade(NamedTuple):
@@ -68,14 +72,13 @@ class PublicTrade(NamedTuple):
 
 @final
 class KlineChange:
-    """K-lines of one interval that one command changed."""
+    """K-lines of one interval that one moment changed."""
 
-    __slots__ = ("encoded", "klines", "sequence")
+    __slots__ = ("klines", "sequence")
 
     def __init__(self, sequence: int, klines: list[Kline]) -> None:
         self.sequence = sequence
         self.klines = klines
-        self.encoded: bytes | None = None
 
 
 @final
@@ -83,6 +86,7 @@ class MarketView:
     """The readers' side of one market."""
 
     __slots__ = (
+        "book_change",
         "book_feed",
         "index",
         "kind",
@@ -90,6 +94,7 @@ class MarketView:
         "klines",
         "lost_klines",
         "new_trades",
+        "trade_command",
         "trade_feed",
         "trades",
         "watermark_ns",
@@ -106,9 +111,12 @@ class MarketView:
             interval: Feed(KLINE_FEED_ITEMS) for interval in Interval
         }
         self.watermark_ns = 0
-        # Trades of the running command, on their way to columns and K-lines.
+        # Of the running moment, on their way to columns, K-lines and feeds; and the
+        # journal position of the last command that traded.
+        self.book_change: BookChange | None = None
         self.new_trades: list[PublicTrade] = []
-        # Commands whose trades would have overflowed a day's sums.
+        self.trade_command = 0
+        # Moments whose trades would have overflowed a day's sums.
         self.lost_klines = 0
 
     def due_ns(self) -> int | None:
@@ -131,8 +139,10 @@ class Views:
         self.applied_sequence = exchange.sequence
         self.markets: list[MarketView] = []
         self.movements: dict[int, deque[Movement]] = {}
+        # Markets that the running moment changed, and those whose readers are to be woken.
         self._dirty: dict[int, MarketView] = {}
         self._stirred: dict[int, MarketView] = {}
+        self._moment_ns = exchange.time_ns
         self._handlers: dict[type, Callable[[Any, Outcome], None]] = {
             Trade: self._trade,
             LevelChanged: self._level,
@@ -144,27 +154,28 @@ class Views:
             Withdrawn: self._booked,
             Transferred: self._transferred,
         }
-        self._change: BookChange | None = None
-        self._change_market = -1
 
     def consume(self, sequence: int, outcome: Outcome) -> None:
         """Take in the outcome of the command at ``sequence``."""
         if sequence != self.applied_sequence + 1:
             raise ValueError(f"outcome {sequence} does not follow {self.applied_sequence}")
         self.applied_sequence = sequence
+        # The answer to a retry has the time of its first time, and nothing happened.
+        if not outcome.events:
+            return
+        if outcome.time_ns != self._moment_ns:
+            self._fold()
+            self._moment_ns = outcome.time_ns
         handlers = self._handlers
         event: Event
         for event in outcome.events:
             handler = handlers.get(type(event))
             if handler is not None:
                 handler(event, outcome)
-        self._change = None
-        self._change_market = -1
-        if self._dirty:
-            self._fold(sequence)
 
     def wake(self) -> None:
-        """Wake the readers of every feed that got something since the last call."""
+        """The moment is over: let the readers of every feed see what it brought."""
+        self._fold()
         for view in self._stirred.values():
             view.book_feed.wake()
             view.trade_feed.wake()
@@ -173,7 +184,8 @@ class Views:
         self._stirred.clear()
 
     def settle(self) -> None:
-        """After a replay: nobody reads yet, so nobody is to be woken."""
+        """After a replay: the moment is over, and nobody reads yet who is to be woken."""
+        self._fold()
         self._stirred.clear()
 
     def due_ns(self) -> int | None:
@@ -181,25 +193,32 @@ class Views:
         times = [due for view in self.markets if (due := view.due_ns()) is not None]
         return min(times, default=None)
 
-    def _fold(self, sequence: int) -> None:
-        """Bring the command's trades and closings into columns, K-lines and feeds."""
+    def _fold(self) -> None:
+        """Bring the moment's levels, trades and closings into columns, K-lines and feeds."""
         for view in self._dirty.values():
-            new = view.new_trades
-            if new:
-                view.trades.append_many(new)
-                try:
-                    view.klines.add_trades(sequence, [trade[:4] for trade in new])
-                except OverflowError:
-                    view.lost_klines += 1
-                for trade in new:
-                    view.trade_feed.append(trade)
-                view.new_trades = []
+            if view.book_change is not None:
+                view.book_feed.append(view.book_change)
+                view.book_change = None
+            if view.new_trades:
+                self._fold_trades(view)
             for interval, feed in view.kline_feeds.items():
                 changes = view.klines.take_changes(interval)
                 if changes:
                     feed.append(KlineChange(feed.last_sequence + 1, changes))
             self._stirred[view.index] = view
         self._dirty.clear()
+
+    def _fold_trades(self, view: MarketView) -> None:
+        new = view.new_trades
+        view.new_trades = []
+        view.trades.append_many(new)
+        try:
+            view.klines.add_trades(view.trade_command, [trade[:4] for trade in new])
+        except OverflowError:
+            view.lost_klines += 1
+        append = view.trade_feed.append
+        for trade in new:
+            append(trade)
 
     # --- events
 
@@ -210,16 +229,14 @@ class Views:
         )
 
     def _level(self, event: LevelChanged, outcome: Outcome) -> None:
-        change = self._change
-        if change is None or self._change_market != event.market_index:
-            # Levels of one command come market by market.
-            view = self.markets[event.market_index]
-            change = self._change = BookChange(view.book_feed.last_sequence + 1, outcome.time_ns)
-            self._change_market = event.market_index
-            view.book_feed.append(change)
-            self._stirred[view.index] = view
+        view = self.markets[event.market_index]
+        change = view.book_change
+        if change is None:
+            sequence = view.book_feed.last_sequence + 1
+            change = view.book_change = BookChange(sequence, outcome.time_ns)
+            self._dirty[view.index] = view
         levels = change.bids if event.side == 1 else change.asks
-        levels.append((event.price_ticks, event.quantity_lots))
+        levels[event.price_ticks] = event.quantity_lots
 
     def _trade(self, event: Trade, outcome: Outcome) -> None:
         view = self.markets[event.market_index]
@@ -234,14 +251,20 @@ class Views:
                 event.taker_order_key,
             )
         )
+        view.trade_command = outcome.sequence
         self._dirty[view.index] = view
         movement = (outcome.sequence, outcome.time_ns, event)
         self._movements(event.maker_account_key).append(movement)
         if event.taker_account_key != event.maker_account_key:
             self._movements(event.taker_account_key).append(movement)
 
-    def _external_trade(self, event: ExternalTrade, _outcome: Outcome) -> None:
+    def _external_trade(self, event: ExternalTrade, outcome: Outcome) -> None:
         view = self.markets[event.market_index]
+        if view.trade_command != outcome.sequence and view.new_trades:
+            # Recorded trades have times of their own: a K-line that only an earlier command
+            # changed keeps that command's position.
+            self._fold_trades(view)
+        view.trade_command = outcome.sequence
         view.new_trades.append(
             PublicTrade(
                 event.time_ns,

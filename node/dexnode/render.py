@@ -93,10 +93,10 @@ def book(source: Market, depth: int, sequence: int, time_ns: int) -> matching_pb
 
 
 def book_delta(change: BookChange) -> matching_pb.BookDelta:
-    """What one command changed in a book."""
+    """What one moment changed in a book."""
     message = matching_pb.BookDelta(sequence=change.sequence, time=timestamp(change.time_ns))
-    _add_levels(message.bids, change.bids)
-    _add_levels(message.asks, change.asks)
+    _add_levels(message.bids, change.bids.items())
+    _add_levels(message.asks, change.asks.items())
     return message
 
 
