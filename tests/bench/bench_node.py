@@ -118,6 +118,12 @@ class BenchNode:
         """Where the journal is."""
         return self.process.data_dir / "journal"
 
+    @property
+    def subscribers_pid(self) -> int:
+        """The process of the subscribers."""
+        assert self._subscribers is not None
+        return self._subscribers.pid
+
     def __enter__(self) -> Self:
         self.process.start()
         return self

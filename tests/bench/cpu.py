@@ -14,25 +14,21 @@ def cpu_seconds(pid: int) -> float:
     return _seconds(Path(f"/proc/{pid}/stat"))
 
 
-def thread_cpu_seconds(pid: int) -> dict[str, float]:
-    """User and system time by kind of thread.
+def node_cpu_seconds(pid: int) -> dict[str, float]:
+    """User and system time of a node by what it went to.
 
-    ``main`` is the Trio loop, ``verify`` its worker threads (signatures), ``other`` the journal,
-    metrics and what libraries start.
+    ``loop`` is the main thread; ``threads`` are the others: journal, metrics, what libraries start;
+    ``verify`` are the processes that check signatures, its only children while it serves.
     """
-    found = {"main": 0.0, "verify": 0.0, "other": 0.0}
+    found = {"loop": 0.0, "threads": 0.0, "verify": 0.0}
     for task in Path(f"/proc/{pid}/task").iterdir():
         try:
-            name = (task / "comm").read_text().strip()
             seconds = _seconds(task / "stat")
+            children = (task / "children").read_text().split()
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if task.name == str(pid):
-            found["main"] += seconds
-        elif name.startswith("Trio"):
-            found["verify"] += seconds
-        else:
-            found["other"] += seconds
+        found["loop" if task.name == str(pid) else "threads"] += seconds
+        found["verify"] += sum(cpu_seconds(int(child)) for child in children)
     return found
 
 

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 from dex.errors.v1 import errors_pb2
 from dex.orders.v1 import order_intake_pb2 as orders_pb
 from tests.bench.bench_node import BenchNode, NotMeasurable
-from tests.bench.cpu import resident_bytes, thread_cpu_seconds
+from tests.bench.cpu import cpu_seconds, node_cpu_seconds, resident_bytes
 from tests.bench.jitter import Jitter, JitterControl
 from tests.bench.journal import measure_replay
 from tests.bench.load import read_messages
@@ -61,7 +61,6 @@ class Run(NamedTuple):
     late_ms_p99: float
     reached_per_second: float
     cpu_us: dict[str, float]
-    load_cpu_seconds: float
     statuses: Counter[str]
     refusals: Counter[str]
     fills: int
@@ -107,11 +106,11 @@ class Driver:
         }
         plan_path.write_text(json.dumps(plan))
         pid = self.node.process.pid
-        before = thread_cpu_seconds(pid)
+        before = self._cpu()
         with _Scraper(self.node):
             jitter = JitterControl(seconds)
             subprocess.run([sys.executable, "-m", "tests.bench.load", str(plan_path)], check=True)
-        after = thread_cpu_seconds(pid)
+        after = self._cpu()
         result = json.loads(result_path.read_text())
         statuses, refusals, fills = count_answers(answers)
         ascending = sorted(result["latencies_ns"])
@@ -124,8 +123,8 @@ class Driver:
             _quantiles(ascending, missing),
             percentile(sorted(result["late_ns"]), 990) / MS,
             done * 1e9 / result["elapsed_ns"],
-            {name: (after[name] - before[name]) / done * 1e6 for name in after},
-            result["client_cpu_seconds"],
+            {name: (after[name] - before[name]) / done * 1e6 for name in before}
+            | {"load": result["client_cpu_seconds"] / done * 1e6},
             statuses,
             refusals,
             fills,
@@ -133,6 +132,10 @@ class Driver:
             sign_seconds,
             resident_bytes(pid) / 2**20,
         )
+
+    def _cpu(self) -> dict[str, float]:
+        subscribers = cpu_seconds(self.node.subscribers_pid)
+        return node_cpu_seconds(self.node.process.pid) | {"subscribers": subscribers}
 
 
 class _Scraper:
@@ -271,8 +274,8 @@ def _rows(shape: Shape, run: Run, knee: int, step_seconds: float, conditions: st
         ),
         Row(f"{name}, answered", run.reached_per_second, "orders/s", conditions),
         *(
-            Row(f"{name}, node CPU, {thread} threads", us, "us/order", conditions)
-            for thread, us in run.cpu_us.items()
+            Row(f"{name}, CPU of {part}", us, "us/order", conditions)
+            for part, us in run.cpu_us.items()
         ),
     ]
 
@@ -287,7 +290,7 @@ def describe(shape: Shape, run: Run) -> str:
     return (
         f"  {run.orders_per_second}/s: p50 {p50:.2f} p99 {p99:.2f} p99.9 {p999:.2f} ms, "
         f"{run.missing} of {run.sent} unanswered, reached {run.reached_per_second:.0f}/s\n"
-        f"    CPU us/order: {cpu}; load {run.load_cpu_seconds:.1f} s, sent p99 "
+        f"    CPU us/order: {cpu}; sent p99 "
         f"{run.late_ms_p99:.2f} ms late, jitter {run.jitter.text()}, "
         f"node {run.resident_mb:.0f} MB\n"
         f"    items: {items}; fills/item {run.fills / total:.2f}; refused: {refused or 'none'}; "
