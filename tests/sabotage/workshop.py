@@ -24,7 +24,7 @@ class WrongCopy(Exception):
 
 
 class Outcome(NamedTuple):
-    """How a test ended: passed, failed, absent and so on, and what it raised."""
+    """How a test ended: passed, failed, absent, crashed and so on, and what it raised."""
 
     word: str
     evidence: list[str]
@@ -91,8 +91,8 @@ class Workshop:
         if json.loads(self._server.stdout.readline()) == "hangs":
             return {test: Outcome("hangs", []) for test in tests}
         if not self._witness.exists():
-            log = (self.root / "pytest.log").read_text()[-2000:]
-            raise WrongCopy(f"pytest did not end well in the copy:\n{log}")
+            log = (self.root / "pytest.log").read_text().splitlines()
+            return {test: Outcome("crashed", log[-5:]) for test in tests}
         seen = json.loads(self._witness.read_text())
         if seen["strays"] or not seen["from_copy"]:
             raise WrongCopy(f"imported from the checkout: {seen['strays'][:5]}")
