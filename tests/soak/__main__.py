@@ -23,7 +23,7 @@ JOBS = (
         "that forgets what was not synced.",
         "kills",
         200,
-        3,
+        5,
         kills.work,
     ),
     Job(
@@ -41,7 +41,7 @@ JOBS = (
         "reservations, queues and levels are compared after each.",
         "commands",
         1_000_000,
-        4,
+        5,
         twin.work,
     ),
     Job(
@@ -50,7 +50,7 @@ JOBS = (
         "refuses it with its own error, and takes nothing that was changed where a code seals it.",
         "inputs",
         1_000_000,
-        2,
+        1,
         fuzz.work,
     ),
 )
@@ -83,7 +83,7 @@ def main() -> int:
         parser.error(f"no such job: {', '.join(sorted(unknown))}")
     jobs = [job for job in JOBS if not options.names or job.name in options.names]
     seed = random.SystemRandom().getrandbits(32) if options.seed is None else options.seed
-    started_ns = time.time_ns()
+    started_ns, commit = time.time_ns(), report.commit()
     end = time.monotonic() + options.minutes * 60
     ended: list[report.Ended] = []
     for index, job in enumerate(jobs):
@@ -91,7 +91,7 @@ def main() -> int:
         shares = sum(later.share for later in jobs[index:])
         left = max(0.0, end - time.monotonic())
         ended.append(run_job(job, seed, left * job.share / shares))
-    path = report.write(ended, started_ns, options.minutes)
+    path = report.write(ended, started_ns, commit, options.minutes)
     print(path.read_text())
     print(f"written to {path.relative_to(report.ROOT)}")
     return 1 if any(one.error is not None for one in ended) else 0

@@ -10,7 +10,7 @@ from tests.soak.job import Run
 from tests.support.node_process import NodeProcess
 
 # A fresh node now and then, so that journals of all ages are killed.
-KILLS_PER_NODE = 10
+KILLS_PER_NODE = 5
 MODULES = ("dexnode", "tests.support.volatile_node")
 
 

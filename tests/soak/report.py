@@ -36,6 +36,12 @@ def git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
+def commit() -> str:
+    """The commit, and whether the files are its own."""
+    dirty = " with changes not committed" if git("status", "--porcelain") else ""
+    return git("rev-parse", "--short", "HEAD") + dirty
+
+
 def machine() -> str:
     """The machine, without its name."""
     info = Path("/proc/cpuinfo")
@@ -51,14 +57,13 @@ def machine() -> str:
     )
 
 
-def text(ended: list[Ended], started_ns: int, minutes: float) -> str:
+def text(ended: list[Ended], started_ns: int, commit_text: str, minutes: float) -> str:
     """The report in markdown."""
-    dirty = " with changes not committed" if git("status", "--porcelain") else ""
     lines = [
         f"# Soak of {time.strftime('%Y-%m-%d %H:%M', time.gmtime(started_ns // 10**9))} UTC",
         "",
         f"- Machine: {machine()}",
-        f"- Commit: {git('rev-parse', '--short', 'HEAD')}{dirty}",
+        f"- Commit: {commit_text}",
         f'- Bound: {minutes:g} minutes for all jobs together (`make soak ARGS="--minutes N"`)',
         "",
         "| job | done | goal | seconds | seed | result |",
@@ -79,10 +84,10 @@ def text(ended: list[Ended], started_ns: int, minutes: float) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write(ended: list[Ended], started_ns: int, minutes: float) -> Path:
+def write(ended: list[Ended], started_ns: int, commit_text: str, minutes: float) -> Path:
     """Write the report to docs/soak/, named after its start; returns the path."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     name = time.strftime("%Y-%m-%d-%H%M", time.gmtime(started_ns // 10**9))
     path = FOLDER / f"{name}.md"
-    path.write_text(text(ended, started_ns, minutes))
+    path.write_text(text(ended, started_ns, commit_text, minutes))
     return path

@@ -35,7 +35,9 @@ def test_a_job_ends_with_its_time_and_says_how_far_it_came() -> None:
     ended = run_job(Job("quick", "Counts.", "steps", 10**12, 1, work), 1, 0.05)
     assert 0 < ended.run.done < 10**12
     assert ended.verdict == "held as far as it ran"
-    assert f"| quick | {ended.run.done:,} steps | 1,000,000,000,000 |" in report.text([ended], 0, 1)
+    assert f"| quick | {ended.run.done:,} steps | 1,000,000,000,000 |" in report.text(
+        [ended], 0, "abc", 1
+    )
 
 
 def test_a_property_that_does_not_hold_stands_in_the_report() -> None:
@@ -44,7 +46,7 @@ def test_a_property_that_does_not_hold_stands_in_the_report() -> None:
         raise AssertionError("an acknowledged command is gone")
 
     ended = run_job(Job("bad", "Fails.", "steps", 9, 1, work), 1, 1)
-    text = report.text([ended], 0, 1)
+    text = report.text([ended], 0, "abc", 1)
     assert "| bad | 0 steps | 9 |" in text
     assert "| FAILED |" in text
     assert "raised AssertionError: an acknowledged command is gone" in text
