@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import click
 
-from dexnode.cli.common import Target, print_json, print_table, target_options
+from dexnode.cli.common import DECIMAL, Target, print_json, print_table, target_options
 from dexsdk import Key, LedgerEntryKind, SyncClient
 
 
@@ -132,7 +132,7 @@ def ledger(target: Target, limit: int) -> None:
 @account.command()
 @click.argument("account_id")
 @click.argument("asset_id")
-@click.argument("amount", type=Decimal)
+@click.argument("amount", type=DECIMAL)
 @click.option("--reference", help="Where the money came from; unique for good.")
 @target_options
 def deposit(
@@ -148,7 +148,7 @@ def deposit(
 @account.command()
 @click.argument("account_id")
 @click.argument("asset_id")
-@click.argument("amount", type=Decimal)
+@click.argument("amount", type=DECIMAL)
 @click.option("--reference", help="Where the money went; unique for good.")
 @target_options
 def withdraw(
@@ -179,7 +179,7 @@ def _book(
 @account.command()
 @click.argument("to_account_id")
 @click.argument("asset_id")
-@click.argument("amount", type=Decimal)
+@click.argument("amount", type=DECIMAL)
 @target_options
 def transfer(target: Target, to_account_id: str, asset_id: str, amount: Decimal) -> None:
     """Move available money to another account. AMOUNT is in units, e.g. 1.5."""

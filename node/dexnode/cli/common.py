@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -94,6 +95,24 @@ class Target:
             f"this needs an operator: no key at {path}. "
             "Give --operator-key, or --certificate and --private-key"
         )
+
+
+class DecimalParam(click.ParamType[Decimal]):
+    """A decimal number; Python's own would end in a traceback on a word."""
+
+    name = "decimal"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Decimal:
+        """The number."""
+        try:
+            return Decimal(value)
+        except InvalidOperation:
+            self.fail(f"{value!r} is no decimal number", param, ctx)
+
+
+DECIMAL: Final = DecimalParam()
 
 
 def target_options(function: Function) -> Function:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -26,12 +28,22 @@ def journal() -> None:
     """
 
 
+@contextmanager
+def _readable() -> Iterator[None]:
+    """What cannot be read is said in a line."""
+    try:
+        yield
+    except JournalError as error:
+        raise click.ClickException(str(error)) from error
+
+
 @journal.command("verify")
 @FOLDER
 @json_option
 def verify_journal(folder: Path, as_json: bool) -> None:
     """Check every checksum and the hash chain. Ends with 1 on damage."""
-    report = verify(PosixStorage(folder, read_only=True))
+    with _readable():
+        report = verify(PosixStorage(folder, read_only=True))
     facts = {
         "segments": report.segments,
         "first_sequence": report.first_sequence,
@@ -97,7 +109,7 @@ def replay(folder: Path, network_id: str, shard: int, use_snapshot: bool, as_jso
     Compare event_hash with `dex node status` at the same sequence.
     """
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, transient=True, disable=as_json) as progress:
+    with _readable(), Progress(*columns, transient=True, disable=as_json) as progress:
         task = progress.add_task("replaying")
         recovered = recover(
             PosixStorage(folder, read_only=True),

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import click
 
-from dexnode.cli.common import Function, Target, print_json, print_table, target_options
+from dexnode.cli.common import DECIMAL, Function, Target, print_json, print_table, target_options
 from dexsdk import Market, NewOrder, OrderStatus, OrderType, Side, TimeInForce
 
 
@@ -26,8 +26,8 @@ def _terms(function: Function) -> Function:
             help="How long it lives.  [default: gtc; ioc with --market]",
         ),
         click.option("--market", "at_market", is_flag=True, help="At any price, now."),
-        click.option("--price", type=Decimal, help="Limit price, e.g. 61000.50."),
-        click.argument("quantity", type=Decimal),
+        click.option("--price", type=DECIMAL, help="Limit price, e.g. 61000.50."),
+        click.argument("quantity", type=DECIMAL),
         click.argument("side", type=click.Choice(["buy", "sell"])),
         click.argument("market_id"),
     ):
@@ -156,8 +156,8 @@ def cancel_all(target: Target, market_id: str | None) -> None:
 @order.command()
 @_which
 @click.option("--market", "market_id", required=True, help="The order's market, for its units.")
-@click.option("--quantity", type=Decimal, required=True, help="New total, filled part included.")
-@click.option("--price", type=Decimal, help="New limit price; unset keeps it.")
+@click.option("--quantity", type=DECIMAL, required=True, help="New total, filled part included.")
+@click.option("--price", type=DECIMAL, help="New limit price; unset keeps it.")
 @target_options
 def amend(
     target: Target,

@@ -153,7 +153,7 @@ def _steps(value: Decimal | str, step: Decimal, increment: int, reason: str, fie
     count, rest = _EXACT.divmod(_decimal(value, field), step)
     if rest or int(count) % increment:
         raise OffGrid(reason, f"{value} is not a multiple of {step * increment}", field=field)
-    return int(count)
+    return _int64(int(count), field)
 
 
 def _units(atoms: int, scale: int) -> Decimal:
@@ -164,7 +164,13 @@ def _atoms(units: Decimal, scale: int, field: str) -> int:
     atoms = units.scaleb(scale, _EXACT)
     if atoms != int(atoms):
         raise OffGrid("SCALE_INEXACT", f"{units} has more than {scale} decimals", field=field)
-    return int(atoms)
+    return _int64(int(atoms), field)
+
+
+def _int64(number: int, field: str) -> int:
+    if not -(2**63) <= number < 2**63:
+        raise OffGrid("FIELD_INVALID", f"{number} does not fit 64 bits", field=field)
+    return number
 
 
 def _format(value: Decimal, step: Decimal) -> str:
