@@ -25,6 +25,7 @@ from dexflight.service import FlightService, FlightTls
 from dexnode.authz import Authorizer, PermissionTable
 from dexnode.backend import RpcBackend, make_backend
 from dexnode.bulk import ShardFlightSource
+from dexnode.draining import FeedInterceptor
 from dexnode.errors import ErrorInterceptor
 from dexnode.ids import IdFormat
 from dexnode.intake import Intake
@@ -65,6 +66,7 @@ class Node:
         self._config = config
         self._telemetry = telemetry
         self._drain_asked = trio.Event()
+        self._feeds = FeedInterceptor()
         self.version = node_version()
         self.demo = config.demo.enabled
         self.data_dir: Path = config.node.data_dir / "journal"
@@ -134,6 +136,7 @@ class Node:
                 self._telemetry.interceptor,
                 ErrorInterceptor(self._telemetry.call_refused),
                 self._authorizer(shard, ids),
+                self._feeds,
             ],
             self._telemetry.rpc,
             self._config.grpc,
@@ -218,6 +221,7 @@ class Node:
         self._telemetry.draining()
         for name in ("", *(service.full_name for service in binding.SERVED)):
             health.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
+        self._feeds.stop()
         await server.drain(DRAIN_SECONDS)
         await trio.to_thread.run_sync(flight.stop)
         await shard.sequencer.drain()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from grpc import StatusCode
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from pyarrow import flight
 
@@ -76,9 +77,16 @@ def test_draining_lets_a_call_end(
             watched = health.Watch(health_pb2.HealthCheckRequest(), timeout=30)
             assert next(watched).status == SERVING
             assert get(f"http://{node.metrics_address}/readyz") == (200, "ready\n")
+            feed = api.matching.StreamBook(
+                matching_pb2.StreamBookRequest(market_id=market), timeout=30
+            )
+            assert next(feed).HasField("snapshot")
             ask(node)
             assert next(watched).status == NOT_SERVING
             watched.cancel()
+            # A feed would never end by itself; it is told to go on elsewhere.
+            said = answer(next, feed)
+            assert (said.code, said.reason) == (StatusCode.UNAVAILABLE, "NODE_DRAINING")
             assert get(f"http://{node.metrics_address}/readyz") == (503, "not ready\n")
             # The stream is under way: its order is taken, and its end is a good one.
             go.set()
