@@ -107,10 +107,12 @@ class Intake:
         """
         if not verified:
             raise refuse(errors_pb2.ERROR_REASON_SIGNATURE_INVALID, field="envelope.signature")
-        if len(envelope.payload) > PAYLOAD_BYTES_MAX:
+        # Each reading of a field of bytes is a copy.
+        data, public_key = envelope.payload, envelope.public_key
+        if len(data) > PAYLOAD_BYTES_MAX:
             raise refuse(errors_pb2.ERROR_REASON_MESSAGE_TOO_LARGE, field="envelope.payload")
         try:
-            payload = payload_pb.Payload.FromString(envelope.payload)
+            payload = payload_pb.Payload.FromString(data)
         except DecodeError:
             raise refuse(
                 errors_pb2.ERROR_REASON_MALFORMED_MESSAGE,
@@ -129,14 +131,14 @@ class Intake:
         if payload.nonce <= 0:
             raise _invalid("nonce", "must be positive")
         expire_time_ns = self._check_expiry(payload)
-        account_key = self._check_signer(payload, action, envelope.public_key)
+        account_key = self._check_signer(payload, action, public_key)
         return Signed(
             payload,
             action,
             account_key,
             expire_time_ns,
-            blake2b(envelope.payload, digest_size=DIGEST_BYTES).digest(),
-            envelope.public_key,
+            blake2b(data, digest_size=DIGEST_BYTES).digest(),
+            public_key,
             envelope.SerializeToString(),
         )
 

@@ -95,9 +95,8 @@ class MatchingService:
         start = self._pages.open(request, int) or max(1, request.start_sequence)
         size = request.page_size or TRADES_PAGE
         rows = past_trades(view, start, start + size)
-        response = pb.ListTradesResponse(
-            trades=[render.trade(self._ids, market.spec.market_id, row) for row in rows]
-        )
+        response = pb.ListTradesResponse()
+        render.add_trades(self._ids, response.trades, market.spec.market_id, rows)
         if rows and rows[-1].trade_sequence < view.trades.last_trade_sequence:
             response.next_page_token = self._pages.seal(request, rows[-1].trade_sequence + 1)
         return response
@@ -134,10 +133,9 @@ class MatchingService:
         return after
 
     def _trades_message(self, market: Market, trades: list[PublicTrade]) -> pb.StreamTradesResponse:
-        market_id = market.spec.market_id
-        return pb.StreamTradesResponse(
-            trades=[render.trade(self._ids, market_id, row) for row in trades]
-        )
+        message = pb.StreamTradesResponse()
+        render.add_trades(self._ids, message.trades, market.spec.market_id, trades)
+        return message
 
 
 def find_market(shard: Shard, market_id: str) -> Market:

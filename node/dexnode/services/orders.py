@@ -60,37 +60,48 @@ class OrderIntakeService:
     ) -> pb.PlaceOrderResponse:
         """Place one order."""
         outcome = _single(await self._intake.run(request.envelope, "place"))
-        return pb.PlaceOrderResponse(applied=render.applied(outcome), result=self._first(outcome))
+        response = pb.PlaceOrderResponse()
+        render.fill_applied(response.applied, outcome)
+        render.fill_result(self._ids, response.result, outcome.items[0])
+        return response
 
     async def cancel_order(
         self, request: pb.CancelOrderRequest, _ctx: CallContext
     ) -> pb.CancelOrderResponse:
         """Cancel one open order."""
         outcome = _single(await self._intake.run(request.envelope, "cancel"))
-        return pb.CancelOrderResponse(applied=render.applied(outcome), result=self._first(outcome))
+        response = pb.CancelOrderResponse()
+        render.fill_applied(response.applied, outcome)
+        render.fill_result(self._ids, response.result, outcome.items[0])
+        return response
 
     async def amend_order(
         self, request: pb.AmendOrderRequest, _ctx: CallContext
     ) -> pb.AmendOrderResponse:
         """Change one open order."""
         outcome = _single(await self._intake.run(request.envelope, "amend"))
-        return pb.AmendOrderResponse(applied=render.applied(outcome), result=self._first(outcome))
+        response = pb.AmendOrderResponse()
+        render.fill_applied(response.applied, outcome)
+        render.fill_result(self._ids, response.result, outcome.items[0])
+        return response
 
     async def cancel_all(
         self, request: pb.CancelAllRequest, _ctx: CallContext
     ) -> pb.CancelAllResponse:
         """Cancel every open order of the account."""
         outcome = await self._intake.run(request.envelope, "cancel_all")
-        return pb.CancelAllResponse(applied=render.applied(outcome), results=self._results(outcome))
+        response = pb.CancelAllResponse()
+        self._fill(response, outcome)
+        return response
 
     async def submit_batch(
         self, request: pb.SubmitBatchRequest, _ctx: CallContext
     ) -> pb.SubmitBatchResponse:
         """Apply up to 1,000 items under one signature."""
         outcome = await self._intake.run(request.envelope, "batch")
-        return pb.SubmitBatchResponse(
-            applied=render.applied(outcome), results=self._results(outcome)
-        )
+        response = pb.SubmitBatchResponse()
+        self._fill(response, outcome)
+        return response
 
     async def check_order(
         self, request: pb.CheckOrderRequest, ctx: CallContext
@@ -205,20 +216,21 @@ class OrderIntakeService:
             response.rejection.CopyFrom(rejection_of(full))
             return response
         if outcome.reason == Reason.NONE:
-            response.applied.CopyFrom(render.applied(outcome))
-            response.results.extend(self._results(outcome))
+            self._fill(response, outcome)
         else:
             response.rejection.CopyFrom(rejection(outcome.reason, outcome.field))
         return response
 
-    # --- results
-
-    def _results(self, outcome: Outcome) -> list[pb.OrderResult]:
-        ids = self._ids
-        return [render.order_result(ids, item) for item in outcome.items]
-
-    def _first(self, outcome: Outcome) -> pb.OrderResult:
-        return render.order_result(self._ids, outcome.items[0])
+    def _fill(
+        self,
+        response: pb.OrderStreamResponse | pb.SubmitBatchResponse | pb.CancelAllResponse,
+        outcome: Outcome,
+    ) -> None:
+        """Where it was applied, and what became of every item."""
+        render.fill_applied(response.applied, outcome)
+        ids, add, fill_result = self._ids, response.results.add, render.fill_result
+        for item in outcome.items:
+            fill_result(ids, add(), item)
 
 
 def _single(outcome: Outcome) -> Outcome:
