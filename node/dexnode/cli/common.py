@@ -115,54 +115,70 @@ class DecimalParam(click.ParamType[Decimal]):
 DECIMAL: Final = DecimalParam()
 
 
+def json_option(function: Function) -> Function:
+    """Add ``--json`` as ``as_json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")(
+        function
+    )
+
+
+TARGET_OPTIONS: Final = (
+    click.option("--address", default=DEFAULT_ADDRESS, show_default=True, envvar="DEX_ADDRESS"),
+    click.option(
+        "--flight-address",
+        envvar="DEX_FLIGHT_ADDRESS",
+        help="Arrow Flight.  [default: the port after gRPC's]",
+    ),
+    click.option(
+        "--network-id", default=DEFAULT_NETWORK, show_default=True, envvar="DEX_NETWORK_ID"
+    ),
+    click.option(
+        "--home",
+        type=click.Path(path_type=Path),
+        default=lambda: Path.home() / ".triodex",
+        envvar="DEX_HOME",
+        help="Where keys are kept.  [default: ~/.triodex]",
+    ),
+    click.option(
+        "--operator-key",
+        type=click.Path(path_type=Path),
+        envvar="DEX_OPERATOR_KEY",
+        help="Key file of an operator.  [default: the demo's]",
+    ),
+    click.option("--ca", type=click.Path(path_type=Path), envvar="DEX_CA", help="TLS: CA."),
+    click.option("--certificate", type=click.Path(path_type=Path), envvar="DEX_CERTIFICATE"),
+    click.option("--private-key", type=click.Path(path_type=Path), envvar="DEX_PRIVATE_KEY"),
+    json_option,
+)
+TARGET_NAMES: Final = frozenset(
+    {
+        "address",
+        "flight_address",
+        "network_id",
+        "home",
+        "operator_key",
+        "ca",
+        "certificate",
+        "private_key",
+        "as_json",
+    }
+)
+
+
 def target_options(function: Function) -> Function:
     """Add the options of a client; the command gets a ``target``."""
-    options = [
-        click.option("--address", default=DEFAULT_ADDRESS, show_default=True, envvar="DEX_ADDRESS"),
-        click.option(
-            "--flight-address",
-            envvar="DEX_FLIGHT_ADDRESS",
-            help="Arrow Flight.  [default: the port after gRPC's]",
-        ),
-        click.option(
-            "--network-id", default=DEFAULT_NETWORK, show_default=True, envvar="DEX_NETWORK_ID"
-        ),
-        click.option(
-            "--home",
-            type=click.Path(path_type=Path),
-            default=lambda: Path.home() / ".triodex",
-            envvar="DEX_HOME",
-            help="Where keys are kept.  [default: ~/.triodex]",
-        ),
-        click.option(
-            "--operator-key",
-            type=click.Path(path_type=Path),
-            envvar="DEX_OPERATOR_KEY",
-            help="Key file of an operator.  [default: the demo's]",
-        ),
-        click.option("--ca", type=click.Path(path_type=Path), envvar="DEX_CA", help="TLS: CA."),
-        click.option("--certificate", type=click.Path(path_type=Path), envvar="DEX_CERTIFICATE"),
-        click.option("--private-key", type=click.Path(path_type=Path), envvar="DEX_PRIVATE_KEY"),
-        json_option,
-    ]
 
     @click.pass_context
     def wrapper(ctx: click.Context, /, **values: Any) -> Any:
-        target = _target(values)
-        names = ("address", "network_id", "home", "operator_key", "ca", "certificate")
-        rest = {
-            name: value
-            for name, value in values.items()
-            if name not in (*names, "private_key", "as_json", "flight_address")
-        }
-        return ctx.invoke(function, target, **rest)
+        rest = {name: value for name, value in values.items() if name not in TARGET_NAMES}
+        return ctx.invoke(function, _target(values), **rest)
 
     wrapper.__name__ = function.__name__
     wrapper.__doc__ = function.__doc__
     # Arguments and options declared below this decorator belong to the command too.
     wrapper.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
     decorated: Any = wrapper
-    for option in reversed(options):
+    for option in reversed(TARGET_OPTIONS):
         decorated = option(decorated)
     return decorated  # type: ignore[no-any-return]
 
@@ -181,13 +197,6 @@ def _target(values: dict[str, Any]) -> Target:
         tls,
         values["as_json"],
         values["flight_address"],
-    )
-
-
-def json_option(function: Function) -> Function:
-    """Add ``--json`` as ``as_json``."""
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")(
-        function
     )
 
 
