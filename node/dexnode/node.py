@@ -100,7 +100,8 @@ class Node:
             self.flight_address = f"{config.flight.host}:{flight.port}"
             with _starting(f"metrics on {config.metrics.host}:{config.metrics.port}"):
                 self.metrics_address = self._telemetry.serve_metrics(config.metrics)
-            nursery.start_soon(self._watch_signals)
+            # Whoever is told that the node is ready may stop it at once.
+            await nursery.start(self._watch_signals)
             nursery.start_soon(self._telemetry.watch_loop)
             nursery.start_soon(self._snapshot_now_and_then, shard)
             self._say_ready(health)
@@ -197,8 +198,11 @@ class Node:
         for name in ("", *(service.full_name for service in binding.SERVED)):
             health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
-    async def _watch_signals(self) -> None:
+    async def _watch_signals(
+        self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            task_status.started()
             async for _ in signals:
                 self.request_drain()
 

@@ -222,14 +222,13 @@ def test_bad_orders(desk: Desk) -> None:
 # --- cancels and amends
 
 
-def test_bad_cancels_and_amends(desk: Desk) -> None:
-    api, trader = desk.api, desk.trader
-    market = "BADAMEND-USDT"
-    mine = api.place(trader, buy(market, 200, 10, client_order_id=1))
-    api.place(desk.taker, sell(market, 200, 4))
-    foreign = api.place(desk.taker, buy(market, 2, 1)).order_id
+ItemCases = dict[str, tuple[wire.OrderCancel | wire.OrderAmend, StatusCode, str, str]]
+
+
+def item_cases(mine: str, foreign: str) -> ItemCases:
+    """`mine` has client order id 1, ten lots at 200 to buy and four filled."""
     amend, cancel = wire.OrderAmend, wire.OrderCancel
-    cases = {
+    return {
         "unknown order": (cancel(order_id=NO_ID), MISSING, "UNKNOWN_ORDER", "order_id"),
         "no id at all": (cancel(order_id="x" * 22), MISSING, "UNKNOWN_ORDER", "order_id"),
         "another's order": (cancel(order_id=foreign), MISSING, "UNKNOWN_ORDER", "order_id"),
@@ -243,7 +242,7 @@ def test_bad_cancels_and_amends(desk: Desk) -> None:
         ),
         "neither id": (cancel(), INVALID, "FIELD_INVALID", "order_id"),
         "both ids": (
-            cancel(order_id=mine.order_id, client_order_id=1),
+            cancel(order_id=mine, client_order_id=1),
             *(INVALID, "FIELD_INVALID", "order_id"),
         ),
         "amend below filled": (
@@ -283,8 +282,16 @@ def test_bad_cancels_and_amends(desk: Desk) -> None:
             *(MISSING, "UNKNOWN_ORDER", "client_order_id"),
         ),
     }
+
+
+def test_bad_cancels_and_amends(desk: Desk) -> None:
+    api, trader = desk.api, desk.trader
+    market = "BADAMEND-USDT"
+    mine = api.place(trader, buy(market, 200, 10, client_order_id=1))
+    api.place(desk.taker, sell(market, 200, 4))
+    foreign = api.place(desk.taker, buy(market, 2, 1)).order_id
     wrong: list[str] = []
-    for name, (item, code, reason, field) in cases.items():
+    for name, (item, code, reason, field) in item_cases(mine.order_id, foreign).items():
         if isinstance(item, wire.OrderAmend):
             request = pb.AmendOrderRequest(envelope=trader.envelope(amend=item))
             said = answer(api.orders.AmendOrder, request)
@@ -312,7 +319,33 @@ def ahead(seconds: float) -> Timestamp:
     return Timestamp(seconds=time_ns // NS, nanos=time_ns % NS)
 
 
-def envelope_cases(desk: Desk) -> dict[str, tuple[wire.SignedEnvelope, StatusCode, str, str]]:
+EnvelopeCases = dict[str, tuple[wire.SignedEnvelope, StatusCode, str, str]]
+
+
+def forged_envelopes(desk: Desk) -> EnvelopeCases:
+    """What was not signed as it is."""
+    trader = desk.trader
+    order = buy(MARKET, 1, 1)
+    forged = trader.envelope(place=order)
+    forged.signature = forged.signature[:-1] + bytes([forged.signature[-1] ^ 1])
+    moved = trader.envelope(place=order)
+    moved.payload += b"\x18\x07"
+    foreign_key = trader.envelope(place=order)
+    foreign_key.public_key = Signer(trader.network_id).key.public_bytes
+    signed = "envelope.signature"
+    return {
+        "flipped bit": (forged, WHO, "SIGNATURE_INVALID", signed),
+        "changed payload": (moved, WHO, "SIGNATURE_INVALID", signed),
+        "another's public key": (foreign_key, WHO, "SIGNATURE_INVALID", signed),
+        "malformed": (
+            trader.sign(b"\xff\xff\xff"),
+            *(INVALID, "MALFORMED_MESSAGE", "envelope.payload"),
+        ),
+    }
+
+
+def signed_nonsense(desk: Desk) -> EnvelopeCases:
+    """What was signed and should not have been."""
     trader = desk.trader
     order = buy(MARKET, 1, 1)
     stranger = Signer(trader.network_id, account_id=trader.account_id)
@@ -326,25 +359,11 @@ def envelope_cases(desk: Desk) -> dict[str, tuple[wire.SignedEnvelope, StatusCod
                 setattr(made, name, value)
         return trader.sign(made.SerializeToString())
 
-    forged = trader.envelope(place=order)
-    forged.signature = forged.signature[:-1] + bytes([forged.signature[-1] ^ 1])
-    moved = trader.envelope(place=order)
-    moved.payload += b"\x18\x07"
-    foreign_key = trader.envelope(place=order)
-    foreign_key.public_key = stranger.key.public_bytes
-    no_action = trader.payload()
     no_expiry = trader.payload(place=order)
     no_expiry.ClearField("expire_time")
-    signed = "envelope.signature"
+    no_action = trader.payload()
     expiry = "expire_time"
     return {
-        "flipped bit": (forged, WHO, "SIGNATURE_INVALID", signed),
-        "changed payload": (moved, WHO, "SIGNATURE_INVALID", signed),
-        "another's public key": (foreign_key, WHO, "SIGNATURE_INVALID", signed),
-        "malformed": (
-            trader.sign(b"\xff\xff\xff"),
-            *(INVALID, "MALFORMED_MESSAGE", "envelope.payload"),
-        ),
         "network": (payload(network_id="other"), INVALID, "NETWORK_MISMATCH", "network_id"),
         "no network": (payload(network_id=""), INVALID, "NETWORK_MISMATCH", "network_id"),
         "expired": (payload(expire_time=ahead(-1)), STATE, "PAYLOAD_EXPIRED", expiry),
@@ -396,9 +415,11 @@ def envelope_cases(desk: Desk) -> dict[str, tuple[wire.SignedEnvelope, StatusCod
     }
 
 
-def test_bad_envelopes(desk: Desk) -> None:
+@pytest.mark.parametrize("make", [forged_envelopes, signed_nonsense])
+def test_bad_envelopes(desk: Desk, make: Callable[[Desk], EnvelopeCases]) -> None:
     wrong: list[str] = []
-    for name, (envelope, code, reason, field) in envelope_cases(desk).items():
+    cases = make(desk)
+    for name, (envelope, code, reason, field) in cases.items():
         said = answer(place, desk, envelope)
         if (said.code, said.reason, said.field) != (code, reason, field):
             wrong.append(f"{name}: call {said}")
