@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import pytest
@@ -344,24 +345,27 @@ def forged_envelopes(desk: Desk) -> EnvelopeCases:
     }
 
 
+def changed(trader: Signer, **changes: object) -> wire.SignedEnvelope:
+    """A good payload with fields changed before it is signed."""
+    made = trader.payload(place=buy(MARKET, 1, 1))
+    for name, value in changes.items():
+        if isinstance(value, Timestamp):
+            getattr(made, name).CopyFrom(value)
+        else:
+            setattr(made, name, value)
+    return trader.sign(made.SerializeToString())
+
+
 def signed_nonsense(desk: Desk) -> EnvelopeCases:
     """What was signed and should not have been."""
     trader = desk.trader
     order = buy(MARKET, 1, 1)
     stranger = Signer(trader.network_id, account_id=trader.account_id)
 
-    def payload(**changes: object) -> wire.SignedEnvelope:
-        made = trader.payload(place=order)
-        for name, value in changes.items():
-            if isinstance(value, Timestamp):
-                getattr(made, name).CopyFrom(value)
-            else:
-                setattr(made, name, value)
-        return trader.sign(made.SerializeToString())
-
     no_expiry = trader.payload(place=order)
     no_expiry.ClearField("expire_time")
     no_action = trader.payload()
+    payload = partial(changed, trader)
     expiry = "expire_time"
     return {
         "network": (payload(network_id="other"), INVALID, "NETWORK_MISMATCH", "network_id"),
