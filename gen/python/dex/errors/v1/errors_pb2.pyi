@@ -5,7 +5,9 @@ Every reason for which the exchange refuses something, in one list. A refused
 call carries google.rpc.Status with exactly one google.rpc.ErrorInfo whose
 `reason` is the name of a value below without its prefix, whose `domain` is
 "triodex", and whose `metadata["field"]` names the offending field when there
-is one. A refused item of a batch carries a Rejection.
+is one. A refused item of a batch carries a Rejection. What the transport
+refuses before it knows the method or the message (an unknown method, an
+oversized message) has the gRPC status alone.
 """
 
 from google.protobuf import descriptor as _descriptor
