@@ -115,6 +115,7 @@ class Node:
     def _open_shard(self) -> Shard:
         config = self._config
         self.data_dir.mkdir(parents=True, exist_ok=True)
+        gc.set_threshold(*GC_THRESHOLDS)
         shard = Shard(
             PosixStorage(self.data_dir),
             Identity(config.node.network_id, config.node.shard, EPOCH),
@@ -127,7 +128,6 @@ class Node:
         # What recovery made lives as long as the process.
         gc.collect()
         gc.freeze()
-        gc.set_threshold(*GC_THRESHOLDS)
         return shard
 
     def _backend(self, shard: Shard, ids: IdFormat, health: HealthService) -> RpcBackend:

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from tests.bench import bulk, intake, journal, unary
+from tests.bench import bulk, core_apply, intake, journal, unary
 from tests.bench.bench_node import NotMeasurable
 from tests.bench.report import Row, table, write_json
 
@@ -29,11 +29,24 @@ def _intake(shape: intake.Shape, quick: bool) -> list[Row]:
     return intake.measure(shape, quick=quick, say=_say)
 
 
+def _core(quick: bool) -> list[Row]:
+    rows = []
+    for batch in (1, 100):
+        cost = core_apply.measure(items=5_000 if quick else 50_000, batch=batch, seed=1)
+        conditions = (
+            f"{batch} items a command, {cost['trades']:.2f} trades an item, CPU of one thread: "
+            + ", ".join(f"{name} {cost[name]:.1f} us" for name in ("apply", "journal", "views"))
+        )
+        rows.append(Row(f"core, commands of {batch}", 1e6 / cost["apply"], "items/s", conditions))
+    return rows
+
+
 BENCHES: Final[dict[str, Bench]] = {
     "single": partial(_intake, intake.SINGLE),
     "batch": partial(_intake, intake.BATCHES),
     "unary": lambda quick: unary.measure(quick=quick),
     "flight": lambda quick: bulk.measure(quick=quick),
+    "core": _core,
     "journal": lambda quick: journal.measure_appends(quick=quick),
 }
 

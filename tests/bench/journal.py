@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import secrets
 import shutil
@@ -14,6 +15,8 @@ from typing import Final
 
 import trio
 
+from dexcore.commands import ITEM, OrderCommand, decode_command
+from dexnode.node import GC_THRESHOLDS
 from dexruntime.journal import Identity, JournalReader, JournalWriter, SyncSample
 from dexruntime.recovery import recover
 from dexruntime.storage import PosixStorage
@@ -92,10 +95,12 @@ def measure_replay(name: str, journal_dir: Path) -> list[Row]:
 def main() -> None:
     """Replay and print what it took."""
     storage = PosixStorage(Path(sys.argv[1]))
+    gc.set_threshold(*GC_THRESHOLDS)
     started = time.perf_counter()
     recovered = recover(storage, Identity(NETWORK_ID, 0, EPOCH), use_snapshot=False)
     seconds = time.perf_counter() - started
-    items = sum(len(answer.items) for answer in recovered.exchange.nonces.answers.values())
+    commands = (decode_command(record.command) for record in JournalReader(storage))
+    items = sum(len(each.items) // ITEM.size for each in commands if type(each) is OrderCommand)
     print(
         json.dumps(
             {"seconds": seconds, "commands": recovered.replayed_count, "items": items},

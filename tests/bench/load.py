@@ -30,6 +30,8 @@ PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST, SETTINGS, PING, GOAWAY, WINDOW = 0, 1, 3, 4, 6, 7, 8
 END_STREAM, ACK, END_HEADERS = 1, 1, 4
 WINDOW_MAX: Final = 2**31 - 1
+# Longest wait without looking.
+LOOK_NS: Final = 100_000_000
 METHOD: Final = "/dex.orders.v1.OrderIntake/OrderStream"
 
 
@@ -131,67 +133,86 @@ def read_messages(path: Path) -> list[bytes]:
     return messages
 
 
-def run(plan: dict[str, Any]) -> dict[str, Any]:
-    """Send the plan's messages and measure."""
-    frames = [
-        frame(DATA, 0, 1, b"\0" + struct.pack(">I", len(message)) + message)
-        for message in read_messages(Path(plan["messages"]))
-    ]
-    connection = Connection(plan["address"])
-    interval_ns: int = plan["interval_ns"]
-    # A collection among that many objects would stop the clockwork for too long.
-    gc.disable()
-    latencies = array("q", bytes(8 * len(frames)))
-    answers: list[bytes] = []
-    late_ns = array("q")
-    start_ns = time.perf_counter_ns() + 50_000_000
-    cpu_start = time.process_time()
-    sent = queued = answered = 0
-    outgoing = bytearray()
-    deadline_ns = start_ns + interval_ns * len(frames) + int(plan["grace_seconds"] * 1e9)
-    while answered < len(frames) and not connection.ended:
-        now_ns = time.perf_counter_ns()
-        if now_ns > deadline_ns:
-            break
-        while queued < len(frames) and start_ns + queued * interval_ns <= now_ns:
-            size = len(frames[queued])
-            if size > min(connection.stream_window, connection.connection_window):
+class OpenLoop:
+    """Messages with the times at which they are due, on their way through one connection."""
+
+    def __init__(self, plan: dict[str, Any]) -> None:
+        self._frames = [
+            frame(DATA, 0, 1, b"\0" + struct.pack(">I", len(message)) + message)
+            for message in read_messages(Path(plan["messages"]))
+        ]
+        self._connection = Connection(plan["address"])
+        self._interval_ns: int = plan["interval_ns"]
+        self._grace_ns = int(plan["grace_seconds"] * 1e9)
+        self._start_ns = 0
+        self._queued = 0
+        self._outgoing = bytearray()
+        self.answers: list[bytes] = []
+        self.latencies_ns = array("q")
+        self.late_ns = array("q")
+
+    def run(self) -> dict[str, Any]:
+        """Send everything, wait for the answers, and say what was measured."""
+        # A collection among that many objects would stop the clockwork for too long.
+        gc.disable()
+        connection, count = self._connection, len(self._frames)
+        cpu_start = time.process_time()
+        self._start_ns = time.perf_counter_ns() + 50_000_000
+        deadline_ns = self._start_ns + self._interval_ns * count + self._grace_ns
+        while len(self.answers) < count and not connection.ended:
+            now_ns = time.perf_counter_ns()
+            if now_ns > deadline_ns:
                 break
-            connection.stream_window -= size - 9
-            connection.connection_window -= size - 9
-            late_ns.append(now_ns - start_ns - queued * interval_ns)
-            outgoing += frames[queued]
-            queued += 1
-        if outgoing:
+            due_ns = self._queue_due(now_ns)
+            self._send()
+            wait = max(0, due_ns - time.perf_counter_ns()) / 1e9
+            writing = [connection.socket] if self._outgoing else []
+            select.select([connection.socket], writing, [], wait)
+            connection.read()
+            self._take_answers()
+        return {
+            "latencies_ns": self.latencies_ns.tolist(),
+            "sent": self._queued,
+            "answered": len(self.answers),
+            "elapsed_ns": time.perf_counter_ns() - self._start_ns,
+            "ended": connection.ended,
+            "client_cpu_seconds": time.process_time() - cpu_start,
+            "late_ns": self.late_ns.tolist(),
+        }
+
+    def _queue_due(self, now_ns: int) -> int:
+        """Queue what is due and fits the windows; returns when to look again."""
+        connection, frames = self._connection, self._frames
+        while self._queued < len(frames):
+            due_ns = self._start_ns + self._queued * self._interval_ns
+            if due_ns > now_ns:
+                return min(due_ns, now_ns + LOOK_NS)
+            data = frames[self._queued]
+            if len(data) > min(connection.stream_window, connection.connection_window):
+                # Only the node can end this wait; looking again at once would take its core.
+                break
+            connection.stream_window -= len(data) - 9
+            connection.connection_window -= len(data) - 9
+            self.late_ns.append(now_ns - due_ns)
+            self._outgoing += data
+            self._queued += 1
+        return now_ns + LOOK_NS
+
+    def _send(self) -> None:
+        if self._outgoing:
             try:
-                done = connection.socket.send(outgoing)
-                sent += done
-                del outgoing[:done]
+                del self._outgoing[: self._connection.socket.send(self._outgoing)]
             except BlockingIOError:
                 pass
-        due_ns = start_ns + queued * interval_ns if queued < len(frames) else now_ns + 10**8
-        wait = max(0, due_ns - time.perf_counter_ns()) / 1e9
-        select.select(
-            [connection.socket], [connection.socket] if outgoing else [], [], min(wait, 0.1)
-        )
-        connection.read()
-        if connection.data:
+
+    def _take_answers(self) -> None:
+        """The n-th answer belongs to the n-th message."""
+        if self._connection.data:
             now_ns = time.perf_counter_ns()
-            for answer in take_answers(connection.data):
-                latencies[answered] = now_ns - start_ns - answered * interval_ns
-                answers.append(answer)
-                answered += 1
-    elapsed_ns = time.perf_counter_ns() - start_ns
-    return {
-        "latencies_ns": latencies[:answered].tolist(),
-        "answers": answers,
-        "sent": queued,
-        "answered": answered,
-        "elapsed_ns": elapsed_ns,
-        "ended": connection.ended,
-        "client_cpu_seconds": time.process_time() - cpu_start,
-        "late_ns": late_ns.tolist(),
-    }
+            for answer in take_answers(self._connection.data):
+                due_ns = self._start_ns + len(self.answers) * self._interval_ns
+                self.latencies_ns.append(now_ns - due_ns)
+                self.answers.append(answer)
 
 
 def take_answers(data: bytearray) -> list[bytes]:
@@ -211,10 +232,10 @@ def take_answers(data: bytearray) -> list[bytes]:
 def main() -> None:
     """Run the plan named on the command line."""
     plan = json.loads(Path(sys.argv[1]).read_text())
-    result = run(plan)
-    answers = result.pop("answers")
+    load = OpenLoop(plan)
+    result = load.run()
     with Path(plan["answers"]).open("wb") as file:
-        file.writelines(struct.pack("<I", len(answer)) + answer for answer in answers)
+        file.writelines(struct.pack("<I", len(answer)) + answer for answer in load.answers)
     Path(plan["result"]).write_text(json.dumps(result))
 
 
