@@ -2,9 +2,9 @@
 
 Theory of operation. Verifying takes tens of microseconds and PyNaCl releases the GIL for it, but a
 thread must have the GIL back after each signature: beside a busy loop it waits for it every time,
-and then takes it from the loop. A process waits for nobody. Requests go down a pipe, everything that waits in one write; verdicts come back
-in the same order, one byte each. The processes keep nothing, ignore signals, and end when their
-pipe does, whatever ended the node.
+and then takes it from the loop. A process waits for nobody. Requests go down a pipe, everything
+that waits in one write; verdicts come back in the same order, one byte each. The processes keep
+nothing, ignore signals, and end when their pipe does, whatever ended the node.
 """
 
 from __future__ import annotations
