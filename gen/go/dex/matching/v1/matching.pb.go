@@ -506,7 +506,7 @@ func (x *Book) GetAsks() []*BookLevel {
 	return nil
 }
 
-// What one command changed in a book.
+// What one batch of commands changed in a book: what became visible at once.
 type BookDelta struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The feed's gap-free sequence; the first delta of a market has 1.

@@ -263,7 +263,7 @@ Global___Book: _TypeAlias = Book  # noqa: Y015
 
 @_typing.final
 class BookDelta(_message.Message):
-    """What one command changed in a book."""
+    """What one batch of commands changed in a book: what became visible at once."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

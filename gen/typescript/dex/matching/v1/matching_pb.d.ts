@@ -240,7 +240,7 @@ export declare type Book = Message<"dex.matching.v1.Book"> & {
 export declare const BookSchema: GenMessage<Book>;
 
 /**
- * What one command changed in a book.
+ * What one batch of commands changed in a book: what became visible at once.
  *
  * @generated from message dex.matching.v1.BookDelta
  */
