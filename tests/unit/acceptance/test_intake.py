@@ -79,3 +79,18 @@ async def test_an_expired_payload_is_refused() -> None:
     signed = envelope(expire_time={"seconds": START_NS // SECOND_NS})
     async with open_intake() as (intake, _):
         assert await refusal(intake, signed) == "PAYLOAD_EXPIRED"
+
+
+async def test_a_stranger_fills_no_journal() -> None:
+    """A key signs for its own account alone, and the attempt leaves no record."""
+    async with running(SimulatedDisk(random.Random(1)), signed=True) as shard:
+        victim, _ = await open_market(shard, 2)
+        ids = IdFormat(IDENTITY.shard, IDENTITY.epoch)
+        intake = Intake(shard, ids, fixed_clock_ns)
+        await intake.run(envelope(), "register_key")
+        sequence = shard.exchange.sequence
+        signed = envelope(account_id=ids.format(victim.account_key), nonce=2)
+        assert await refusal(intake, signed) == "UNKNOWN_KEY"
+        signed = envelope(account_id=ids.format(12_345), nonce=3)
+        assert await refusal(intake, signed) == "UNKNOWN_ACCOUNT"
+        assert shard.exchange.sequence == sequence

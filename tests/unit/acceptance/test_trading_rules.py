@@ -142,3 +142,12 @@ def test_a_payload_has_no_effect_from_its_expiry_on() -> None:
     outcome = world.do(command)
     assert outcome.reason == Reason.PAYLOAD_EXPIRED
     assert balance(world, world.traders[0], "AAA")[1] == 0
+
+
+def test_an_account_may_trade_with_itself() -> None:
+    """There is no self-trade prevention yet: docs/architecture.md says so."""
+    world = small_world()
+    [trader] = world.traders[:1]
+    world.order(trader, place(SELL, 100, 10))
+    outcome = world.order(trader, place(BUY, 100, 10, tif=IOC))
+    assert makers(outcome) == [trader.account_key]
