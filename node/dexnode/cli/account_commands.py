@@ -103,7 +103,13 @@ def show(target: Target) -> None:
 
 
 @account.command()
-@click.option("--limit", default=20, show_default=True, help="At most this many, newest first.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    help="At most this many, newest first.",
+)
 @target_options
 def ledger(target: Target, limit: int) -> None:
     """What moved the account's money, newest first."""

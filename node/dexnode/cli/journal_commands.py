@@ -64,8 +64,10 @@ def verify_journal(folder: Path, as_json: bool) -> None:
 
 @journal.command()
 @FOLDER
-@click.option("--from", "from_sequence", default=1, show_default=True)
-@click.option("--limit", default=0, help="At most this many records; 0: all.")
+@click.option("--from", "from_sequence", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option(
+    "--limit", type=click.IntRange(min=0), default=0, help="At most this many records; 0: all."
+)
 @json_option
 def dump(folder: Path, from_sequence: int, limit: int, as_json: bool) -> None:
     """Print the commands, one a line, oldest first."""
@@ -100,7 +102,7 @@ def dump(folder: Path, from_sequence: int, limit: int, as_json: bool) -> None:
 @journal.command()
 @FOLDER
 @click.option("--network-id", default="triodex-demo", show_default=True)
-@click.option("--shard", default=0, show_default=True)
+@click.option("--shard", type=click.IntRange(0, 255), default=0, show_default=True)
 @click.option("--use-snapshot", is_flag=True, help="Start at the newest snapshot.")
 @json_option
 def replay(folder: Path, network_id: str, shard: int, use_snapshot: bool, as_json: bool) -> None:

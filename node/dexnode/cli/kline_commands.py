@@ -24,7 +24,9 @@ def kline() -> None:
 @click.argument("interval", type=click.Choice(list(INTERVALS)))
 @click.option("--start", type=click.DateTime(), help="First open time, UTC.")
 @click.option("--end", type=click.DateTime(), help="Open times before this, UTC.")
-@click.option("--limit", default=20, show_default=True, help="At most this many.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="At most this many."
+)
 @click.option("--flight", is_flag=True, help="Pull over Arrow Flight instead of gRPC.")
 @target_options
 def get(

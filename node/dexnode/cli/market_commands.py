@@ -10,6 +10,9 @@ from dexnode.cli.common import Target, print_json, print_table, target_options
 from dexnode.cli.trio_main import run_trio
 from dexsdk import LocalBook, Market, MarketKind, MarketStatus
 
+FEE_PPM = click.IntRange(0, 100_000)
+SCALE = click.IntRange(0, 18)
+
 
 @click.group()
 def market() -> None:
@@ -44,7 +47,9 @@ def list_markets(target: Target) -> None:
 
 @market.command()
 @click.argument("market_id")
-@click.option("--depth", default=10, show_default=True, help="Levels per side.")
+@click.option(
+    "--depth", type=click.IntRange(1, 1_000), default=10, show_default=True, help="Levels per side."
+)
 @target_options
 def book(target: Target, market_id: str, depth: int) -> None:
     """The best levels of a book, once."""
@@ -97,10 +102,14 @@ def _quote(found: Market, quote: tuple[int, int] | None) -> str:
 @click.argument("market_id")
 @click.option("--tick-size", required=True, help="Smallest price step in quote units.")
 @click.option("--lot-size", required=True, help="Smallest size step in base units.")
-@click.option("--base-scale", default=8, show_default=True, help="Decimals of the base asset.")
-@click.option("--quote-scale", default=8, show_default=True, help="Decimals of the quote asset.")
-@click.option("--maker-fee-ppm", default=0, show_default=True)
-@click.option("--taker-fee-ppm", default=0, show_default=True)
+@click.option(
+    "--base-scale", type=SCALE, default=8, show_default=True, help="Decimals of the base asset."
+)
+@click.option(
+    "--quote-scale", type=SCALE, default=8, show_default=True, help="Decimals of the quote asset."
+)
+@click.option("--maker-fee-ppm", type=FEE_PPM, default=0, show_default=True)
+@click.option("--taker-fee-ppm", type=FEE_PPM, default=0, show_default=True)
 @click.option("--external", is_flag=True, help="Records trades of another venue, takes no orders.")
 @target_options
 def create(
@@ -142,8 +151,8 @@ def status(target: Target, market_id: str, status: str) -> None:
 
 @market.command()
 @click.argument("market_id")
-@click.option("--maker-fee-ppm", type=int, required=True)
-@click.option("--taker-fee-ppm", type=int, required=True)
+@click.option("--maker-fee-ppm", type=FEE_PPM, required=True)
+@click.option("--taker-fee-ppm", type=FEE_PPM, required=True)
 @target_options
 def fees(target: Target, market_id: str, maker_fee_ppm: int, taker_fee_ppm: int) -> None:
     """Set the fees of orders placed from now on, in parts per million (operators only)."""

@@ -10,6 +10,8 @@ import click
 from dexnode.cli.common import DECIMAL, Function, Target, print_json, print_table, target_options
 from dexsdk import Market, NewOrder, OrderStatus, OrderType, Side, TimeInForce
 
+CLIENT_ORDER_ID = click.IntRange(0, 2**63 - 1)
+
 
 @click.group()
 def order() -> None:
@@ -18,7 +20,12 @@ def order() -> None:
 
 def _terms(function: Function) -> Function:
     for option in (
-        click.option("--client-order-id", default=0, help="Your own number for the order."),
+        click.option(
+            "--client-order-id",
+            type=CLIENT_ORDER_ID,
+            default=0,
+            help="Your own number for the order.",
+        ),
         click.option("--post-only", is_flag=True, help="Refuse the order rather than take."),
         click.option(
             "--tif",
@@ -123,7 +130,9 @@ def check(target: Target, market_id: str, **terms: object) -> None:
 
 
 def _which(function: Function) -> Function:
-    function = click.option("--client-order-id", default=0, help="Instead of ORDER_ID.")(function)
+    function = click.option(
+        "--client-order-id", type=CLIENT_ORDER_ID, default=0, help="Instead of ORDER_ID."
+    )(function)
     return click.argument("order_id", default="")(function)
 
 

@@ -20,7 +20,7 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 from google.protobuf.message import DecodeError, Message
 
 from dex.flight.v1 import flight_pb2
-from dexsdk.errors import DexError, PeerError, Unavailable
+from dexsdk.errors import DexError, PeerError, Unavailable, checked_fields
 from dexsdk.methods import Method
 from dexsdk.session import Metadata, Session
 from dexsdk.times import NS_PER_SECOND
@@ -28,6 +28,7 @@ from dexsdk.times import NS_PER_SECOND
 _Request = TypeVar("_Request", bound=Message)
 _Response = TypeVar("_Response", bound=Message)
 _Item = TypeVar("_Item")
+_Yielded = TypeVar("_Yielded")
 _Result = TypeVar("_Result")
 
 BACKOFF_FIRST_NS: Final = NS_PER_SECOND // 20
@@ -113,6 +114,14 @@ class Backoff:
         if delay_ns >= self.remaining_ns():
             raise error
         return Sleep(delay_ns)
+
+
+def checked(
+    program: Generator[_Yielded, Any, _Result],
+) -> Generator[_Yielded, Any, _Result]:
+    """The same program; a value that no message can hold ends it with CallerError."""
+    with checked_fields():
+        return (yield from program)
 
 
 def ask(

@@ -12,7 +12,8 @@ message.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final, final
 
 import grpc
@@ -81,6 +82,17 @@ class PeerError(DexError):
 @final
 class OffGrid(CallerError, ValueError):
     """A decimal value that is not a whole number of ticks, lots or atoms."""
+
+
+@contextmanager
+def checked_fields() -> Iterator[None]:
+    """Turns protobuf's refusal of a value, by range or by type, into CallerError."""
+    try:
+        yield
+    except DexError:
+        raise
+    except (ValueError, TypeError) as error:
+        raise CallerError("FIELD_INVALID", str(error)) from error
 
 
 def from_status(code: grpc.StatusCode, message: str, details: bytes | None) -> DexError:

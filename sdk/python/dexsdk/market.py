@@ -6,7 +6,7 @@ from decimal import Context, Decimal, DecimalException, DivisionByZero, Inexact,
 from typing import Final, cast, final
 
 from dex.matching.v1 import matching_pb2 as wire
-from dexsdk.errors import CallerError, OffGrid
+from dexsdk.errors import CallerError, OffGrid, checked_fields
 from dexsdk.types import MarketKind, MarketStatus
 
 # Wide enough for any int64 at any scale; whatever would need rounding is an error instead.
@@ -52,8 +52,8 @@ class Market:
         """A new market for `admin.create_market`; the assets' names come from the market id."""
         base_id, _, quote_id = market_id.partition("-")
         lot, tick = _decimal(lot_size, "lot_size"), _decimal(tick_size, "tick_size")
-        return cls(
-            wire.Market(
+        with checked_fields():
+            message = wire.Market(
                 market_id=market_id,
                 base_asset=wire.Asset(asset_id=base_id, scale=base_scale),
                 quote_asset=wire.Asset(asset_id=quote_id, scale=quote_scale),
@@ -65,7 +65,7 @@ class Market:
                 taker_fee_ppm=taker_fee_ppm,
                 kind=cast("wire.MarketKind.ValueType", kind),
             )
-        )
+        return cls(message)
 
     @property
     def market_id(self) -> str:

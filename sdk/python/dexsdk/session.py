@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from dex.orders.v1 import signed_payload_pb2 as wire
-from dexsdk.errors import CallerError
+from dexsdk.errors import CallerError, checked_fields
 from dexsdk.keys import Key
 from dexsdk.signing import access_token, authorization_header, sign_payload
 from dexsdk.times import NS_PER_SECOND, timestamp_of
@@ -76,7 +76,8 @@ class Session:
     def sign_action(self, action: Action | Sequence[BatchAction]) -> Signed:
         """Signs one action, or a list of actions as one batch."""
         payload = self.payload()
-        fill_action(payload, action)
+        with checked_fields():
+            fill_action(payload, action)
         return self.sign(payload)
 
     def authorization(self) -> Metadata:

@@ -11,7 +11,7 @@ from typing import Any, Concatenate, Final, Generic, ParamSpec, Self, TypeVar, f
 
 from dex.orders.v1 import order_intake_pb2 as orders
 from dexsdk.channel import Channel, Stream, Tls
-from dexsdk.effects import Effect, Emit, Feed, Open, Operation, Pull, Read, Send, Sleep
+from dexsdk.effects import Effect, Emit, Feed, Open, Operation, Pull, Read, Send, Sleep, checked
 from dexsdk.errors import CallerError, DexError
 from dexsdk.flight import pull_table
 from dexsdk.order_window import OrderWindow
@@ -175,7 +175,7 @@ def blocking(
 
     @wraps(build)
     def method(face: SyncFace, /, *args: _P.args, **kwargs: _P.kwargs) -> _Result:
-        return face._run(build(face._session, *args, **kwargs))
+        return face._run(checked(build(face._session, *args, **kwargs)))
 
     return method
 
@@ -187,6 +187,6 @@ def iterated(
 
     @wraps(build)
     def method(face: SyncFace, /, *args: _P.args, **kwargs: _P.kwargs) -> SyncFeed[_Item]:
-        return SyncFeed(face, build(face._session, *args, **kwargs))
+        return SyncFeed(face, checked(build(face._session, *args, **kwargs)))
 
     return method

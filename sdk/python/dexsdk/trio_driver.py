@@ -17,7 +17,7 @@ import trio
 
 from dex.orders.v1 import order_intake_pb2 as orders
 from dexsdk.channel import Channel, Stream, Tls, dex_error
-from dexsdk.effects import Effect, Emit, Feed, Open, Operation, Pull, Read, Send, Sleep
+from dexsdk.effects import Effect, Emit, Feed, Open, Operation, Pull, Read, Send, Sleep, checked
 from dexsdk.errors import DexError
 from dexsdk.flight import pull_table
 from dexsdk.order_window import OrderWindow
@@ -291,7 +291,7 @@ def awaited(
 
     @wraps(build)
     async def method(face: TrioFace, /, *args: _P.args, **kwargs: _P.kwargs) -> _Result:
-        return await face._run(build(face._session, *args, **kwargs))
+        return await face._run(checked(build(face._session, *args, **kwargs)))
 
     return method
 
@@ -303,6 +303,6 @@ def streamed(
 
     @wraps(build)
     def method(face: TrioFace, /, *args: _P.args, **kwargs: _P.kwargs) -> TrioFeed[_Item]:
-        return TrioFeed(face, build(face._session, *args, **kwargs))
+        return TrioFeed(face, checked(build(face._session, *args, **kwargs)))
 
     return method
