@@ -12,6 +12,8 @@ from typing import Final
 
 import structlog
 
+from dexnode.settings import GrpcSettings
+
 # Journal, snapshots, logs, threads, and some for Flight and metrics.
 FILES_RESERVED: Final = 256
 
@@ -31,5 +33,7 @@ def connections_that_fit(wanted: int) -> int:
     if limit == resource.RLIM_INFINITY or wanted <= limit - FILES_RESERVED:
         return wanted
     room = max(1, limit - FILES_RESERVED)
-    log.info("fewer connections than set: raise the limit of open files", room=room, files=limit)
+    # Nobody asked for the default: only who set a number is to hear that it does not fit.
+    tell = log.debug if wanted == GrpcSettings().connections_max else log.warning
+    tell("fewer connections than set: raise the limit of open files", room=room, files=limit)
     return room

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
+import shlex
 import signal
-import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 import trio
 
 from dexnode.cli.common import (
+    DEFAULT_ADDRESS,
     DEFAULT_NETWORK,
     DEMO_DATA_DIR,
     OPERATOR_KEY_NAME,
@@ -23,10 +26,15 @@ from dexnode.cli.common import (
     print_json,
     target_options,
 )
-from dexsdk import Key
+from dexnode.config import load_config
+from dexnode.demo.processes import Child, interrupt_on_end_signals
+from dexsdk import DexError, Key
 
-NODE_LOG = "node.log"
-BOTS_LOG = "bots.log"
+NODE_LOG: Final = "node.log"
+BOTS_LOG: Final = "bots.log"
+WATCH_PAUSE_SECONDS: Final = 0.2
+# How the journal says that a node holds it.
+IN_USE: Final = re.compile(r"in use by process (\d+)")
 
 
 @click.group(invoke_without_command=True)
@@ -47,22 +55,20 @@ def demo(
     """
     if ctx.invoked_subcommand is not None:
         return
-    # SIGTERM must stop the node and the bots too, as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupt_on_end_signals()
     data_dir.mkdir(parents=True, exist_ok=True)
     operator_key = _operator_key(data_dir)
-    node = _start_node(data_dir, operator_key, rpc_backend)
-    bots: subprocess.Popen[bytes] | None = None
+    children: list[Child] = []
     try:
-        addresses = _wait_ready(node, data_dir)
-        _welcome(addresses, data_dir)
-        bots = _start_bots(data_dir, addresses["grpc"], seed)
-        _watch(node, bots, addresses, market_id, no_top=no_top)
+        children.append(_start_node(data_dir, operator_key, rpc_backend))
+        addresses = _wait_ready(children[0])
+        network_id = load_config(None, os.environ, {}).config.node.network_id
+        _welcome(addresses, network_id, data_dir)
+        children.append(_start_bots(data_dir, addresses["grpc"], network_id, seed))
+        _watch(children, addresses, network_id, market_id, no_top=no_top)
     finally:
-        for process in (bots, node):
-            if process is not None and process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-                process.wait(30)
+        for child in reversed(children):
+            child.stop()
 
 
 def _operator_key(data_dir: Path) -> Key:
@@ -73,74 +79,118 @@ def _operator_key(data_dir: Path) -> Key:
     return Key.load(path)
 
 
-def _start_node(data_dir: Path, operator: Key, rpc_backend: str) -> subprocess.Popen[bytes]:
+def _start_node(data_dir: Path, operator: Key, rpc_backend: str) -> Child:
     public_key = operator.public_bytes.hex()
-    environment = {
-        **os.environ,
-        "DEX_OPERATORS": f'[{{ name = "demo", public_key = "{public_key}" }}]',
-    }
-    command = [sys.executable, "-m", "dexnode", "node", "run", "--json"]
-    command += ["--data-dir", str(data_dir), "--rpc-backend", rpc_backend]
-    command += ["--set", "demo.enabled=true"]
-    log = (data_dir / NODE_LOG).open("ab")
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=log, env=environment, start_new_session=True
-    )
+    arguments = ["node", "run", "--json", "--set", "demo.enabled=true"]
+    arguments += ["--data-dir", str(data_dir), "--rpc-backend", rpc_backend]
+    operators = f'[{{ name = "demo", public_key = "{public_key}" }}]'
+    environment = {"DEX_OPERATORS": operators}
+    return Child("node", arguments, data_dir / NODE_LOG, environment, piped=True)
 
 
-def _wait_ready(node: subprocess.Popen[bytes], data_dir: Path) -> dict[str, str]:
+def _wait_ready(node: Child) -> dict[str, str]:
     """The node's addresses, from the line it prints when it is ready."""
-    line = node.stdout.readline() if node.stdout is not None else b""
+    line = node.output.readline()
     if not line:
-        tail = (data_dir / NODE_LOG).read_text(errors="replace").splitlines()[-3:]
-        raise click.ClickException(
-            "the node did not start:\n  " + "\n  ".join(tail) + f"\nlog: {data_dir / NODE_LOG}"
-        )
+        node.wait()
+        words = node.last_words()
+        owner = IN_USE.search(words)
+        if owner:
+            raise click.ClickException(f"the demo already runs here (process {owner[1]})")
+        raise click.ClickException(f"the node did not start: {words}\nlog: {node.log_path}")
     ready: dict[str, Any] = json.loads(line)
     addresses: dict[str, str] = ready["ready"]
     return addresses
 
 
-def _welcome(addresses: dict[str, str], data_dir: Path) -> None:
+def _welcome(addresses: dict[str, str], network_id: str, data_dir: Path) -> None:
     click.echo("Triodex demo: a simulated market on a real node")
     click.echo(f"  gRPC     {addresses['grpc']}")
     click.echo(f"  Flight   grpc://{addresses['flight']}")
     click.echo(f"  metrics  http://{addresses['metrics']}/metrics")
     click.echo(f"  data     {data_dir} (logs in {NODE_LOG}, {BOTS_LOG})")
     click.echo("Trade in another terminal: dex account create, dex demo faucet, dex order place")
+    needed = _environment(addresses, network_id, data_dir)
+    if needed:
+        settings = " ".join(f"{name}={shlex.quote(value)}" for name, value in needed.items())
+        click.echo(f"There, first: export {settings}")
 
 
-def _start_bots(data_dir: Path, address: str, seed: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "dexnode", "demo", "bots", "--address", address]
-    command += ["--operator-key", str(data_dir / OPERATOR_KEY_NAME), "--seed", str(seed)]
-    log = (data_dir / BOTS_LOG).open("ab")
-    return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+def _environment(addresses: dict[str, str], network_id: str, data_dir: Path) -> dict[str, str]:
+    """What a client's options need to be where the defaults do not lead to this demo."""
+    needed = {}
+    if addresses["grpc"] != DEFAULT_ADDRESS:
+        needed["DEX_ADDRESS"] = addresses["grpc"]
+    host, _, port = addresses["grpc"].rpartition(":")
+    if addresses["flight"] != f"{host}:{int(port) + 1}":
+        needed["DEX_FLIGHT_ADDRESS"] = addresses["flight"]
+    if network_id != DEFAULT_NETWORK:
+        needed["DEX_NETWORK_ID"] = network_id
+    if data_dir != DEMO_DATA_DIR:
+        needed["DEX_OPERATOR_KEY"] = str((data_dir / OPERATOR_KEY_NAME).resolve())
+    return needed
+
+
+def _start_bots(data_dir: Path, address: str, network_id: str, seed: int) -> Child:
+    arguments = ["demo", "bots", "--address", address, "--network-id", network_id]
+    arguments += ["--operator-key", str(data_dir / OPERATOR_KEY_NAME), "--seed", str(seed)]
+    return Child("bots", arguments, data_dir / BOTS_LOG)
 
 
 def _watch(
-    node: subprocess.Popen[bytes],
-    bots: subprocess.Popen[bytes],
+    children: list[Child],
     addresses: dict[str, str],
+    network_id: str,
     market_id: str,
     *,
     no_top: bool,
 ) -> None:
-    """Show the market until it ends or Ctrl-C."""
+    """Show the market until Ctrl-C; ClickException when the node or the bots end before."""
     if no_top or not sys.stdout.isatty():
         sys.stdout.flush()
-        while node.poll() is None and bots.poll() is None:
-            time.sleep(0.5)
-        raise click.ClickException("the node or the bots ended; see their logs")
+        while not any(child.ended for child in children):
+            time.sleep(WATCH_PAUSE_SECONDS)
+    else:
+        _watch_screen(children, addresses, network_id, market_id)
+    for child in children:
+        if child.ended:
+            words = child.last_words()
+            raise click.ClickException(
+                f"the {child.name} ended{': ' + words if words else ''}\nlog: {child.log_path}"
+            )
+
+
+def _watch_screen(
+    children: list[Child], addresses: dict[str, str], network_id: str, market_id: str
+) -> None:
     from dexnode.cli.top_command import watch_market
 
+    left = threading.Event()
+
+    def leave_when_one_ends() -> None:
+        while not left.wait(WATCH_PAUSE_SECONDS):
+            if any(child.ended for child in children):
+                os.kill(os.getpid(), signal.SIGINT)
+                return
+
+    watch = threading.Thread(target=leave_when_one_ends, name="child-watch", daemon=True)
+    watch.start()
     shown = {"gRPC": addresses["grpc"], "Flight": addresses["flight"]}
-    watch_market(
-        addresses["grpc"],
-        DEFAULT_NETWORK,
-        market_id,
-        addresses=shown | {"metrics": addresses["metrics"]},
-        note="simulation: seeded bots",
-    )
+    try:
+        watch_market(
+            addresses["grpc"],
+            network_id,
+            market_id,
+            addresses=shown | {"metrics": addresses["metrics"]},
+            note="simulation: seeded bots",
+        )
+    except (KeyboardInterrupt, DexError):
+        # What the screen stumbled over tells less than which process ended.
+        if not any(child.ended for child in children):
+            raise
+    finally:
+        left.set()
+        watch.join()
 
 
 @demo.command()
