@@ -16,6 +16,7 @@ from dexnode.cli.common import Target, json_option, print_json, print_table, tar
 from dexnode.config import LoadedConfig, load_config
 from dexnode.config_text import print_config
 from dexnode.start import start_failure
+from dexsdk.admin_operations import SNAPSHOT_TIMEOUT_SECONDS
 
 EXIT_FAILED = 1
 SWITCH_INTERVAL_SECONDS = 0.0005
@@ -135,11 +136,22 @@ def status(target: Target) -> None:
 
 
 @node.command()
+@click.option(
+    "--timeout",
+    "timeout_seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=SNAPSHOT_TIMEOUT_SECONDS,
+    show_default=True,
+    help="Seconds to wait.",
+)
 @target_options
-def snapshot(target: Target) -> None:
-    """Write a snapshot and wait for it (operators only)."""
+def snapshot(target: Target, timeout_seconds: float) -> None:
+    """Write a snapshot and wait for it (operators only).
+
+    The node replays what its journal holds since the last one: it may take minutes.
+    """
     with target.operator() as client:
-        answer = client.admin.take_snapshot()
+        answer = client.admin.take_snapshot(timeout_seconds=timeout_seconds)
     if target.as_json:
         print_json(answer)
     else:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Final, cast
 
 from dex.admin.v1 import admin_pb2 as admin
 from dex.matching.v1 import matching_pb2 as matching
 from dex.orders.v1 import order_intake_pb2 as orders
 from dexsdk import methods
-from dexsdk.effects import Operation, ask
+from dexsdk.effects import Operation, ask, ask_once
 from dexsdk.market import Market
 from dexsdk.session import Session
-from dexsdk.times import optional_timestamp
+from dexsdk.times import NS_PER_SECOND, optional_timestamp
 from dexsdk.types import ExternalTrade, MarketStatus
+
+SNAPSHOT_TIMEOUT_SECONDS: Final = 600.0
 
 
 def create_market(session: Session, market: Market) -> Operation[Market]:
@@ -78,9 +80,17 @@ def record_trades(
     return (yield from ask(session, methods.RECORD_TRADES, request))
 
 
-def take_snapshot(session: Session) -> Operation[admin.TakeSnapshotResponse]:
-    """Writes a snapshot up to the current journal position and waits for it."""
-    return (yield from ask(session, methods.TAKE_SNAPSHOT, admin.TakeSnapshotRequest()))
+def take_snapshot(
+    session: Session, *, timeout_seconds: float = SNAPSHOT_TIMEOUT_SECONDS
+) -> Operation[admin.TakeSnapshotResponse]:
+    """Writes a snapshot up to the current journal position and waits for it.
+
+    The node replays its journal for it, which takes minutes when the last snapshot is old; so the
+    client's own timeout does not apply, and nothing is sent twice.
+    """
+    timeout_ns = int(timeout_seconds * NS_PER_SECOND)
+    request = admin.TakeSnapshotRequest()
+    return (yield from ask_once(session, methods.TAKE_SNAPSHOT, request, timeout_ns))
 
 
 def drain(session: Session) -> Operation[None]:

@@ -151,6 +151,15 @@ def ask(
             return decode(method, answer)
 
 
+def ask_once(
+    session: Session, method: Method[_Request, _Response], request: _Request, timeout_ns: int
+) -> Operation[_Response]:
+    """Calls a method one time: for long work, which a retry would start a second time."""
+    metadata = session.authorization() if method.authorized else ()
+    answer = yield Send(method.path, request.SerializeToString(), metadata, timeout_ns)
+    return decode(method, answer)
+
+
 def decode(method: Method[Any, _Response], data: bytes | None) -> _Response:
     """Parses an answer; PeerError when it is not the message the contract names."""
     try:

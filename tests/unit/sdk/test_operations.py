@@ -28,6 +28,7 @@ from dexsdk import (
     Session,
     Side,
     Unavailable,
+    admin_operations,
     feeds,
     market_operations,
     methods,
@@ -112,6 +113,25 @@ def test_a_call_gives_up_at_its_deadline(session: Session, clock: Clock) -> None
     assert len({each.request for each in attempts}) == 1
     assert all(each.timeout_ns <= session.timeout_ns for each in attempts)
     assert len(attempts) > 5
+
+
+def test_a_snapshot_has_its_own_time_and_is_asked_for_once(session: Session, clock: Clock) -> None:
+    attempts: list[Send] = []
+
+    def answer(effect: Send | Open | Read) -> DexError:
+        assert isinstance(effect, Send)
+        attempts.append(effect)
+        return LOST
+
+    for program, seconds in (
+        (admin_operations.take_snapshot(session), 600),
+        (admin_operations.take_snapshot(session, timeout_seconds=1.5), 1.5),
+    ):
+        with pytest.raises(Unavailable):
+            play(program, clock, answer)
+        assert attempts.pop().timeout_ns == int(seconds * NS_PER_SECOND)
+        assert not attempts
+    assert clock.now_ns == START_NS
 
 
 def test_a_mutation_is_not_sent_past_its_expiry(session: Session, clock: Clock) -> None:
