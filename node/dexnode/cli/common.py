@@ -17,7 +17,8 @@ from google.protobuf.message import Message
 from rich.console import Console
 from rich.table import Table
 
-from dexsdk import Client, DexError, Key, SyncClient, Tls
+from dexsdk import Client, DexError, Key, SyncClient, Tls, Unavailable
+from dexsdk.market import DIGITS_MAX
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:7400"
 DEFAULT_NETWORK: Final = "triodex-demo"
@@ -98,7 +99,7 @@ class Target:
 
 
 class DecimalParam(click.ParamType[Decimal]):
-    """A decimal number; Python's own would end in a traceback on a word."""
+    """A price, size or amount: a decimal number, not negative. What is wrong is quoted as typed."""
 
     name = "decimal"
 
@@ -107,9 +108,16 @@ class DecimalParam(click.ParamType[Decimal]):
     ) -> Decimal:
         """The number."""
         try:
-            return Decimal(value)
+            number = Decimal(value)
         except InvalidOperation:
             self.fail(f"{value!r} is no decimal number", param, ctx)
+        if not number.is_finite():
+            self.fail(f"{value!r} is no decimal number", param, ctx)
+        if number.adjusted() > DIGITS_MAX:
+            self.fail(f"{value} is too large", param, ctx)
+        if number < 0:
+            self.fail(f"{value} is negative", param, ctx)
+        return number
 
 
 DECIMAL: Final = DecimalParam()
@@ -122,6 +130,7 @@ def json_option(function: Function) -> Function:
     )
 
 
+PEM_FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 TARGET_OPTIONS: Final = (
     click.option("--address", default=DEFAULT_ADDRESS, show_default=True, envvar="DEX_ADDRESS"),
     click.option(
@@ -145,9 +154,9 @@ TARGET_OPTIONS: Final = (
         envvar="DEX_OPERATOR_KEY",
         help="Key file of an operator.  [default: the demo's]",
     ),
-    click.option("--ca", type=click.Path(path_type=Path), envvar="DEX_CA", help="TLS: CA."),
-    click.option("--certificate", type=click.Path(path_type=Path), envvar="DEX_CERTIFICATE"),
-    click.option("--private-key", type=click.Path(path_type=Path), envvar="DEX_PRIVATE_KEY"),
+    click.option("--ca", type=PEM_FILE, envvar="DEX_CA", help="TLS: CA."),
+    click.option("--certificate", type=PEM_FILE, envvar="DEX_CERTIFICATE"),
+    click.option("--private-key", type=PEM_FILE, envvar="DEX_PRIVATE_KEY"),
     json_option,
 )
 TARGET_NAMES: Final = frozenset(
@@ -171,7 +180,14 @@ def target_options(function: Function) -> Function:
     @click.pass_context
     def wrapper(ctx: click.Context, /, **values: Any) -> Any:
         rest = {name: value for name, value in values.items() if name not in TARGET_NAMES}
-        return ctx.invoke(function, _target(values), **rest)
+        target = _target(values)
+        try:
+            return ctx.invoke(function, target, **rest)
+        except Unavailable as error:
+            if "Connection refused" not in error.message:
+                raise
+            message = f"no node answers at {target.address}: is it running? (make run)"
+            raise Unavailable(error.reason, message, code=error.code) from error
 
     wrapper.__name__ = function.__name__
     wrapper.__doc__ = function.__doc__

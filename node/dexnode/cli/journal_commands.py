@@ -14,6 +14,7 @@ from dexcore.checkpoint import encode_state, state_hash
 from dexcore.commands import ITEM, OrderCommand, decode_command
 from dexnode.cli.common import json_option, print_json
 from dexruntime.journal import Identity, JournalError, JournalReader, verify
+from dexruntime.journal.segment import list_segments
 from dexruntime.recovery import recover
 from dexruntime.storage import PosixStorage
 
@@ -37,13 +38,20 @@ def _readable() -> Iterator[None]:
         raise click.ClickException(str(error)) from error
 
 
+def _journal(folder: Path) -> PosixStorage:
+    storage = PosixStorage(folder, read_only=True)
+    if not list_segments(storage):
+        raise click.ClickException(f"no journal here: {folder}")
+    return storage
+
+
 @journal.command("verify")
 @FOLDER
 @json_option
 def verify_journal(folder: Path, as_json: bool) -> None:
     """Check every checksum and the hash chain. Ends with 1 on damage."""
     with _readable():
-        report = verify(PosixStorage(folder, read_only=True))
+        report = verify(_journal(folder))
     facts = {
         "segments": report.segments,
         "first_sequence": report.first_sequence,
@@ -57,7 +65,7 @@ def verify_journal(folder: Path, as_json: bool) -> None:
         print_json(facts)
     else:
         for name, value in facts.items():
-            click.echo(f"{name:15} {value}")
+            click.echo(f"{name:15} {'none' if value is None else value}")
     if report.damage is not None:
         sys.exit(1)
 
@@ -71,7 +79,7 @@ def verify_journal(folder: Path, as_json: bool) -> None:
 @json_option
 def dump(folder: Path, from_sequence: int, limit: int, as_json: bool) -> None:
     """Print the commands, one a line, oldest first."""
-    reader = JournalReader(PosixStorage(folder, read_only=True), from_sequence)
+    reader = JournalReader(_journal(folder), from_sequence)
     try:
         for count, record in enumerate(reader):
             if limit and count >= limit:
@@ -110,11 +118,12 @@ def replay(folder: Path, network_id: str, shard: int, use_snapshot: bool, as_jso
 
     Compare event_hash with `dex node status` at the same sequence.
     """
+    storage = _journal(folder)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with _readable(), Progress(*columns, transient=True, disable=as_json) as progress:
         task = progress.add_task("replaying")
         recovered = recover(
-            PosixStorage(folder, read_only=True),
+            storage,
             Identity(network_id, shard, 1),
             use_snapshot=use_snapshot,
             progress=lambda n: progress.update(task, description=f"replayed to {n}"),

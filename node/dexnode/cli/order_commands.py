@@ -136,11 +136,17 @@ def _which(function: Function) -> Function:
     return click.argument("order_id", default="")(function)
 
 
+def _need_one(order_id: str, client_order_id: int) -> None:
+    if bool(order_id) == bool(client_order_id):
+        raise click.UsageError("give either ORDER_ID or --client-order-id")
+
+
 @order.command()
 @_which
 @target_options
 def cancel(target: Target, order_id: str, client_order_id: int) -> None:
     """Cancel one open order, by ORDER_ID or by --client-order-id."""
+    _need_one(order_id, client_order_id)
     with target.client() as client:
         result = client.cancel_order(order_id=order_id, client_order_id=client_order_id)
     if target.as_json:
@@ -181,6 +187,7 @@ def amend(
     A smaller size keeps the order's place in the queue; a larger one or a new
     price gives it up.
     """
+    _need_one(order_id, client_order_id)
     with target.client() as client:
         market = client.get_market(market_id)
         result = client.amend_order(

@@ -77,6 +77,12 @@ def main(arguments: list[str] | None = None) -> None:
     as_json = "--json" in arguments
     try:
         code: Any = dex.main(arguments, prog_name="dex", standalone_mode=False)
+    except click.NoSuchOption as error:
+        if not error.option_name[1:2].isdigit():
+            error.show()
+        else:
+            click.UsageError("a number cannot be negative here", error.ctx).show()
+        sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -12,7 +12,7 @@ from dexsdk.types import MarketKind, MarketStatus
 # Wide enough for any int64 at any scale; whatever would need rounding is an error instead.
 _EXACT: Final = Context(prec=80, traps=[Inexact, InvalidOperation, DivisionByZero])
 
-_DIGITS_MAX: Final = 38
+DIGITS_MAX: Final = 38
 
 
 @final
@@ -144,8 +144,10 @@ def _decimal(value: Decimal | str, field: str) -> Decimal:
         number = Decimal(value)
     except InvalidOperation:
         number = Decimal("NaN")
-    if not number.is_finite() or number.adjusted() > _DIGITS_MAX:
-        raise OffGrid("FIELD_INVALID", f"{value!r} is no decimal number", field=field)
+    if not number.is_finite():
+        raise OffGrid("FIELD_INVALID", f"{str(value)!r} is no decimal number", field=field)
+    if number.adjusted() > DIGITS_MAX:
+        raise OffGrid("FIELD_INVALID", f"{value} is too large", field=field)
     return number
 
 
