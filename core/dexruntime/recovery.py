@@ -86,6 +86,34 @@ def recover(
     return Recovered(exchange, views, end, base, exchange.sequence - base)
 
 
+def recover_to(storage: Storage, identity: Identity, sequence: int, progress: Progress) -> Exchange:
+    """The state right after record `sequence`, from the journal's first record on.
+
+    Raises what `recover` raises; JournalMismatch too when the journal ends before.
+    """
+    exchange = Exchange()
+    reader = JournalReader(storage)
+    try:
+        for record in reader:
+            exchange.apply(record.sequence, record.time_ns, decode_command(record.command))
+            if record.sequence % PROGRESS_EVERY == 0:
+                progress(record.sequence)
+            if record.sequence == sequence:
+                break
+        else:
+            raise JournalMismatch(f"the journal ends at {exchange.sequence}, before {sequence}")
+    finally:
+        reader.close()
+    segment = list_segments(storage)[0]
+    file = storage.open(segment.name)
+    try:
+        _check_identity(read_segment_header(file, segment, 0).identity, identity)
+    finally:
+        file.close()
+    exchange.ledger.audit()
+    return exchange
+
+
 def _first_to_read(storage: Storage, snapshot: Snapshot | None) -> int:
     """Sequence to read from so that the snapshot's chain can be held against the journal's.
 

@@ -20,7 +20,7 @@ import pytest
 
 from dexnode.cli import main
 from dexnode.cli.root import COMMANDS, dex
-from dexsdk import NewOrder, Side
+from dexsdk import Market, NewOrder, Side
 from tests.support.markets import open_market, rich_account
 from tests.support.node_process import NodeProcess
 from tests.support.waiting import wait_until
@@ -316,6 +316,27 @@ def test_the_journal_of_a_live_node(trader: Demo) -> None:
     assert trader.run("journal", "dump", folder, "--limit", "1").out.startswith("sequence=1 ")
 
 
+def replay_to_a_position(node: NodeProcess, folder: str) -> None:
+    """A node that has moved on still has the hash it showed."""
+    with node.operator() as operator:
+        shown = operator.admin.get_node_status()
+        operator.admin.create_market(
+            Market.define("C-D", base_scale=8, quote_scale=8, tick_size="1", lot_size="1")
+        )
+    arguments = [*DEX, "journal", "replay", "--json", folder, "--network-id", node.network_id]
+
+    def replay_to(sequence: int) -> subprocess.CompletedProcess[str]:
+        line = [*arguments, "--to-sequence", str(sequence)]
+        return subprocess.run(line, capture_output=True, text=True, check=False)
+
+    replayed = json.loads(replay_to(shown.applied_sequence).stdout)
+    assert replayed["sequence"] == replayed["replayed"] == shown.applied_sequence
+    assert replayed["event_hash"] == shown.event_hash
+    beyond = replay_to(10**9)
+    assert beyond.returncode == 1
+    assert "before 1000000000" in beyond.stderr
+
+
 def test_replay_gives_the_hash_of_the_live_node(tmp_path: Path) -> None:
     """On a quiet node, for the bots of the demo never rest."""
     node = NodeProcess(tmp_path / "node").start()
@@ -344,5 +365,6 @@ def test_replay_gives_the_hash_of_the_live_node(tmp_path: Path) -> None:
             return True
 
         wait_until(same, "one position seen by both")
+        replay_to_a_position(node, folder)
     finally:
         node.kill()

@@ -15,7 +15,7 @@ from dexcore.commands import ITEM, OrderCommand, decode_command
 from dexnode.cli.common import json_option, print_json
 from dexruntime.journal import Identity, JournalError, JournalReader, verify
 from dexruntime.journal.segment import list_segments
-from dexruntime.recovery import recover
+from dexruntime.recovery import recover, recover_to
 from dexruntime.storage import PosixStorage
 
 FOLDER = click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
@@ -112,29 +112,45 @@ def dump(folder: Path, from_sequence: int, limit: int, as_json: bool) -> None:
 @click.option("--network-id", default="triodex-demo", show_default=True)
 @click.option("--shard", type=click.IntRange(0, 255), default=0, show_default=True)
 @click.option("--use-snapshot", is_flag=True, help="Start at the newest snapshot.")
+@click.option(
+    "--to-sequence", type=click.IntRange(min=1), help="Stop after this record.  [default: the last]"
+)
 @json_option
-def replay(folder: Path, network_id: str, shard: int, use_snapshot: bool, as_json: bool) -> None:
+def replay(
+    folder: Path,
+    network_id: str,
+    shard: int,
+    use_snapshot: bool,
+    to_sequence: int | None,
+    as_json: bool,
+) -> None:
     """Apply every command again and print the hashes; a live node shows the same.
 
-    Compare event_hash with `dex node status` at the same sequence.
+    Compare event_hash with `dex node status` of a node: give its applied_sequence
+    as --to-sequence, for a live node moves on.
     """
+    if use_snapshot and to_sequence is not None:
+        raise click.UsageError("--to-sequence starts at the first record: leave out --use-snapshot")
     storage = _journal(folder)
+    identity = Identity(network_id, shard, 1)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with _readable(), Progress(*columns, transient=True, disable=as_json) as progress:
         task = progress.add_task("replaying")
-        recovered = recover(
-            storage,
-            Identity(network_id, shard, 1),
-            use_snapshot=use_snapshot,
-            progress=lambda n: progress.update(task, description=f"replayed to {n}"),
-        )
-    exchange = recovered.exchange
+
+        def tell(sequence: int) -> None:
+            progress.update(task, description=f"replayed to {sequence}")
+
+        if to_sequence is None:
+            recovered = recover(storage, identity, use_snapshot=use_snapshot, progress=tell)
+            exchange, snapshot_sequence = recovered.exchange, recovered.snapshot_sequence
+        else:
+            exchange, snapshot_sequence = recover_to(storage, identity, to_sequence, tell), 0
     facts = {
         "sequence": exchange.sequence,
         "event_hash": exchange.event_hash.hex(),
         "state_hash": state_hash(encode_state(exchange)),
-        "replayed": recovered.replayed_count,
-        "snapshot_sequence": recovered.snapshot_sequence,
+        "replayed": exchange.sequence - snapshot_sequence,
+        "snapshot_sequence": snapshot_sequence,
     }
     if as_json:
         print_json(facts)
