@@ -26,12 +26,15 @@ from dexnode.cli.common import (
     print_json,
     target_options,
 )
+from dexnode.cli.trio_main import run_trio
 from dexnode.config import load_config
 from dexnode.demo.processes import Child, interrupt_on_end_signals
 from dexsdk import DexError, Key
 
 NODE_LOG: Final = "node.log"
 BOTS_LOG: Final = "bots.log"
+# Beside the operator's key: the keys of the bots.
+BOTS_FOLDER: Final = "bots"
 WATCH_PAUSE_SECONDS: Final = 0.2
 # How the journal says that a node holds it.
 IN_USE: Final = re.compile(r"in use by process (\d+)")
@@ -200,10 +203,12 @@ def bots(target: Target, seed: int) -> None:
     """Run only the bots, against a node that runs already."""
     from dexnode.demo.bots import run_bots
 
+    key_path = target.operator_key or DEMO_DATA_DIR / OPERATOR_KEY_NAME
     key = target.load_operator_key()
     if key is None:
         raise click.ClickException("the bots need the operator's key")
-    trio.run(run_bots, target.address, target.network_id, key, seed)
+    folder = key_path.parent / BOTS_FOLDER
+    run_trio(run_bots, target.address, target.network_id, key, seed, folder)
 
 
 @demo.command()

@@ -6,17 +6,22 @@ Every decision comes from one seed, so a run can be repeated; times do not.
 from __future__ import annotations
 
 import random
+import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final
+from pathlib import Path
+from typing import Final, NoReturn, TypeAlias
 
+import click
 import trio
 
-from dexnode.demo.markets import DEMO_MARKETS, DemoMarket, open_markets, pull_faucet
+from dexnode.demo.accounts import BotAccounts
+from dexnode.demo.markets import DEMO_MARKETS, DemoMarket, open_markets
 from dexsdk import (
-    CallerError,
     Cancel,
     Client,
+    DexError,
     Key,
     Market,
     NewOrder,
@@ -25,6 +30,7 @@ from dexsdk import (
     TimeInForce,
     Unavailable,
 )
+from dexsdk.errors import from_rejection
 
 LEVELS_PER_SIDE: Final = 12
 QUOTE_PAUSE_SECONDS: Final = 0.35
@@ -35,6 +41,10 @@ STEP_PER_100K: Final = 6
 SPREAD_PER_100K: Final = 4
 TAKERS_PER_MARKET: Final = 3
 RETRY_PAUSE_SECONDS: Final = 2.0
+MAKER_FAUCET_PULLS: Final = 20
+TAKER_FAUCET_PULLS: Final = 4
+# What a bot waits out; at its next start it takes money from the faucet when short.
+PASSING_REASONS: Final = frozenset({"MARKET_NOT_OPEN", "NO_LIQUIDITY", "INSUFFICIENT_FUNDS"})
 
 
 @dataclass
@@ -53,59 +63,74 @@ class FairPrice:
 
 @dataclass(frozen=True)
 class Arena:
-    """Where the bots trade and who funds them."""
+    """One market the bots trade in, and what they share there."""
 
-    address: str
-    network_id: str
-    operator: Client
-    seed: int
-    run_id: str
-
-    def client(self, key: Key) -> Client:
-        """A bot's own connection."""
-        return Client(self.address, network_id=self.network_id, key=key)
+    accounts: BotAccounts
+    market: Market
+    demo: DemoMarket
+    fair: FairPrice
 
 
-async def run_bots(address: str, network_id: str, operator_key: Key, seed: int) -> None:
-    """Open the demo markets and trade in them until cancelled."""
+Bot: TypeAlias = Callable[[Arena, str, random.Random], Awaitable[NoReturn]]
+
+
+async def run_bots(
+    address: str, network_id: str, operator_key: Key, seed: int, folder: Path
+) -> None:
+    """Open the demo markets and trade in them until cancelled; `folder` keeps the bots' keys."""
     async with Client(address, network_id=network_id, key=operator_key) as operator:
-        run_id = Key.generate().public_bytes.hex()[:12]
-        arena = Arena(address, network_id, operator, seed, run_id)
+        accounts = BotAccounts(address, network_id, operator, folder)
         markets = {market.market_id: market for market in await open_markets(operator)}
         async with trio.open_nursery() as nursery:
             for number, demo in enumerate(DEMO_MARKETS):
                 market = markets[demo.market_id]
                 start_ticks = market.price_ticks(demo.start_price)
-                fair = FairPrice(start_ticks, start_ticks)
-                nursery.start_soon(_keep, run_maker, arena, market, demo, fair, number)
+                arena = Arena(accounts, market, demo, FairPrice(start_ticks, start_ticks))
+                nursery.start_soon(_keep, run_maker, arena, f"maker-{number}", seed)
                 for taker in range(TAKERS_PER_MARKET):
-                    bot = 100 * (taker + 1) + number
-                    nursery.start_soon(_keep, run_taker, arena, market, demo, fair, bot)
+                    name = f"taker-{100 * (taker + 1) + number}"
+                    nursery.start_soon(_keep, run_taker, arena, name, seed)
 
 
-async def _keep(bot: object, *arguments: object) -> None:
-    """Start a bot again after the node was away."""
+async def _keep(bot: Bot, arena: Arena, name: str, seed: int) -> None:
+    """Run a bot, and start it again after whatever ended it; the others do not notice."""
+    chance = random.Random(f"{seed}-{name}")  # noqa: S311 - a game of chance
     while True:
         try:
-            await bot(*arguments)  # type: ignore[operator]
-        except Unavailable:
-            await trio.sleep(RETRY_PAUSE_SECONDS)
+            await bot(arena, name, chance)
+        except* Exception as faults:  # noqa: BLE001 - told in a line
+            for fault in faults.exceptions:
+                if not _passes(fault):
+                    _tell(name, fault)
+        await trio.sleep(RETRY_PAUSE_SECONDS)
 
 
-async def run_maker(
-    arena: Arena, market: Market, demo: DemoMarket, fair: FairPrice, number: int
-) -> None:
+def _passes(fault: Exception) -> bool:
+    """Whether the node is away or the market closed, for now."""
+    return isinstance(fault, Unavailable) or (
+        isinstance(fault, DexError) and fault.reason in PASSING_REASONS
+    )
+
+
+def _tell(name: str, fault: Exception) -> None:
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    click.echo(f"{now} {name}: {type(fault).__name__}: {fault}", err=True)
+
+
+async def run_maker(arena: Arena, name: str, chance: random.Random) -> NoReturn:
     """Keep a ladder of quotes around the fair price, replaced in one signed batch each."""
-    chance = random.Random(f"{arena.seed}-maker-{number}")  # noqa: S311 - a game of chance
-    async with arena.client(Key.generate()) as client:
-        account_id = await client.register_key()
-        await pull_faucet(arena.operator, account_id, f"demo-{arena.run_id}-m{number}", 20)
+    async with arena.accounts.open(name, MAKER_FAUCET_PULLS) as client:
         resting: list[str] = []
         while True:
-            fair.wander(chance)
-            quotes = _ladder(market, demo, fair, chance)
+            arena.fair.wander(chance)
+            quotes = _ladder(arena.market, arena.demo, arena.fair, chance)
             actions = [Cancel(order_id=order_id) for order_id in resting]
             results = await client.submit_batch([*actions, *(Place(quote) for quote in quotes)])
+            for result in results:
+                refused = from_rejection(result.rejection)
+                # A quote that has been filled or would take is no fault.
+                if refused is not None and refused.reason in PASSING_REASONS:
+                    raise refused
             resting = [r.order_id for r in results[len(actions) :] if r.remaining_lots]
             await trio.sleep(QUOTE_PAUSE_SECONDS)
 
@@ -144,30 +169,20 @@ def _floor(market: Market, quantity: Decimal) -> Decimal:
     return quantity // lot * lot
 
 
-async def run_taker(
-    arena: Arena, market: Market, demo: DemoMarket, fair: FairPrice, number: int
-) -> None:
+async def run_taker(arena: Arena, name: str, chance: random.Random) -> NoReturn:
     """Hit the book now and then, now on this side, now on that."""
-    chance = random.Random(f"{arena.seed}-taker-{number}")  # noqa: S311 - a game of chance
-    usual_lots = _usual_lots(market, demo)
-    async with arena.client(Key.generate()) as client:
-        account_id = await client.register_key()
-        await pull_faucet(arena.operator, account_id, f"demo-{arena.run_id}-t{number}", 4)
+    usual_lots = _usual_lots(arena.market, arena.demo)
+    async with arena.accounts.open(name, TAKER_FAUCET_PULLS) as client:
         while True:
             await trio.sleep(chance.expovariate(1 / TAKE_PAUSE_SECONDS))
             side = chance.choice((Side.BUY, Side.SELL))
-            slack = fair.price_ticks // 1_000 * (1 if side == Side.BUY else -1)
+            price_ticks = arena.fair.price_ticks
+            slack = price_ticks // 1_000 * (1 if side == Side.BUY else -1)
             order = NewOrder(
-                market=market.market_id,
+                market=arena.market.market_id,
                 side=side,
-                price_ticks=fair.price_ticks + slack,
+                price_ticks=price_ticks + slack,
                 quantity_lots=chance.randint(max(1, usual_lots // 10), usual_lots * 2),
                 time_in_force=TimeInForce.IOC,
             )
-            try:
-                await client.place_order(order)
-            except CallerError as refused:
-                if refused.reason != "INSUFFICIENT_FUNDS":
-                    raise
-                reference = f"demo-{arena.run_id}-t{number}-{chance.getrandbits(32):08x}"
-                await pull_faucet(arena.operator, account_id, reference)
+            await client.place_order(order)

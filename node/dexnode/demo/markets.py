@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Final, NamedTuple
 
-from dexsdk import Client, Market
+from dexsdk import CallerError, Client, Market
 
 
 class DemoMarket(NamedTuple):
@@ -42,12 +42,25 @@ async def open_markets(operator: Client) -> list[Market]:
             maker_fee_ppm=MAKER_FEE_PPM,
             taker_fee_ppm=TAKER_FEE_PPM,
         )
-        opened.append(await operator.admin.create_market(market))
+        try:
+            opened.append(await operator.admin.create_market(market))
+        except CallerError as refused:
+            # An operator may have set other fees since.
+            if refused.reason != "MARKET_EXISTS":
+                raise
+            opened.append(await operator.get_market(demo.market_id))
     return opened
 
 
-async def pull_faucet(operator: Client, account_id: str, reference: str, times: int = 1) -> None:
+def faucet_atoms(pulls: int) -> dict[str, int]:
+    """What so many pulls of the faucet give of each asset, in atoms."""
+    return {
+        asset_id: int(Decimal(units) * 10**ASSET_SCALE) * pulls
+        for asset_id, units in FAUCET_UNITS.items()
+    }
+
+
+async def pull_faucet(operator: Client, account_id: str, reference: str) -> None:
     """Give an account play money of every demo asset, once per reference."""
-    for asset_id, units in FAUCET_UNITS.items():
-        atoms = int(Decimal(units) * 10**ASSET_SCALE) * times
+    for asset_id, atoms in faucet_atoms(1).items():
         await operator.admin.credit_account(account_id, asset_id, atoms, f"{reference}-{asset_id}")
