@@ -43,6 +43,13 @@ class _Answer(NamedTuple):
             await self.outcome.wait_done()
 
 
+class _Verifying(NamedTuple):
+    """A request, None when it was malformed, and the verdict on its signature to come."""
+
+    request: pb.OrderStreamRequest | None
+    verdict: Promise[bool]
+
+
 _NONE: Final = refuse(errors_pb2.ERROR_REASON_INTERNAL)
 
 
@@ -132,10 +139,16 @@ class OrderIntakeService:
         _ctx: CallContext,
         send: Sender[pb.OrderStreamResponse],
     ) -> None:
-        """Answer envelopes in their order; the reader runs ahead of the disk."""
+        """Answer envelopes in their order.
+
+        Three tasks, so that none waits for another's work: one reads and starts
+        verifying, one queues what is verified, this one answers what is durable. What
+        is between them is bounded, and a full window stops the reading.
+        """
+        verifying: deque[_Verifying] = deque()
         answers: deque[_Answer] = deque()
         changed = trio.Event()
-        ended = False
+        reading = queueing = True
 
         def signal() -> None:
             nonlocal changed
@@ -143,25 +156,40 @@ class OrderIntakeService:
             changed = trio.Event()
 
         async def read() -> None:
-            nonlocal ended
+            nonlocal reading
             try:
                 while True:
-                    answers.extend(await self._take_in(await requests.receive_available()))
+                    verifying.extend(map(self._verify, await requests.receive_available()))
                     signal()
-                    while len(answers) >= STREAM_WINDOW:
+                    while len(verifying) + len(answers) >= STREAM_WINDOW:
                         await changed.wait()
-                    await self._shard.sequencer.wait_room()
             except trio.EndOfChannel:
-                ended = True
+                reading = False
                 signal()
+
+        async def queue() -> None:
+            nonlocal queueing
+            while verifying or reading:
+                if not verifying:
+                    await changed.wait()
+                    continue
+                request, verdict = verifying[0]
+                verified = await verdict.wait()
+                await self._shard.sequencer.wait_room()
+                answers.append(self._queue(request, verified))
+                verifying.popleft()
+                if len(answers) == 1 or not verifying:
+                    signal()
+            queueing = False
+            signal()
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(read)
-            while True:
-                while not answers:
-                    if ended:
-                        return
+            nursery.start_soon(queue)
+            while answers or queueing:
+                if not answers:
                     await changed.wait()
+                    continue
                 await answers[0].wait()
                 ready: list[pb.OrderStreamResponse] = []
                 while answers and answers[0].done:
@@ -171,27 +199,20 @@ class OrderIntakeService:
 
     # --- stream parts
 
-    async def _take_in(self, raw: list[bytes]) -> list[_Answer]:
-        """Verify the envelopes together, then queue their commands in order."""
-        parsed: list[tuple[pb.OrderStreamRequest | None, Promise[bool] | None]] = []
-        for data in raw:
-            try:
-                request = pb.OrderStreamRequest.FromString(data)
-            except DecodeError:
-                parsed.append((None, None))
-                continue
-            parsed.append((request, self._intake.verify(request.envelope)))
-        answers = []
-        for request_or_none, verdict in parsed:
-            if request_or_none is None or verdict is None:
-                refusal = refuse(errors_pb2.ERROR_REASON_MALFORMED_MESSAGE)
-                answers.append(_Answer(0, None, refusal))
-            else:
-                answers.append(self._queue(request_or_none, await verdict.wait()))
-        return answers
+    def _verify(self, data: bytes) -> _Verifying:
+        """Parse a request and start checking its signature."""
+        try:
+            request = pb.OrderStreamRequest.FromString(data)
+        except DecodeError:
+            malformed: Promise[bool] = Promise()
+            malformed.set(False)
+            return _Verifying(None, malformed)
+        return _Verifying(request, self._intake.verify(request.envelope))
 
-    def _queue(self, request: pb.OrderStreamRequest, verified: bool) -> _Answer:
+    def _queue(self, request: pb.OrderStreamRequest | None, verified: bool) -> _Answer:
         nonce = 0
+        if request is None:
+            return _Answer(nonce, None, refuse(errors_pb2.ERROR_REASON_MALFORMED_MESSAGE))
         try:
             signed = self._intake.check(request.envelope, verified)
             nonce = signed.payload.nonce
