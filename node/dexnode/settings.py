@@ -154,8 +154,9 @@ class SnapshotSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class DemoSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The demo market, a simulation: seeded bots that trade over gRPC like anyone else."""
 
-    enabled: Annotated[bool, Meta(description="Run the demo market and its faucet.")] = False
-    seed: Annotated[int, Meta(ge=0, description="Seed of the bots' decisions.")] = 1
+    enabled: Annotated[
+        bool, Meta(description="Set by `dex demo`: the node's status says that it is a simulation.")
+    ] = False
 
 
 class NodeConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
