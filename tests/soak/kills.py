@@ -17,7 +17,7 @@ MODULES = ("dexnode", "tests.support.volatile_node")
 def work(run: Run) -> None:
     """Kill nodes; after each kill every acknowledged batch is there and its retry counts once."""
     number = 0
-    while run.goes_on(rounds_ahead=KILLS_PER_NODE if run.done else 0):
+    while run.goes_on(rounds_ahead=KILLS_PER_NODE):
         module = MODULES[number % len(MODULES)]
         kills = min(KILLS_PER_NODE, run.goal - run.done)
         with tempfile.TemporaryDirectory(prefix="soak-") as folder:

@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.soak.job import Job, Run
+from tests.soak.job import Job
+from tests.soak.runner import Ended
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "soak"
 
 
-class Ended(NamedTuple):
-    """A job that ran, and what it raised, if anything."""
+class Page(NamedTuple):
+    """What stands at the top of a report."""
 
-    job: Job
-    run: Run
-    error: BaseException | None
+    started_ns: int
+    commit: str
+    minutes: float
 
     @property
-    def verdict(self) -> str:
-        """One of three words."""
-        if self.error is not None:
-            return "FAILED"
-        return "held" if self.run.done >= self.run.goal else "held as far as it ran"
+    def path(self) -> Path:
+        """In docs/soak/, named after its start."""
+        name = time.strftime("%Y-%m-%d-%H%M", time.gmtime(self.started_ns // 10**9))
+        return FOLDER / f"{name}.md"
 
 
 def git(*arguments: str) -> str:
@@ -38,7 +40,9 @@ def git(*arguments: str) -> str:
 
 def commit() -> str:
     """The commit, and whether the files are its own."""
-    dirty = " with changes not committed" if git("status", "--porcelain") else ""
+    # Earlier reports change nothing that runs.
+    changed = git("status", "--porcelain", "--", ".", ":(exclude)docs/soak")
+    dirty = " with changes not committed" if changed else ""
     return git("rev-parse", "--short", "HEAD") + dirty
 
 
@@ -57,37 +61,43 @@ def machine() -> str:
     )
 
 
-def text(ended: list[Ended], started_ns: int, commit_text: str, minutes: float) -> str:
+def text(ended: Sequence[Ended], page: Page) -> str:
     """The report in markdown."""
+    bound = "none" if page.minutes == math.inf else f"{page.minutes:g} minutes for all jobs"
     lines = [
-        f"# Soak of {time.strftime('%Y-%m-%d %H:%M', time.gmtime(started_ns // 10**9))} UTC",
+        f"# Soak of {time.strftime('%Y-%m-%d %H:%M', time.gmtime(page.started_ns // 10**9))} UTC",
         "",
         f"- Machine: {machine()}",
-        f"- Commit: {commit_text}",
-        f'- Bound: {minutes:g} minutes for all jobs together (`make soak ARGS="--minutes N"`)',
+        f"- Commit: {page.commit}",
+        f"- Bound: {bound}",
         "",
         "| job | done | goal | seconds | seed | result |",
         "|---|---:|---:|---:|---:|---|",
     ]
     lines += [
-        f"| {job.name} | {run.done:,} {job.unit} | {run.goal:,} | {run.seconds:.0f} | {run.seed} "
-        f"| {one.verdict} |"
+        f"| {one.job.name} | {one.progress.done:,} {one.job.unit} | {one.job.goal:,} "
+        f"| {one.progress.seconds:.0f} | {one.seed} | {one.verdict} |"
         for one in ended
-        for job, run, _ in [one]
     ]
     for one in ended:
         lines += ["", f"## {one.job.name}", "", one.job.what, ""]
-        lines += [f"- {name}: {count:,}" for name, count in sorted(one.run.counts.items())]
+        lines += [f"- {name}: {value}" for name, value in one.progress.figures.items()]
+        lines += [f"- {name}: {count:,}" for name, count in sorted(one.progress.counts.items())]
         if one.error is not None:
-            said = str(one.error).splitlines() or [""]
-            lines += [f"- raised {type(one.error).__name__}: {said[0][:300]}"]
+            lines += [f"- raised {one.error}"]
     return "\n".join(lines) + "\n"
 
 
-def write(ended: list[Ended], started_ns: int, commit_text: str, minutes: float) -> Path:
-    """Write the report to docs/soak/, named after its start; returns the path."""
+def write(ended: Sequence[Ended], page: Page) -> None:
+    """Write the report to docs/soak/, whole or not at all."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    name = time.strftime("%Y-%m-%d-%H%M", time.gmtime(started_ns // 10**9))
-    path = FOLDER / f"{name}.md"
-    path.write_text(text(ended, started_ns, commit_text, minutes))
-    return path
+    new = page.path.with_suffix(".tmp")
+    new.write_text(text(ended, page))
+    new.replace(page.path)
+
+
+def exit_code(jobs: Sequence[Job], ended: Sequence[Ended]) -> int:
+    """0 when every job ran and held; 1 when one failed or never said how it ended."""
+    failed = any(one.error is not None for one in ended)
+    missing = {job.name for job in jobs} - {one.job.name for one in ended}
+    return 1 if failed or missing else 0

@@ -1,4 +1,4 @@
-"""The jobs of the soak, for a moment each, and what the report says of one that fails."""
+"""The jobs of the soak, for a moment each."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import random
 
 import pytest
 
-from tests.soak import report
-from tests.soak.__main__ import JOBS, run_job
-from tests.soak.job import Job, Run
+from tests.soak.jobs import JOBS
 from tests.soak.mutate import mutated
+from tests.soak.runner import run_job
 
 # The kills have a test of their own, with twenty of them.
 GOALS = {"disks": 2, "twin": 200, "fuzz": 16_000}
@@ -23,33 +22,8 @@ def test_a_job_reaches_a_small_goal(name: str) -> None:
     ended = run_job(job._replace(goal=GOALS[name]), seed, 60)
     assert ended.error is None
     assert ended.verdict == "held"
-    assert ended.run.done >= GOALS[name]
-    assert all(ended.run.counts.values())
-
-
-def test_a_job_ends_with_its_time_and_says_how_far_it_came() -> None:
-    def work(run: Run) -> None:
-        while run.goes_on():
-            run.done += 1
-
-    ended = run_job(Job("quick", "Counts.", "steps", 10**12, 1, work), 1, 0.05)
-    assert 0 < ended.run.done < 10**12
-    assert ended.verdict == "held as far as it ran"
-    assert f"| quick | {ended.run.done:,} steps | 1,000,000,000,000 |" in report.text(
-        [ended], 0, "abc", 1
-    )
-
-
-def test_a_property_that_does_not_hold_stands_in_the_report() -> None:
-    def work(run: Run) -> None:
-        run.counts["steps"] += 1
-        raise AssertionError("an acknowledged command is gone")
-
-    ended = run_job(Job("bad", "Fails.", "steps", 9, 1, work), 1, 1)
-    text = report.text([ended], 0, "abc", 1)
-    assert "| bad | 0 steps | 9 |" in text
-    assert "| FAILED |" in text
-    assert "raised AssertionError: an acknowledged command is gone" in text
+    assert ended.progress.done >= GOALS[name]
+    assert all(ended.progress.counts.values())
 
 
 def test_mutation_changes_the_input_and_keeps_much_of_it() -> None:

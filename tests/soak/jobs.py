@@ -1,0 +1,44 @@
+"""The jobs of the soak, with their full counts. docs/soak/README.md says what each one proves."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.soak import disks, fuzz, kills, twin
+from tests.soak.job import Job
+
+JOBS: Final = (
+    Job(
+        "twin",
+        "Random commands to the exchange and to its naive twin: answers, trades, balances, "
+        "reservations, queues and levels are compared after each.",
+        "commands",
+        10_000_000,
+        twin.work,
+    ),
+    Job(
+        "disks",
+        "Histories of a shard with clients, readers and snapshots on a simulated disk that loses, "
+        "tears and reorders unsynced writes, and crashes of a journal alone.",
+        "seeds",
+        20_000,
+        disks.work,
+    ),
+    Job(
+        "kills",
+        "kill -9 of a node under concurrent load: every acknowledged batch is there after the "
+        "restart, and a retry of any batch takes effect once. Every other node runs on a disk "
+        "that forgets what was not synced.",
+        "kills",
+        2_000,
+        kills.work,
+    ),
+    Job(
+        "fuzz",
+        "Random and spoiled valid input, without coverage feedback: each decoder takes it or "
+        "refuses it with its own error, and takes nothing that was changed where a code seals it.",
+        "inputs",
+        10_000_000,
+        fuzz.work,
+    ),
+)
