@@ -1,8 +1,10 @@
 """Commands: everything that may change the exchange, and their journal bytes.
 
 A command is one type byte, one version byte, then its values
-(:mod:`dexcore.codec`). Once released, a (type, version) pair keeps its layout and
-its meaning for good: an old journal must replay to the same events.
+(:mod:`dexcore.codec`). Each type has versions of its own. Once released, a (type,
+version) pair keeps its layout and its meaning for good: an old journal must replay to
+the same events. What else would change either gets the next version of its type, or a
+new type; docs/reference/journal-format.md lists all of them and the steps.
 """
 
 from __future__ import annotations
@@ -13,8 +15,6 @@ from typing import Final, NamedTuple
 
 from dexcore.codec import CodecError, ValueReader, encode_values
 from dexcore.market import MarketSpec
-
-VERSION: Final = 1
 
 # An item of a signed order command:
 # action, side, order type, time in force, post only, market index, price_ticks,
@@ -147,22 +147,50 @@ Command = (
     | ClockTick
 )
 
-_TYPES: Final[dict[type, int]] = {
-    OrderCommand: 1,
-    RegisterKey: 2,
-    Transfer: 3,
-    CreateMarket: 4,
-    SetMarketStatus: 5,
-    SetFees: 6,
-    Deposit: 7,
-    Withdraw: 8,
-    RecordTrades: 9,
-    ClockTick: 10,
+
+class CommandType(NamedTuple):
+    """A command's number in the journal and the version in which it is written."""
+
+    number: int
+    version: int
+
+
+# Numbers are never given to another command, and versions only grow.
+COMMAND_TYPES: Final[dict[type, CommandType]] = {
+    OrderCommand: CommandType(1, 1),
+    RegisterKey: CommandType(2, 1),
+    Transfer: CommandType(3, 1),
+    CreateMarket: CommandType(4, 1),
+    SetMarketStatus: CommandType(5, 1),
+    SetFees: CommandType(6, 1),
+    Deposit: CommandType(7, 1),
+    Withdraw: CommandType(8, 1),
+    RecordTrades: CommandType(9, 1),
+    ClockTick: CommandType(10, 1),
 }
+_HEADS: Final = {command: bytes(known) for command, known in COMMAND_TYPES.items()}
+
+
+class UnknownCommand(CodecError):
+    """A type, or a version of a type, that this release does not know; the message names it."""
+
+    def __init__(self, number: int, version: int) -> None:
+        names = {known.number: (command, known) for command, known in COMMAND_TYPES.items()}
+        if number in names:
+            command, known = names[number]
+            what = f"command {command.__name__} version {version}"
+            most = f"version {known.version}"
+        else:
+            what = f"command type {number} version {version}"
+            most = f"type {max(names)}"
+        super().__init__(f"{what}; this version of Triodex reads up to {most}")
+        self.number = number
+        self.version = version
+
 
 DIGEST_BYTES: Final = 16
 PUBLIC_KEY_BYTES: Final = 32
-_SIGNED_HEAD: Final = struct.Struct(f"<BBqqq{DIGEST_BYTES}s{PUBLIC_KEY_BYTES}s")
+_SIGNED_HEAD: Final = struct.Struct(f"<2sqqq{DIGEST_BYTES}s{PUBLIC_KEY_BYTES}s")
 
 
 def encode_command(command: Command) -> bytes:
@@ -172,11 +200,10 @@ def encode_command(command: Command) -> bytes:
         CodecError: a value does not fit its field. What could not be read back must
             never reach the journal.
     """
-    number = _TYPES[type(command)]
+    head = _HEADS[type(command)]
     try:
         if isinstance(command, OrderCommand):
-            return _orders_bytes(number, command)
-        head = bytes((number, VERSION))
+            return _orders_bytes(head, command)
         if isinstance(command, CreateMarket):
             return head + encode_values((command.operator, *command.spec))
         if isinstance(command, RecordTrades):
@@ -186,7 +213,7 @@ def encode_command(command: Command) -> bytes:
         raise CodecError(f"a value of {type(command).__name__} does not fit") from error
 
 
-def _orders_bytes(number: int, command: OrderCommand) -> bytes:
+def _orders_bytes(head: bytes, command: OrderCommand) -> bytes:
     """The hot one: a fixed head, then the packed items."""
     items = command.items
     if not items or len(items) % ITEM.size:
@@ -194,21 +221,21 @@ def _orders_bytes(number: int, command: OrderCommand) -> bytes:
     # struct would cut or pad these without a word.
     if len(command.digest) != DIGEST_BYTES or len(command.public_key) != PUBLIC_KEY_BYTES:
         raise CodecError("digest or public key of another length")
-    return _SIGNED_HEAD.pack(number, VERSION, *command[:5]) + items
+    return _SIGNED_HEAD.pack(head, *command[:5]) + items
 
 
 def decode_command(data: bytes) -> Command:
     """The command in the journal bytes.
 
     Raises:
-        CodecError: unknown type or version, or the bytes do not fit it.
+        UnknownCommand: the type, or this version of it, is not known here.
+        CodecError: the bytes do not fit their type and version.
     """
     if len(data) < 2:
         raise CodecError("bytes end early")
-    number, version = data[0], data[1]
-    reader = _READERS.get(number)
-    if reader is None or version != VERSION:
-        raise CodecError(f"unknown command type {number} version {version}")
+    reader = _READERS.get(data[:2])
+    if reader is None:
+        raise UnknownCommand(data[0], data[1])
     if reader is _read_orders:
         return _read_orders(data)
     values = ValueReader(data, 2)
@@ -221,7 +248,7 @@ def _read_orders(data: bytes) -> OrderCommand:
     size = _SIGNED_HEAD.size
     if len(data) < size + ITEM.size or (len(data) - size) % ITEM.size:
         raise CodecError("order items do not fit")
-    _, _, account_key, nonce, expire_time_ns, digest, public_key = _SIGNED_HEAD.unpack_from(data)
+    _, account_key, nonce, expire_time_ns, digest, public_key = _SIGNED_HEAD.unpack_from(data)
     return OrderCommand(account_key, nonce, expire_time_ns, digest, public_key, data[size:])
 
 
@@ -283,15 +310,22 @@ def _read_tick(_r: ValueReader) -> ClockTick:
     return ClockTick()
 
 
-_READERS: Final[dict[int, Callable[..., Command]]] = {
-    1: _read_orders,
-    2: _read_register,
-    3: _read_transfer,
-    4: _read_market,
-    5: _read_status,
-    6: _read_fees,
-    7: _read_deposit,
-    8: _read_withdraw,
-    9: _read_trades,
-    10: _read_tick,
+# Every version ever written has its reader: one that reads an older version answers with
+# the command as it is now.
+_READERS: Final[dict[bytes, Callable[..., Command]]] = {
+    bytes((1, 1)): _read_orders,
+    bytes((2, 1)): _read_register,
+    bytes((3, 1)): _read_transfer,
+    bytes((4, 1)): _read_market,
+    bytes((5, 1)): _read_status,
+    bytes((6, 1)): _read_fees,
+    bytes((7, 1)): _read_deposit,
+    bytes((8, 1)): _read_withdraw,
+    bytes((9, 1)): _read_trades,
+    bytes((10, 1)): _read_tick,
 }
+
+
+def readable_commands() -> list[CommandType]:
+    """Every (type, version) this release reads."""
+    return sorted(CommandType(*head) for head in _READERS)

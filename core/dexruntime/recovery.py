@@ -13,11 +13,11 @@ from typing import Final, NamedTuple
 import msgspec
 
 from dexcore.checkpoint import decode_state, encode_state, state_hash
-from dexcore.commands import decode_command
 from dexcore.exchange import Exchange
 from dexruntime.journal import Identity, JournalEnd, JournalMismatch, JournalReader
 from dexruntime.journal.format import genesis_chain
 from dexruntime.journal.segment import list_segments, read_segment_header
+from dexruntime.records import command_of
 from dexruntime.snapshot_file import Snapshot, SnapshotDamaged, newest_good_snapshot
 from dexruntime.storage import Storage
 from dexruntime.views import Views
@@ -50,6 +50,7 @@ def recover(
 
     Raises:
         JournalDamaged, FormatUnsupported: the files are not what was written.
+        CommandUnreadable: a record holds a command this release does not read.
         JournalMismatch: the directory belongs to another network or shard.
         InvariantError: a replayed command contradicts the books.
     """
@@ -68,9 +69,7 @@ def recover(
                 if snapshot is not None and reader.chain != snapshot.chain_hash:
                     raise JournalMismatch("the snapshot belongs to another journal")
                 continue
-            outcome = exchange.apply(
-                record.sequence, record.time_ns, decode_command(record.command)
-            )
+            outcome = exchange.apply(record.sequence, record.time_ns, command_of(record))
             views.consume(record.sequence, outcome)
             if progress is not None and record.sequence % PROGRESS_EVERY == 0:
                 progress(record.sequence)
@@ -95,7 +94,7 @@ def recover_to(storage: Storage, identity: Identity, sequence: int, progress: Pr
     reader = JournalReader(storage)
     try:
         for record in reader:
-            exchange.apply(record.sequence, record.time_ns, decode_command(record.command))
+            exchange.apply(record.sequence, record.time_ns, command_of(record))
             if record.sequence % PROGRESS_EVERY == 0:
                 progress(record.sequence)
             if record.sequence == sequence:

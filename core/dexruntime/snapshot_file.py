@@ -20,7 +20,9 @@ from dexruntime.journal.format import CHAIN_BYTES, NETWORK_ID_BYTES_MAX, Identit
 from dexruntime.journal.segment import list_segments
 from dexruntime.storage import Storage
 
-SNAPSHOT_VERSION = 1
+# Written: version 2. Version 1 is the same but for what its state may hold.
+SNAPSHOT_VERSION = 2
+SNAPSHOT_VERSION_OLDEST = 1
 SNAPSHOTS_KEPT = 2
 HASH_BYTES_MAX = 32
 
@@ -106,7 +108,7 @@ def decode_snapshot(data: bytes, name: str) -> Snapshot:
     if not checked.startswith(_MAGIC):
         raise SnapshotDamaged(f"{name} is not a snapshot")
     (version,) = struct.unpack_from("<H", checked, len(_MAGIC))
-    if version != SNAPSHOT_VERSION:
+    if not SNAPSHOT_VERSION_OLDEST <= version <= SNAPSHOT_VERSION:
         raise FormatUnsupported(name, version, SNAPSHOT_VERSION)
     (_, _, shard, epoch, sequence, time_ns, chain, event_bytes, event, state_bytes, state) = (
         _HEADER.unpack_from(checked)[:11]

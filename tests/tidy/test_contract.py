@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.upgrade.releases import releases, unpack
 
 ROOT = Path(__file__).parents[2]
 BUF = Path(sys.executable).with_name("buf")
@@ -59,27 +60,13 @@ def test_a_field_without_a_comment_is_found(contract: Path) -> None:
 def test_compatible_with_the_last_release(
     contract: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    last = git("describe", "--tags", "--abbrev=0")
-    if last is None:
-        pytest.skip("no release is tagged yet")
+    last = releases()[-1]
     old = tmp_path_factory.mktemp("released")
-    archive = old / "protos.tar"
-    assert git("archive", "--output", str(archive), last, "protos", "buf.yaml") is not None
-    with tarfile.open(archive) as released:
-        released.extractall(old, filter="data")
+    if not unpack(last, old, "protos", "buf.yaml"):
+        pytest.skip(f"the history of release {last.version} is not here: a shallow clone?")
     shutil.copytree(contract / ".tools", old / ".tools")
     found = breaks(contract, old)
     assert not found, f"{found}\nmend: add beside the old, deprecate, and remove in v2 only"
-
-
-def git(*arguments: str) -> str | None:
-    """What git answers, or None where there is no git, no repository or no such thing."""
-    try:
-        command = ["git", *arguments]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def test_a_removed_field_breaks(contract: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

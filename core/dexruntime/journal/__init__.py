@@ -7,6 +7,7 @@ are in docs/reference/journal-format.md, the reasons in docs/adr/0003-journal.md
 from __future__ import annotations
 
 from dexruntime.journal.errors import (
+    CommandUnreadable,
     FormatUnsupported,
     JournalDamaged,
     JournalError,
@@ -21,6 +22,7 @@ from dexruntime.journal.segment import TornTail
 from dexruntime.journal.writer import JournalWriter, SyncSample
 
 __all__ = [
+    "CommandUnreadable",
     "FormatUnsupported",
     "Identity",
     "JournalDamaged",

@@ -20,6 +20,7 @@ from dexruntime.journal.format import (
     BLOCK_BODY_BYTES_MAX,
     BLOCK_OVERHEAD_BYTES_MAX,
     FIRST_BLOCK_OFFSET,
+    FORMAT_VERSION,
     SALT_BYTES,
     Identity,
     block_bytes,
@@ -157,7 +158,11 @@ class BlockAppender:
         self._offset, self._end_offset = FIRST_BLOCK_OFFSET, self._segment_bytes
 
     def _continue(self, end: JournalEnd, found: Identity) -> None:
-        """Repair the last segment and go on in it, or in a new one if the epoch is new."""
+        """Repair the last segment and go on in it, or in a new one if the epoch is new.
+
+        A segment of an older format version is not gone on in either: the release that wrote it
+        would take a record it does not know for one of its own.
+        """
         identity = self._identity
         if found[:2] != identity[:2] or found.epoch > identity.epoch:
             raise JournalMismatch(f"{end.name} belongs to {found}, this node is {identity}")
@@ -172,4 +177,5 @@ class BlockAppender:
         file.datasync()
         self._storage.sync_directory()
         self._file, self._checksum, self._offset = file, header.checksum, end.offset
-        self._end_offset = header.segment_bytes if found == identity else end.offset
+        same = found == identity and header.version == FORMAT_VERSION
+        self._end_offset = header.segment_bytes if same else end.offset

@@ -39,6 +39,21 @@ class JournalMismatch(JournalError):
     """The data directory belongs to another network, shard or a later epoch."""
 
 
+class CommandUnreadable(JournalError):
+    """A sound record holds a command that this release does not read, and nothing guesses at it.
+
+    Its type or version is of a newer release; or the bytes do not fit their type, which only a
+    fault of the release that wrote them explains.
+    """
+
+    def __init__(self, sequence: int, reason: str) -> None:
+        super().__init__(
+            f"sequence {sequence} holds {reason}: use the release that wrote it, or a newer one"
+        )
+        self.sequence = sequence
+        self.reason = reason
+
+
 class SequenceRemoved(JournalError):
     """The segment that held the sequence was removed by retention; ``oldest`` is what is left."""
 

@@ -1,4 +1,4 @@
-"""Journal format, version 1: every byte of a segment (docs/reference/journal-format.md).
+"""Journal format, version 2: every byte of a segment (docs/reference/journal-format.md).
 
 A segment is one preallocated file: a header sector, then blocks. A block is what one write and one
 datasync made durable: header, records, end mark, zeros up to the next sector. What is checked:
@@ -25,7 +25,9 @@ from typing import NamedTuple
 
 from dexruntime.storage import SECTOR_BYTES
 
-FORMAT_VERSION = 1
+# Written: version 2. Version 1 has the same bytes, and records that release 0.1.0 reads.
+FORMAT_VERSION = 2
+FORMAT_VERSION_OLDEST = 1
 CHAIN_BYTES = 16
 SALT_BYTES = 8
 SEGMENT_MAGIC = b"DXJRNL\r\n"
@@ -52,7 +54,7 @@ class FormatError(ValueError):
 
 
 class VersionError(FormatError):
-    """A sound header of another format version."""
+    """A sound header of a format version this build does not read."""
 
     def __init__(self, version: int) -> None:
         super().__init__(f"format version {version}")
@@ -85,6 +87,7 @@ class SegmentHeader(NamedTuple):
     previous_chain: bytes
     segment_bytes: int
     checksum: int
+    version: int
 
 
 class BlockHeader(NamedTuple):
@@ -159,10 +162,10 @@ def decode_segment_header(sector: bytes) -> SegmentHeader:
     _, version, shard, epoch, first, time_ns, size, chain, _, network_bytes, network = (
         _SEGMENT.unpack_from(sector)
     )
-    if version != FORMAT_VERSION:
+    if not FORMAT_VERSION_OLDEST <= version <= FORMAT_VERSION:
         raise VersionError(version)
     identity = Identity(network[:network_bytes].decode(), shard, epoch)
-    return SegmentHeader(identity, first, time_ns, chain, size, checksum)
+    return SegmentHeader(identity, first, time_ns, chain, size, checksum, version)
 
 
 def encode_block(

@@ -11,10 +11,11 @@ import click
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from dexcore.checkpoint import encode_state, state_hash
-from dexcore.commands import ITEM, OrderCommand, decode_command
+from dexcore.commands import ITEM, OrderCommand
 from dexnode.cli.common import json_option, print_json
 from dexruntime.journal import Identity, JournalError, JournalReader, verify
 from dexruntime.journal.segment import list_segments
+from dexruntime.records import command_of
 from dexruntime.recovery import recover, recover_to
 from dexruntime.storage import PosixStorage
 
@@ -84,7 +85,7 @@ def dump(folder: Path, from_sequence: int, limit: int, as_json: bool) -> None:
         for count, record in enumerate(reader):
             if limit and count >= limit:
                 break
-            command = decode_command(record.command)
+            command = command_of(record)
             fields = {
                 name: value.hex() if isinstance(value, bytes) else value
                 for name, value in command._asdict().items()

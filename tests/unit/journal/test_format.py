@@ -27,7 +27,7 @@ def test_a_segment_has_the_bytes_of_the_reference() -> None:
     assert FIRST_NAME == "journal-00000000000000000001.dxj"
     assert len(data) == 4096
     assert data[:8] == b"DXJRNL\r\n"
-    assert [number(data, 8, 10), number(data, 10, 12), number(data, 12, 16)] == [1, 3, 7]
+    assert [number(data, 8, 10), number(data, 10, 12), number(data, 12, 16)] == [2, 3, 7]
     assert [number(data, 16, 24), number(data, 24, 32), number(data, 32, 40)] == [1, 0, 4096]
     genesis = hashlib.blake2b(b"triodex.journal\0triodex-test\x003", digest_size=16).digest()
     assert data[40:56] == genesis

@@ -79,10 +79,11 @@ def test_the_last_two_are_kept_and_a_damaged_one_is_skipped_with_a_warning(
 def test_a_newer_format_is_refused_not_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     disk = SimulatedDisk(random.Random(0))
     write_snapshot(disk, make_snapshot(1))
-    monkeypatch.setattr(snapshot_file, "SNAPSHOT_VERSION", 2)
+    newer = snapshot_file.SNAPSHOT_VERSION + 1
+    monkeypatch.setattr(snapshot_file, "SNAPSHOT_VERSION", newer)
     write_snapshot(disk, make_snapshot(2))
     monkeypatch.undo()
-    with pytest.raises(FormatUnsupported, match="version 2"):
+    with pytest.raises(FormatUnsupported, match=f"version {newer}"):
         newest_good_snapshot(disk)
 
 
