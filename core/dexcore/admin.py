@@ -9,6 +9,7 @@ from dexcore.commands import (
     EXTERNAL_TRADE,
     CreateMarket,
     Deposit,
+    RecordOperation,
     RecordTrades,
     SetFees,
     SetMarketStatus,
@@ -20,6 +21,7 @@ from dexcore.events import (
     FeesChanged,
     MarketCreated,
     MarketStatusChanged,
+    OperationRecorded,
     WatermarkMoved,
     Withdrawn,
 )
@@ -170,6 +172,12 @@ class OperatorDesk:
             outcome.sequence,
             outcome.time_ns,
         )
+
+    # --- operations of the node around the exchange
+
+    def record_operation(self, command: RecordOperation, outcome: Outcome) -> None:
+        """Keep in the history who asked for what."""
+        outcome.events.append(OperationRecorded(command.operator, command.method))
 
     # --- recorded trades
 

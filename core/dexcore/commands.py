@@ -130,6 +130,13 @@ class RecordTrades(NamedTuple):
     trades: bytes
 
 
+class RecordOperation(NamedTuple):
+    """Operator: asked the node for something that changes nothing here, such as a snapshot."""
+
+    operator: str
+    method: str
+
+
 class ClockTick(NamedTuple):
     """Time went by; alone fires what is due."""
 
@@ -144,6 +151,7 @@ Command = (
     | Deposit
     | Withdraw
     | RecordTrades
+    | RecordOperation
     | ClockTick
 )
 
@@ -167,6 +175,7 @@ COMMAND_TYPES: Final[dict[type, CommandType]] = {
     Withdraw: CommandType(8, 1),
     RecordTrades: CommandType(9, 1),
     ClockTick: CommandType(10, 1),
+    RecordOperation: CommandType(11, 1),
 }
 _HEADS: Final = {command: bytes(known) for command, known in COMMAND_TYPES.items()}
 
@@ -310,6 +319,10 @@ def _read_tick(_r: ValueReader) -> ClockTick:
     return ClockTick()
 
 
+def _read_operation(r: ValueReader) -> RecordOperation:
+    return RecordOperation(r.text(), r.text())
+
+
 # Every version ever written has its reader: one that reads an older version answers with
 # the command as it is now.
 _READERS: Final[dict[bytes, Callable[..., Command]]] = {
@@ -323,6 +336,7 @@ _READERS: Final[dict[bytes, Callable[..., Command]]] = {
     bytes((8, 1)): _read_withdraw,
     bytes((9, 1)): _read_trades,
     bytes((10, 1)): _read_tick,
+    bytes((11, 1)): _read_operation,
 }
 
 

@@ -176,6 +176,13 @@ class Transferred(NamedTuple):
     amount_atoms: int
 
 
+class OperationRecorded(NamedTuple):
+    """An operator asked for something that changes nothing here."""
+
+    operator: str
+    method: str
+
+
 Event = (
     OrderAccepted
     | ItemRefused
@@ -195,6 +202,7 @@ Event = (
     | Deposited
     | Withdrawn
     | Transferred
+    | OperationRecorded
 )
 
 # Numbers are part of the hashed bytes and never change. The first are all
@@ -220,6 +228,7 @@ _GENERAL: Final[dict[type, bytes]] = {
     Deposited: b"\x43",
     Withdrawn: b"\x44",
     Transferred: b"\x45",
+    OperationRecorded: b"\x46",
 }
 _PACK: Final = {
     kind: (struct.Struct(f"<B{len(kind._fields)}q").pack, number)  # type: ignore[attr-defined]

@@ -27,6 +27,7 @@ from dexcore.commands import (
     Deposit,
     Item,
     OrderCommand,
+    RecordOperation,
     RecordTrades,
     RegisterKey,
     SetFees,
@@ -100,6 +101,7 @@ class Exchange:
             Deposit: self._desk.deposit,
             Withdraw: self._desk.withdraw,
             RecordTrades: self._desk.record_trades,
+            RecordOperation: self._desk.record_operation,
             ClockTick: self._tick,
         }
 

@@ -55,6 +55,8 @@ class Identity:
     """The operator's name in the configuration."""
     public_key: bytes | None = None
     """The key that signed the access token; None for a certificate."""
+    certificate_name: str | None = None
+    """The name in the client certificate that showed the operator; None for a token."""
 
 
 ANONYMOUS: Final = Identity(IdentityKind.ANONYMOUS)
@@ -193,7 +195,7 @@ class Authorizer:
         for name in peer.certificate_names:
             operator = self._by_certificate.get(name)
             if operator is not None:
-                return Identity(IdentityKind.OPERATOR, operator=operator)
+                return Identity(IdentityKind.OPERATOR, operator=operator, certificate_name=name)
         return ANONYMOUS
 
 

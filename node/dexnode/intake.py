@@ -150,7 +150,7 @@ class Intake:
         """
         return self.submit_command(self._command(signed), signed.envelope)
 
-    def submit_command(self, command: Command, envelope: bytes = b"") -> Promise[Outcome]:
+    def submit_command(self, command: Command, envelope: bytes) -> Promise[Outcome]:
         """Queue any command.
 
         Raises:
@@ -163,13 +163,15 @@ class Intake:
         except DrainingError:
             raise refuse(errors_pb2.ERROR_REASON_NODE_DRAINING) from None
 
-    async def apply(self, command: Command) -> Outcome:
+    async def apply(self, command: Command, envelope: bytes) -> Outcome:
         """Apply an operator's command and return its durable outcome.
+
+        `envelope` is the serialized OperatorCall that is journaled beside it.
 
         Raises:
             RpcError: it was refused.
         """
-        outcome = await settle(self.submit_command(command))
+        outcome = await settle(self.submit_command(command, envelope))
         if outcome.reason != Reason.NONE:
             raise refuse(outcome.reason, field=outcome.field or None)
         return outcome

@@ -18,6 +18,7 @@ from dexcore.commands import (
     CreateMarket,
     Deposit,
     OrderCommand,
+    RecordOperation,
     RecordTrades,
     RegisterKey,
     SetFees,
@@ -68,6 +69,7 @@ COMMANDS: dict[type, st.SearchStrategy[Command]] = {
     RecordTrades: st.builds(
         RecordTrades, texts, ints, ints, st.lists(trade_bytes, max_size=3).map(b"".join)
     ),
+    RecordOperation: st.builds(RecordOperation, texts, texts),
     ClockTick: st.builds(ClockTick),
 }
 commands = st.one_of(list(COMMANDS.values()))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol, final
+from typing import Final, Protocol, final
+
+from google.protobuf.message import Message
 
 from dex.admin.v1 import admin_pb2 as pb
+from dex.audit.v1 import operator_call_pb2
 from dex.errors.v1 import errors_pb2
 from dex.matching.v1 import matching_pb2
 from dexcore.commands import (
@@ -13,6 +16,7 @@ from dexcore.commands import (
     Command,
     CreateMarket,
     Deposit,
+    RecordOperation,
     RecordTrades,
     SetFees,
     SetMarketStatus,
@@ -20,8 +24,9 @@ from dexcore.commands import (
 )
 from dexcore.limits import PRICE_TICKS_MAX_DEFAULT, QUANTITY_LOTS_MAX_DEFAULT
 from dexcore.market import MarketSpec
+from dexcore.results import Outcome
 from dexnode import render
-from dexnode.authz import IDENTITY_STATE
+from dexnode.authz import IDENTITY_STATE, Identity
 from dexnode.errors import refuse
 from dexnode.ids import IdFormat
 from dexnode.intake import Intake
@@ -29,6 +34,10 @@ from dexnode.services.matching import find_market
 from dexnode.times import time_ns_of
 from dexrpc import CallContext
 from dexruntime.shard import Shard, SnapshotFailed
+
+# A full request of 10,000 recorded trades takes about 400 KiB, its command as much; a block of the
+# journal holds 8 MiB and the sequencer ends a batch at 4.
+REQUEST_BYTES_MAX: Final = 1 << 20
 
 
 class NodeControl(Protocol):
@@ -57,7 +66,9 @@ class AdminService:
         self, request: pb.CreateMarketRequest, ctx: CallContext
     ) -> pb.CreateMarketResponse:
         """Open a market."""
-        outcome = await self._intake.apply(CreateMarket(_operator(ctx), _spec(request.market)))
+        outcome = await self._apply(
+            CreateMarket(_operator(ctx), _spec(request.market)), request, ctx
+        )
         return pb.CreateMarketResponse(market=self._market(outcome.key))
 
     async def set_market_status(
@@ -66,7 +77,7 @@ class AdminService:
         """Open a market, close it to new orders, or halt it."""
         market = find_market(self._shard, request.market_id)
         command = SetMarketStatus(_operator(ctx), market.index, request.status)
-        outcome = await self._intake.apply(command)
+        outcome = await self._apply(command, request, ctx)
         return pb.SetMarketStatusResponse(market=self._market(outcome.key))
 
     async def set_fees(self, request: pb.SetFeesRequest, ctx: CallContext) -> pb.SetFeesResponse:
@@ -75,21 +86,21 @@ class AdminService:
         command = SetFees(
             _operator(ctx), market.index, request.maker_fee_ppm, request.taker_fee_ppm
         )
-        outcome = await self._intake.apply(command)
+        outcome = await self._apply(command, request, ctx)
         return pb.SetFeesResponse(market=self._market(outcome.key))
 
     async def credit_account(
         self, request: pb.CreditAccountRequest, ctx: CallContext
     ) -> pb.CreditAccountResponse:
         """Book money that came in."""
-        outcome = await self._intake.apply(self._booking(Deposit, request, ctx))
+        outcome = await self._apply(self._booking(Deposit, request, ctx), request, ctx)
         return pb.CreditAccountResponse(applied=render.applied(outcome))
 
     async def debit_account(
         self, request: pb.DebitAccountRequest, ctx: CallContext
     ) -> pb.DebitAccountResponse:
         """Book money that went out."""
-        outcome = await self._intake.apply(self._booking(Withdraw, request, ctx))
+        outcome = await self._apply(self._booking(Withdraw, request, ctx), request, ctx)
         return pb.DebitAccountResponse(applied=render.applied(outcome))
 
     async def record_trades(
@@ -109,16 +120,17 @@ class AdminService:
         )
         watermark_ns = time_ns_of(request.watermark_time, "watermark_time")
         command = RecordTrades(_operator(ctx), market.index, watermark_ns, trades)
-        outcome = await self._intake.apply(command)
+        outcome = await self._apply(command, request, ctx)
         recorded, skipped = outcome.counts
         return pb.RecordTradesResponse(
             applied=render.applied(outcome), recorded_count=recorded, skipped_count=skipped
         )
 
     async def take_snapshot(
-        self, _request: pb.TakeSnapshotRequest, _ctx: CallContext
+        self, request: pb.TakeSnapshotRequest, ctx: CallContext
     ) -> pb.TakeSnapshotResponse:
         """Write a snapshot and wait for it."""
+        await self._record(request, ctx)
         try:
             report = await self._shard.take_snapshot(self._node.data_dir)
         except SnapshotFailed as error:
@@ -127,8 +139,9 @@ class AdminService:
             sequence=report.sequence, state_hash=report.state_hash, size_bytes=report.size_bytes
         )
 
-    async def drain(self, _request: pb.DrainRequest, _ctx: CallContext) -> pb.DrainResponse:
+    async def drain(self, request: pb.DrainRequest, ctx: CallContext) -> pb.DrainResponse:
         """Stop the node in an orderly way."""
+        await self._record(request, ctx)
         self._node.request_drain()
         return pb.DrainResponse()
 
@@ -157,6 +170,13 @@ class AdminService:
         response.durable_sequence = shard.sequencer.durable_sequence
         return response
 
+    async def _apply(self, command: Command, request: Message, ctx: CallContext) -> Outcome:
+        return await self._intake.apply(command, operator_envelope(request, ctx))
+
+    async def _record(self, request: Message, ctx: CallContext) -> None:
+        """Journal an operation that changes nothing in the exchange, before it is done."""
+        await self._apply(RecordOperation(_operator(ctx), _method(ctx)), request, ctx)
+
     def _market(self, market_index: int) -> matching_pb2.Market:
         return render.market(self._shard.exchange.markets[market_index])
 
@@ -181,6 +201,34 @@ class AdminService:
 def _operator(ctx: CallContext) -> str:
     name: str = ctx.state[IDENTITY_STATE].operator
     return name
+
+
+def _method(ctx: CallContext) -> str:
+    return ctx.method.path.removeprefix("/")
+
+
+def operator_envelope(request: Message, ctx: CallContext) -> bytes:
+    """Who asks for what: the OperatorCall that is journaled beside the command.
+
+    Raises:
+        RpcError: the request would not fit beside its command into a block of the journal.
+    """
+    identity: Identity = ctx.state[IDENTITY_STATE]
+    known = type(request)()
+    known.CopyFrom(request)
+    known.DiscardUnknownFields()
+    call = operator_call_pb2.OperatorCall(
+        operator=identity.operator or "",
+        method=_method(ctx),
+        request=known.SerializeToString(deterministic=True),
+    )
+    if identity.public_key is not None:
+        call.public_key = identity.public_key
+    else:
+        call.certificate_name = identity.certificate_name or ""
+    if len(call.request) > REQUEST_BYTES_MAX:
+        raise refuse(errors_pb2.ERROR_REASON_MESSAGE_TOO_LARGE)
+    return call.SerializeToString(deterministic=True)
 
 
 def _spec(market: matching_pb2.Market) -> MarketSpec:

@@ -149,7 +149,9 @@ async def test_the_identity_reaches_the_handler(
     expected = {
         "account": Identity(IdentityKind.ACCOUNT, account_id=ACCOUNT_ID, public_key=trader_key),
         "operator_key": Identity(IdentityKind.OPERATOR, operator="desk", public_key=operator_key),
-        "operator_certificate": Identity(IdentityKind.OPERATOR, operator="machine"),
+        "operator_certificate": Identity(
+            IdentityKind.OPERATOR, operator="machine", certificate_name="ops.example"
+        ),
     }
     for name, identity in expected.items():
         context = make_context(READ, **callers[name])
