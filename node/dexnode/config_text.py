@@ -57,7 +57,7 @@ def _toml(value: object) -> str:
         return str(value).lower()
     if isinstance(value, int):
         return str(value)
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return "[" + ", ".join(_toml(item) for item in value) + "]"
     if isinstance(value, str | Path):
         # A JSON string is a TOML basic string, but for DEL, which TOML wants escaped too.
@@ -93,6 +93,8 @@ def _type_text(value_type: Any, metas: list[Meta]) -> str:
     origin = get_origin(value_type)
     if origin is Literal:
         return " or ".join(f"`{choice}`" for choice in get_args(value_type))
+    if origin is tuple:
+        return "list of " + _type_text(get_args(value_type)[0], metas)
     if origin is Union or origin is type(int | None):
         return _type_text(get_args(value_type)[0], metas)
     if hasattr(value_type, "__metadata__"):

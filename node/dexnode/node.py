@@ -22,7 +22,7 @@ from google.protobuf import descriptor_pool
 from grpc_health.v1 import health_pb2
 
 from dexflight.service import FlightService, FlightTls
-from dexnode.authz import Authorizer, PermissionTable
+from dexnode.authz import Authorizer, KnownKey, PermissionTable
 from dexnode.backend import RpcBackend, make_backend
 from dexnode.bulk import ShardFlightSource
 from dexnode.draining import FeedInterceptor
@@ -165,15 +165,15 @@ class Node:
     def _authorizer(self, shard: Shard, ids: IdFormat) -> Authorizer:
         by_public_key = shard.exchange.accounts.by_public_key
 
-        def account_of_key(public_key: bytes) -> str | None:
+        def find_key(public_key: bytes) -> KnownKey | None:
             account = by_public_key.get(public_key)
-            return None if account is None else ids.format(account.key)
+            return None if account is None else KnownKey(ids.format(account.key), may_read=True)
 
         return Authorizer(
             PermissionTable.from_services(binding.SERVED),
             TokenVerifier(shard.identity.network_id, system_clock_ns),
             self._config.operators,
-            account_of_key,
+            find_key,
         )
 
     def _open_flight(self, shard: Shard, ids: IdFormat) -> FlightService:

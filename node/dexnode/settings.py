@@ -133,6 +133,14 @@ class OperatorSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Annotated[str, Meta(min_length=1)] | None,
         Meta(description="A name in a client certificate signed by `tls.client_ca`."),
     ] = None
+    roles: Annotated[
+        tuple[Literal["markets", "funds", "node", "auditor"], ...],
+        Meta(
+            description="What it may do beside reading the node's status: `markets` (open, close, "
+            "fees, recorded trades), `funds` (deposits, withdrawals; reads accounts), `node` "
+            "(snapshot, drain), `auditor` (the audit log; reads accounts). Without the key: all.",
+        ),
+    ] = ("markets", "funds", "node", "auditor")
 
 
 class JournalSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -33,8 +33,9 @@ def make_context() -> Callable[..., CallContext]:
         authorization: tuple[str, ...] = (),
         certificate_names: tuple[str, ...] = (),
         headers: tuple[tuple[bytes, bytes], ...] = (),
+        kind: MethodKind = MethodKind.UNARY_UNARY,
     ) -> CallContext:
-        method = Method(path, MethodKind.UNARY_UNARY, _never, bytes, bytes)
+        method = Method(path, kind, _never, bytes, bytes)
         pairs = [(b"authorization", value.encode("latin-1")) for value in authorization]
         peer = Peer("127.0.0.1:1", bool(certificate_names), certificate_names)
         return BareContext(method, MetadataView([*pairs, *headers]), peer)

@@ -1222,17 +1222,17 @@ const file_dex_admin_v1_admin_proto_rawDesc = "" +
 	"\x10open_order_count\x18\n" +
 	" \x01(\x03R\x0eopenOrderCount\x12!\n" +
 	"\fmarket_count\x18\v \x01(\x03R\vmarketCount\x12\x12\n" +
-	"\x04demo\x18\f \x01(\bR\x04demo2\xb7\x06\n" +
-	"\x05Admin\x12[\n" +
-	"\fCreateMarket\x12!.dex.admin.v1.CreateMarketRequest\x1a\".dex.admin.v1.CreateMarketResponse\"\x04\xa8\xbb\x18\x04\x12d\n" +
-	"\x0fSetMarketStatus\x12$.dex.admin.v1.SetMarketStatusRequest\x1a%.dex.admin.v1.SetMarketStatusResponse\"\x04\xa8\xbb\x18\x04\x12L\n" +
-	"\aSetFees\x12\x1c.dex.admin.v1.SetFeesRequest\x1a\x1d.dex.admin.v1.SetFeesResponse\"\x04\xa8\xbb\x18\x04\x12^\n" +
-	"\rCreditAccount\x12\".dex.admin.v1.CreditAccountRequest\x1a#.dex.admin.v1.CreditAccountResponse\"\x04\xa8\xbb\x18\x04\x12[\n" +
-	"\fDebitAccount\x12!.dex.admin.v1.DebitAccountRequest\x1a\".dex.admin.v1.DebitAccountResponse\"\x04\xa8\xbb\x18\x04\x12[\n" +
-	"\fRecordTrades\x12!.dex.admin.v1.RecordTradesRequest\x1a\".dex.admin.v1.RecordTradesResponse\"\x04\xa8\xbb\x18\x04\x12[\n" +
-	"\fTakeSnapshot\x12!.dex.admin.v1.TakeSnapshotRequest\x1a\".dex.admin.v1.TakeSnapshotResponse\"\x04\xa8\xbb\x18\x04\x12F\n" +
-	"\x05Drain\x12\x1a.dex.admin.v1.DrainRequest\x1a\x1b.dex.admin.v1.DrainResponse\"\x04\xa8\xbb\x18\x04\x12^\n" +
-	"\rGetNodeStatus\x12\".dex.admin.v1.GetNodeStatusRequest\x1a#.dex.admin.v1.GetNodeStatusResponse\"\x04\xa8\xbb\x18\x04B\x9d\x01\n" +
+	"\x04demo\x18\f \x01(\bR\x04demo2\xdb\x06\n" +
+	"\x05Admin\x12_\n" +
+	"\fCreateMarket\x12!.dex.admin.v1.CreateMarketRequest\x1a\".dex.admin.v1.CreateMarketResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x02\x12h\n" +
+	"\x0fSetMarketStatus\x12$.dex.admin.v1.SetMarketStatusRequest\x1a%.dex.admin.v1.SetMarketStatusResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x02\x12P\n" +
+	"\aSetFees\x12\x1c.dex.admin.v1.SetFeesRequest\x1a\x1d.dex.admin.v1.SetFeesResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x02\x12b\n" +
+	"\rCreditAccount\x12\".dex.admin.v1.CreditAccountRequest\x1a#.dex.admin.v1.CreditAccountResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x03\x12_\n" +
+	"\fDebitAccount\x12!.dex.admin.v1.DebitAccountRequest\x1a\".dex.admin.v1.DebitAccountResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x03\x12_\n" +
+	"\fRecordTrades\x12!.dex.admin.v1.RecordTradesRequest\x1a\".dex.admin.v1.RecordTradesResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x02\x12_\n" +
+	"\fTakeSnapshot\x12!.dex.admin.v1.TakeSnapshotRequest\x1a\".dex.admin.v1.TakeSnapshotResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x04\x12J\n" +
+	"\x05Drain\x12\x1a.dex.admin.v1.DrainRequest\x1a\x1b.dex.admin.v1.DrainResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x04\x12b\n" +
+	"\rGetNodeStatus\x12\".dex.admin.v1.GetNodeStatusRequest\x1a#.dex.admin.v1.GetNodeStatusResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x01B\x9d\x01\n" +
 	"\x10com.dex.admin.v1B\n" +
 	"AdminProtoP\x01Z+triodex.example/gen/go/dex/admin/v1;adminv1\xa2\x02\x03DAX\xaa\x02\fDex.Admin.V1\xca\x02\fDex\\Admin\\V1\xe2\x02\x18Dex\\Admin\\V1\\GPBMetadata\xea\x02\x0eDex::Admin::V1b\x06proto3"
 

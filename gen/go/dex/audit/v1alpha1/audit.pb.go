@@ -1165,13 +1165,13 @@ const file_dex_audit_v1alpha1_audit_proto_rawDesc = "" +
 	"page_token\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\tpageToken\"\x83\x01\n" +
 	"\x1fListAccountAuditEntriesResponse\x128\n" +
 	"\aentries\x18\x01 \x03(\v2\x1e.dex.audit.v1alpha1.AuditEntryR\aentries\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xfc\x05\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\x80\x06\n" +
 	"\x05Audit\x12v\n" +
 	"\x11GetSignedTreeHead\x12,.dex.audit.v1alpha1.GetSignedTreeHeadRequest\x1a-.dex.audit.v1alpha1.GetSignedTreeHeadResponse\"\x04\xa8\xbb\x18\x01\x12\x84\x01\n" +
 	"\x15StreamSignedTreeHeads\x120.dex.audit.v1alpha1.StreamSignedTreeHeadsRequest\x1a1.dex.audit.v1alpha1.StreamSignedTreeHeadsResponse\"\x04\xa8\xbb\x18\x010\x01\x12v\n" +
 	"\x11GetInclusionProof\x12,.dex.audit.v1alpha1.GetInclusionProofRequest\x1a-.dex.audit.v1alpha1.GetInclusionProofResponse\"\x04\xa8\xbb\x18\x01\x12|\n" +
-	"\x13GetConsistencyProof\x12..dex.audit.v1alpha1.GetConsistencyProofRequest\x1a/.dex.audit.v1alpha1.GetConsistencyProofResponse\"\x04\xa8\xbb\x18\x01\x12s\n" +
-	"\x10ListAuditEntries\x12+.dex.audit.v1alpha1.ListAuditEntriesRequest\x1a,.dex.audit.v1alpha1.ListAuditEntriesResponse\"\x04\xa8\xbb\x18\x04\x12\x88\x01\n" +
+	"\x13GetConsistencyProof\x12..dex.audit.v1alpha1.GetConsistencyProofRequest\x1a/.dex.audit.v1alpha1.GetConsistencyProofResponse\"\x04\xa8\xbb\x18\x01\x12w\n" +
+	"\x10ListAuditEntries\x12+.dex.audit.v1alpha1.ListAuditEntriesRequest\x1a,.dex.audit.v1alpha1.ListAuditEntriesResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x05\x12\x88\x01\n" +
 	"\x17ListAccountAuditEntries\x122.dex.audit.v1alpha1.ListAccountAuditEntriesRequest\x1a3.dex.audit.v1alpha1.ListAccountAuditEntriesResponse\"\x04\xa8\xbb\x18\x03B\xc7\x01\n" +
 	"\x16com.dex.audit.v1alpha1B\n" +
 	"AuditProtoP\x01Z7triodex.example/gen/go/dex/audit/v1alpha1;auditv1alpha1\xa2\x02\x03DAX\xaa\x02\x12Dex.Audit.V1alpha1\xca\x02\x12Dex\\Audit\\V1alpha1\xe2\x02\x1eDex\\Audit\\V1alpha1\\GPBMetadata\xea\x02\x14Dex::Audit::V1alpha1b\x06proto3"

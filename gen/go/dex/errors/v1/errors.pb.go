@@ -81,6 +81,15 @@ const (
 	ErrorReason_ERROR_REASON_UNKNOWN_ASSET ErrorReason = 46
 	// The balance would leave the range the ledger can hold.
 	ErrorReason_ERROR_REASON_AMOUNT_OUT_OF_RANGE ErrorReason = 47
+	// The public key was revoked by its account.
+	ErrorReason_ERROR_REASON_KEY_REVOKED ErrorReason = 48
+	// The public key's own expiry has passed.
+	ErrorReason_ERROR_REASON_KEY_EXPIRED ErrorReason = 49
+	// The public key lacks the scope the action asks for, or would grant what it
+	// does not have.
+	ErrorReason_ERROR_REASON_KEY_LACKS_SCOPE ErrorReason = 50
+	// The account would be left without a key that manages keys and never expires.
+	ErrorReason_ERROR_REASON_LAST_MANAGING_KEY ErrorReason = 51
 	// No such market.
 	ErrorReason_ERROR_REASON_UNKNOWN_MARKET ErrorReason = 60
 	// A market of that id exists with other parameters.
@@ -163,6 +172,10 @@ var (
 		45:  "ERROR_REASON_REFERENCE_REUSED",
 		46:  "ERROR_REASON_UNKNOWN_ASSET",
 		47:  "ERROR_REASON_AMOUNT_OUT_OF_RANGE",
+		48:  "ERROR_REASON_KEY_REVOKED",
+		49:  "ERROR_REASON_KEY_EXPIRED",
+		50:  "ERROR_REASON_KEY_LACKS_SCOPE",
+		51:  "ERROR_REASON_LAST_MANAGING_KEY",
 		60:  "ERROR_REASON_UNKNOWN_MARKET",
 		61:  "ERROR_REASON_MARKET_EXISTS",
 		62:  "ERROR_REASON_SCALE_INEXACT",
@@ -214,6 +227,10 @@ var (
 		"ERROR_REASON_REFERENCE_REUSED":        45,
 		"ERROR_REASON_UNKNOWN_ASSET":           46,
 		"ERROR_REASON_AMOUNT_OUT_OF_RANGE":     47,
+		"ERROR_REASON_KEY_REVOKED":             48,
+		"ERROR_REASON_KEY_EXPIRED":             49,
+		"ERROR_REASON_KEY_LACKS_SCOPE":         50,
+		"ERROR_REASON_LAST_MANAGING_KEY":       51,
 		"ERROR_REASON_UNKNOWN_MARKET":          60,
 		"ERROR_REASON_MARKET_EXISTS":           61,
 		"ERROR_REASON_SCALE_INEXACT":           62,
@@ -344,7 +361,7 @@ const file_dex_errors_v1_errors_proto_rawDesc = "" +
 	"\tRejection\x122\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1a.dex.errors.v1.ErrorReasonR\x06reason\x12\x14\n" +
 	"\x05field\x18\x02 \x01(\tR\x05field\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage*\x9e\r\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage*\xa0\x0e\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eERROR_REASON_MALFORMED_MESSAGE\x10\x01\x12\"\n" +
@@ -369,7 +386,11 @@ const file_dex_errors_v1_errors_proto_rawDesc = "" +
 	"\x1fERROR_REASON_INSUFFICIENT_FUNDS\x10,\x12!\n" +
 	"\x1dERROR_REASON_REFERENCE_REUSED\x10-\x12\x1e\n" +
 	"\x1aERROR_REASON_UNKNOWN_ASSET\x10.\x12$\n" +
-	" ERROR_REASON_AMOUNT_OUT_OF_RANGE\x10/\x12\x1f\n" +
+	" ERROR_REASON_AMOUNT_OUT_OF_RANGE\x10/\x12\x1c\n" +
+	"\x18ERROR_REASON_KEY_REVOKED\x100\x12\x1c\n" +
+	"\x18ERROR_REASON_KEY_EXPIRED\x101\x12 \n" +
+	"\x1cERROR_REASON_KEY_LACKS_SCOPE\x102\x12\"\n" +
+	"\x1eERROR_REASON_LAST_MANAGING_KEY\x103\x12\x1f\n" +
 	"\x1bERROR_REASON_UNKNOWN_MARKET\x10<\x12\x1e\n" +
 	"\x1aERROR_REASON_MARKET_EXISTS\x10=\x12\x1e\n" +
 	"\x1aERROR_REASON_SCALE_INEXACT\x10>\x12\x1f\n" +

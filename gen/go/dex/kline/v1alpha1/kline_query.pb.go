@@ -1401,14 +1401,14 @@ const file_dex_kline_v1alpha1_kline_query_proto_rawDesc = "" +
 	"\x10ArrowCompression\x12!\n" +
 	"\x1dARROW_COMPRESSION_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ARROW_COMPRESSION_LZ4\x10\x01\x12\x1a\n" +
-	"\x16ARROW_COMPRESSION_ZSTD\x10\x022\xc8\x05\n" +
+	"\x16ARROW_COMPRESSION_ZSTD\x10\x022\xcc\x05\n" +
 	"\n" +
 	"KlineQuery\x12m\n" +
 	"\x0eListKlinesAsOf\x12).dex.kline.v1alpha1.ListKlinesAsOfRequest\x1a*.dex.kline.v1alpha1.ListKlinesAsOfResponse\"\x04\xa8\xbb\x18\x01\x12v\n" +
 	"\x11ListKlineVersions\x12,.dex.kline.v1alpha1.ListKlineVersionsRequest\x1a-.dex.kline.v1alpha1.ListKlineVersionsResponse\"\x04\xa8\xbb\x18\x01\x12{\n" +
 	"\x12StreamKlineChanges\x12-.dex.kline.v1alpha1.StreamKlineChangesRequest\x1a..dex.kline.v1alpha1.StreamKlineChangesResponse\"\x04\xa8\xbb\x18\x010\x01\x12j\n" +
-	"\rListKlineGaps\x12(.dex.kline.v1alpha1.ListKlineGapsRequest\x1a).dex.kline.v1alpha1.ListKlineGapsResponse\"\x04\xa8\xbb\x18\x01\x12s\n" +
-	"\x10BackfillKlineGap\x12+.dex.kline.v1alpha1.BackfillKlineGapRequest\x1a,.dex.kline.v1alpha1.BackfillKlineGapResponse\"\x04\xa8\xbb\x18\x04\x12u\n" +
+	"\rListKlineGaps\x12(.dex.kline.v1alpha1.ListKlineGapsRequest\x1a).dex.kline.v1alpha1.ListKlineGapsResponse\"\x04\xa8\xbb\x18\x01\x12w\n" +
+	"\x10BackfillKlineGap\x12+.dex.kline.v1alpha1.BackfillKlineGapRequest\x1a,.dex.kline.v1alpha1.BackfillKlineGapResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x02\x12u\n" +
 	"\x10StreamKlineArrow\x12+.dex.kline.v1alpha1.StreamKlineArrowRequest\x1a,.dex.kline.v1alpha1.StreamKlineArrowResponse\"\x04\xa8\xbb\x18\x010\x01B\xcc\x01\n" +
 	"\x16com.dex.kline.v1alpha1B\x0fKlineQueryProtoP\x01Z7triodex.example/gen/go/dex/kline/v1alpha1;klinev1alpha1\xa2\x02\x03DKX\xaa\x02\x12Dex.Kline.V1alpha1\xca\x02\x12Dex\\Kline\\V1alpha1\xe2\x02\x1eDex\\Kline\\V1alpha1\\GPBMetadata\xea\x02\x14Dex::Kline::V1alpha1b\x06proto3"
 

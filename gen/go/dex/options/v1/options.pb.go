@@ -38,10 +38,11 @@ const (
 	// the signature is the authorization and the connection needs no identity.
 	Permission_PERMISSION_SIGNED Permission = 2
 	// The holder of a key of the account that is read, shown by an access token
-	// (dex.auth.v1.AccessToken); operators may read every account.
+	// (dex.auth.v1.AccessToken); operators with ROLE_FUNDS or ROLE_AUDITOR may read
+	// every account.
 	Permission_PERMISSION_ACCOUNT_READ Permission = 3
 	// An operator: a verified client certificate or an access token signed by a
-	// key that the node's configuration names as an operator.
+	// key that the node's configuration names as an operator with the method's role.
 	Permission_PERMISSION_OPERATOR Permission = 4
 )
 
@@ -90,6 +91,72 @@ func (Permission) EnumDescriptor() ([]byte, []int) {
 	return file_dex_options_v1_options_proto_rawDescGZIP(), []int{0}
 }
 
+// What an operator was given to do. The node's configuration gives roles to each
+// operator; a method with PERMISSION_OPERATOR answers those who hold its role.
+type Role int32
+
+const (
+	// Not a role: an operator's method that carries it keeps the node from starting.
+	Role_ROLE_UNSPECIFIED Role = 0
+	// Every operator: what the node is and does.
+	Role_ROLE_VIEWER Role = 1
+	// Markets: opening, status, fees, recorded trades.
+	Role_ROLE_MARKETS Role = 2
+	// Money and risk: deposits, withdrawals, limits, settlement.
+	Role_ROLE_FUNDS Role = 3
+	// The process: snapshots and draining.
+	Role_ROLE_NODE Role = 4
+	// The audit log.
+	Role_ROLE_AUDITOR Role = 5
+)
+
+// Enum value maps for Role.
+var (
+	Role_name = map[int32]string{
+		0: "ROLE_UNSPECIFIED",
+		1: "ROLE_VIEWER",
+		2: "ROLE_MARKETS",
+		3: "ROLE_FUNDS",
+		4: "ROLE_NODE",
+		5: "ROLE_AUDITOR",
+	}
+	Role_value = map[string]int32{
+		"ROLE_UNSPECIFIED": 0,
+		"ROLE_VIEWER":      1,
+		"ROLE_MARKETS":     2,
+		"ROLE_FUNDS":       3,
+		"ROLE_NODE":        4,
+		"ROLE_AUDITOR":     5,
+	}
+)
+
+func (x Role) Enum() *Role {
+	p := new(Role)
+	*p = x
+	return p
+}
+
+func (x Role) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Role) Descriptor() protoreflect.EnumDescriptor {
+	return file_dex_options_v1_options_proto_enumTypes[1].Descriptor()
+}
+
+func (Role) Type() protoreflect.EnumType {
+	return &file_dex_options_v1_options_proto_enumTypes[1]
+}
+
+func (x Role) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Role.Descriptor instead.
+func (Role) EnumDescriptor() ([]byte, []int) {
+	return file_dex_options_v1_options_proto_rawDescGZIP(), []int{1}
+}
+
 var file_dex_options_v1_options_proto_extTypes = []protoimpl.ExtensionInfo{
 	{
 		ExtendedType:  (*descriptorpb.MethodOptions)(nil),
@@ -97,6 +164,14 @@ var file_dex_options_v1_options_proto_extTypes = []protoimpl.ExtensionInfo{
 		Field:         50101,
 		Name:          "dex.options.v1.permission",
 		Tag:           "varint,50101,opt,name=permission,enum=dex.options.v1.Permission",
+		Filename:      "dex/options/v1/options.proto",
+	},
+	{
+		ExtendedType:  (*descriptorpb.MethodOptions)(nil),
+		ExtensionType: (*Role)(nil),
+		Field:         50102,
+		Name:          "dex.options.v1.role",
+		Tag:           "varint,50102,opt,name=role,enum=dex.options.v1.Role",
 		Filename:      "dex/options/v1/options.proto",
 	},
 }
@@ -107,6 +182,10 @@ var (
 	//
 	// optional dex.options.v1.Permission permission = 50101;
 	E_Permission = &file_dex_options_v1_options_proto_extTypes[0]
+	// The role an operator needs. Required with PERMISSION_OPERATOR and only then.
+	//
+	// optional dex.options.v1.Role role = 50102;
+	E_Role = &file_dex_options_v1_options_proto_extTypes[1]
 )
 
 var File_dex_options_v1_options_proto protoreflect.FileDescriptor
@@ -120,10 +199,19 @@ const file_dex_options_v1_options_proto_rawDesc = "" +
 	"\x11PERMISSION_PUBLIC\x10\x01\x12\x15\n" +
 	"\x11PERMISSION_SIGNED\x10\x02\x12\x1b\n" +
 	"\x17PERMISSION_ACCOUNT_READ\x10\x03\x12\x17\n" +
-	"\x13PERMISSION_OPERATOR\x10\x04:\\\n" +
+	"\x13PERMISSION_OPERATOR\x10\x04*p\n" +
+	"\x04Role\x12\x14\n" +
+	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n" +
+	"\vROLE_VIEWER\x10\x01\x12\x10\n" +
+	"\fROLE_MARKETS\x10\x02\x12\x0e\n" +
+	"\n" +
+	"ROLE_FUNDS\x10\x03\x12\r\n" +
+	"\tROLE_NODE\x10\x04\x12\x10\n" +
+	"\fROLE_AUDITOR\x10\x05:\\\n" +
 	"\n" +
 	"permission\x12\x1e.google.protobuf.MethodOptions\x18\xb5\x87\x03 \x01(\x0e2\x1a.dex.options.v1.PermissionR\n" +
-	"permissionB\xad\x01\n" +
+	"permission:J\n" +
+	"\x04role\x12\x1e.google.protobuf.MethodOptions\x18\xb6\x87\x03 \x01(\x0e2\x14.dex.options.v1.RoleR\x04roleB\xad\x01\n" +
 	"\x12com.dex.options.v1B\fOptionsProtoP\x01Z/triodex.example/gen/go/dex/options/v1;optionsv1\xa2\x02\x03DOX\xaa\x02\x0eDex.Options.V1\xca\x02\x0eDex\\Options\\V1\xe2\x02\x1aDex\\Options\\V1\\GPBMetadata\xea\x02\x10Dex::Options::V1b\x06proto3"
 
 var (
@@ -138,18 +226,21 @@ func file_dex_options_v1_options_proto_rawDescGZIP() []byte {
 	return file_dex_options_v1_options_proto_rawDescData
 }
 
-var file_dex_options_v1_options_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_dex_options_v1_options_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
 var file_dex_options_v1_options_proto_goTypes = []any{
 	(Permission)(0),                    // 0: dex.options.v1.Permission
-	(*descriptorpb.MethodOptions)(nil), // 1: google.protobuf.MethodOptions
+	(Role)(0),                          // 1: dex.options.v1.Role
+	(*descriptorpb.MethodOptions)(nil), // 2: google.protobuf.MethodOptions
 }
 var file_dex_options_v1_options_proto_depIdxs = []int32{
-	1, // 0: dex.options.v1.permission:extendee -> google.protobuf.MethodOptions
-	0, // 1: dex.options.v1.permission:type_name -> dex.options.v1.Permission
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	1, // [1:2] is the sub-list for extension type_name
-	0, // [0:1] is the sub-list for extension extendee
+	2, // 0: dex.options.v1.permission:extendee -> google.protobuf.MethodOptions
+	2, // 1: dex.options.v1.role:extendee -> google.protobuf.MethodOptions
+	0, // 2: dex.options.v1.permission:type_name -> dex.options.v1.Permission
+	1, // 3: dex.options.v1.role:type_name -> dex.options.v1.Role
+	4, // [4:4] is the sub-list for method output_type
+	4, // [4:4] is the sub-list for method input_type
+	2, // [2:4] is the sub-list for extension type_name
+	0, // [0:2] is the sub-list for extension extendee
 	0, // [0:0] is the sub-list for field type_name
 }
 
@@ -163,9 +254,9 @@ func file_dex_options_v1_options_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dex_options_v1_options_proto_rawDesc), len(file_dex_options_v1_options_proto_rawDesc)),
-			NumEnums:      1,
+			NumEnums:      2,
 			NumMessages:   0,
-			NumExtensions: 1,
+			NumExtensions: 2,
 			NumServices:   0,
 		},
 		GoTypes:           file_dex_options_v1_options_proto_goTypes,

@@ -1975,16 +1975,16 @@ const file_dex_risk_v1alpha1_risk_proto_rawDesc = "" +
 	"\x1dSCREENING_VERDICT_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17SCREENING_VERDICT_CLEAR\x10\x01\x12\x1d\n" +
 	"\x19SCREENING_VERDICT_BLOCKED\x10\x02\x12\x1c\n" +
-	"\x18SCREENING_VERDICT_REVIEW\x10\x032\xff\x06\n" +
+	"\x18SCREENING_VERDICT_REVIEW\x10\x032\x8b\a\n" +
 	"\x04Risk\x12q\n" +
 	"\x10GetMarginAccount\x12*.dex.risk.v1alpha1.GetMarginAccountRequest\x1a+.dex.risk.v1alpha1.GetMarginAccountResponse\"\x04\xa8\xbb\x18\x03\x12h\n" +
 	"\rListExposures\x12'.dex.risk.v1alpha1.ListExposuresRequest\x1a(.dex.risk.v1alpha1.ListExposuresResponse\"\x04\xa8\xbb\x18\x03\x12k\n" +
-	"\x0eListRiskLimits\x12(.dex.risk.v1alpha1.ListRiskLimitsRequest\x1a).dex.risk.v1alpha1.ListRiskLimitsResponse\"\x04\xa8\xbb\x18\x03\x12e\n" +
-	"\fSetRiskLimit\x12&.dex.risk.v1alpha1.SetRiskLimitRequest\x1a'.dex.risk.v1alpha1.SetRiskLimitResponse\"\x04\xa8\xbb\x18\x04\x12n\n" +
-	"\x0fDeleteRiskLimit\x12).dex.risk.v1alpha1.DeleteRiskLimitRequest\x1a*.dex.risk.v1alpha1.DeleteRiskLimitResponse\"\x04\xa8\xbb\x18\x04\x12s\n" +
+	"\x0eListRiskLimits\x12(.dex.risk.v1alpha1.ListRiskLimitsRequest\x1a).dex.risk.v1alpha1.ListRiskLimitsResponse\"\x04\xa8\xbb\x18\x03\x12i\n" +
+	"\fSetRiskLimit\x12&.dex.risk.v1alpha1.SetRiskLimitRequest\x1a'.dex.risk.v1alpha1.SetRiskLimitResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x03\x12r\n" +
+	"\x0fDeleteRiskLimit\x12).dex.risk.v1alpha1.DeleteRiskLimitRequest\x1a*.dex.risk.v1alpha1.DeleteRiskLimitResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x03\x12s\n" +
 	"\x10StreamRiskAlerts\x12*.dex.risk.v1alpha1.StreamRiskAlertsRequest\x1a+.dex.risk.v1alpha1.StreamRiskAlertsResponse\"\x04\xa8\xbb\x18\x030\x01\x12w\n" +
-	"\x12ListInsuranceFunds\x12,.dex.risk.v1alpha1.ListInsuranceFundsRequest\x1a-.dex.risk.v1alpha1.ListInsuranceFundsResponse\"\x04\xa8\xbb\x18\x01\x12h\n" +
-	"\rScreenAddress\x12'.dex.risk.v1alpha1.ScreenAddressRequest\x1a(.dex.risk.v1alpha1.ScreenAddressResponse\"\x04\xa8\xbb\x18\x04B\xbf\x01\n" +
+	"\x12ListInsuranceFunds\x12,.dex.risk.v1alpha1.ListInsuranceFundsRequest\x1a-.dex.risk.v1alpha1.ListInsuranceFundsResponse\"\x04\xa8\xbb\x18\x01\x12l\n" +
+	"\rScreenAddress\x12'.dex.risk.v1alpha1.ScreenAddressRequest\x1a(.dex.risk.v1alpha1.ScreenAddressResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x03B\xbf\x01\n" +
 	"\x15com.dex.risk.v1alpha1B\tRiskProtoP\x01Z5triodex.example/gen/go/dex/risk/v1alpha1;riskv1alpha1\xa2\x02\x03DRX\xaa\x02\x11Dex.Risk.V1alpha1\xca\x02\x11Dex\\Risk\\V1alpha1\xe2\x02\x1dDex\\Risk\\V1alpha1\\GPBMetadata\xea\x02\x13Dex::Risk::V1alpha1b\x06proto3"
 
 var (

@@ -2409,26 +2409,26 @@ const file_dex_settlement_v1alpha1_btc_settlement_client_proto_rawDesc = "" +
 	"\x1cBTC_ADDRESS_KIND_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17BTC_ADDRESS_KIND_P2WPKH\x10\x01\x12\x19\n" +
 	"\x15BTC_ADDRESS_KIND_P2TR\x10\x02\x12\x1a\n" +
-	"\x16BTC_ADDRESS_KIND_P2WSH\x10\x032\xe4\x0e\n" +
-	"\x13BtcSettlementClient\x12n\n" +
-	"\vGetBtcChain\x12+.dex.settlement.v1alpha1.GetBtcChainRequest\x1a,.dex.settlement.v1alpha1.GetBtcChainResponse\"\x04\xa8\xbb\x18\x04\x12}\n" +
-	"\x10GetWalletBalance\x120.dex.settlement.v1alpha1.GetWalletBalanceRequest\x1a1.dex.settlement.v1alpha1.GetWalletBalanceResponse\"\x04\xa8\xbb\x18\x04\x12n\n" +
-	"\vListUnspent\x12+.dex.settlement.v1alpha1.ListUnspentRequest\x1a,.dex.settlement.v1alpha1.ListUnspentResponse\"\x04\xa8\xbb\x18\x04\x12k\n" +
+	"\x16BTC_ADDRESS_KIND_P2WSH\x10\x032\xa5\x0f\n" +
+	"\x13BtcSettlementClient\x12r\n" +
+	"\vGetBtcChain\x12+.dex.settlement.v1alpha1.GetBtcChainRequest\x1a,.dex.settlement.v1alpha1.GetBtcChainResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x03\x12\x81\x01\n" +
+	"\x10GetWalletBalance\x120.dex.settlement.v1alpha1.GetWalletBalanceRequest\x1a1.dex.settlement.v1alpha1.GetWalletBalanceResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x03\x12r\n" +
+	"\vListUnspent\x12+.dex.settlement.v1alpha1.ListUnspentRequest\x1a,.dex.settlement.v1alpha1.ListUnspentResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x03\x12o\n" +
 	"\n" +
-	"NewAddress\x12*.dex.settlement.v1alpha1.NewAddressRequest\x1a+.dex.settlement.v1alpha1.NewAddressResponse\"\x04\xa8\xbb\x18\x04\x12n\n" +
-	"\vEstimateFee\x12+.dex.settlement.v1alpha1.EstimateFeeRequest\x1a,.dex.settlement.v1alpha1.EstimateFeeResponse\"\x04\xa8\xbb\x18\x04\x12e\n" +
-	"\bFundPsbt\x12(.dex.settlement.v1alpha1.FundPsbtRequest\x1a).dex.settlement.v1alpha1.FundPsbtResponse\"\x04\xa8\xbb\x18\x04\x12e\n" +
-	"\bSignPsbt\x12(.dex.settlement.v1alpha1.SignPsbtRequest\x1a).dex.settlement.v1alpha1.SignPsbtResponse\"\x04\xa8\xbb\x18\x04\x12q\n" +
-	"\fFinalizePsbt\x12,.dex.settlement.v1alpha1.FinalizePsbtRequest\x1a-.dex.settlement.v1alpha1.FinalizePsbtResponse\"\x04\xa8\xbb\x18\x04\x12\x83\x01\n" +
-	"\x12PublishTransaction\x122.dex.settlement.v1alpha1.PublishTransactionRequest\x1a3.dex.settlement.v1alpha1.PublishTransactionResponse\"\x04\xa8\xbb\x18\x04\x12b\n" +
-	"\aBumpFee\x12'.dex.settlement.v1alpha1.BumpFeeRequest\x1a(.dex.settlement.v1alpha1.BumpFeeResponse\"\x04\xa8\xbb\x18\x04\x12n\n" +
-	"\vLeaseOutput\x12+.dex.settlement.v1alpha1.LeaseOutputRequest\x1a,.dex.settlement.v1alpha1.LeaseOutputResponse\"\x04\xa8\xbb\x18\x04\x12t\n" +
-	"\rReleaseOutput\x12-.dex.settlement.v1alpha1.ReleaseOutputRequest\x1a..dex.settlement.v1alpha1.ReleaseOutputResponse\"\x04\xa8\xbb\x18\x04\x12k\n" +
+	"NewAddress\x12*.dex.settlement.v1alpha1.NewAddressRequest\x1a+.dex.settlement.v1alpha1.NewAddressResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x03\x12r\n" +
+	"\vEstimateFee\x12+.dex.settlement.v1alpha1.EstimateFeeRequest\x1a,.dex.settlement.v1alpha1.EstimateFeeResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x03\x12i\n" +
+	"\bFundPsbt\x12(.dex.settlement.v1alpha1.FundPsbtRequest\x1a).dex.settlement.v1alpha1.FundPsbtResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x03\x12i\n" +
+	"\bSignPsbt\x12(.dex.settlement.v1alpha1.SignPsbtRequest\x1a).dex.settlement.v1alpha1.SignPsbtResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x03\x12u\n" +
+	"\fFinalizePsbt\x12,.dex.settlement.v1alpha1.FinalizePsbtRequest\x1a-.dex.settlement.v1alpha1.FinalizePsbtResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x03\x12\x87\x01\n" +
+	"\x12PublishTransaction\x122.dex.settlement.v1alpha1.PublishTransactionRequest\x1a3.dex.settlement.v1alpha1.PublishTransactionResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x03\x12f\n" +
+	"\aBumpFee\x12'.dex.settlement.v1alpha1.BumpFeeRequest\x1a(.dex.settlement.v1alpha1.BumpFeeResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x03\x12r\n" +
+	"\vLeaseOutput\x12+.dex.settlement.v1alpha1.LeaseOutputRequest\x1a,.dex.settlement.v1alpha1.LeaseOutputResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x03\x12x\n" +
+	"\rReleaseOutput\x12-.dex.settlement.v1alpha1.ReleaseOutputRequest\x1a..dex.settlement.v1alpha1.ReleaseOutputResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x03\x12o\n" +
 	"\n" +
-	"ListLeases\x12*.dex.settlement.v1alpha1.ListLeasesRequest\x1a+.dex.settlement.v1alpha1.ListLeasesResponse\"\x04\xa8\xbb\x18\x04\x12\x89\x01\n" +
-	"\x14GetTransactionStatus\x124.dex.settlement.v1alpha1.GetTransactionStatusRequest\x1a5.dex.settlement.v1alpha1.GetTransactionStatusResponse\"\x04\xa8\xbb\x18\x04\x12\x91\x01\n" +
-	"\x16StreamBtcConfirmations\x126.dex.settlement.v1alpha1.StreamBtcConfirmationsRequest\x1a7.dex.settlement.v1alpha1.StreamBtcConfirmationsResponse\"\x04\xa8\xbb\x18\x040\x01\x12s\n" +
-	"\fStreamSpends\x12,.dex.settlement.v1alpha1.StreamSpendsRequest\x1a-.dex.settlement.v1alpha1.StreamSpendsResponse\"\x04\xa8\xbb\x18\x040\x01B\xf8\x01\n" +
+	"ListLeases\x12*.dex.settlement.v1alpha1.ListLeasesRequest\x1a+.dex.settlement.v1alpha1.ListLeasesResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x03\x12\x8d\x01\n" +
+	"\x14GetTransactionStatus\x124.dex.settlement.v1alpha1.GetTransactionStatusRequest\x1a5.dex.settlement.v1alpha1.GetTransactionStatusResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x03\x12\x95\x01\n" +
+	"\x16StreamBtcConfirmations\x126.dex.settlement.v1alpha1.StreamBtcConfirmationsRequest\x1a7.dex.settlement.v1alpha1.StreamBtcConfirmationsResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x030\x01\x12w\n" +
+	"\fStreamSpends\x12,.dex.settlement.v1alpha1.StreamSpendsRequest\x1a-.dex.settlement.v1alpha1.StreamSpendsResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x030\x01B\xf8\x01\n" +
 	"\x1bcom.dex.settlement.v1alpha1B\x18BtcSettlementClientProtoP\x01ZAtriodex.example/gen/go/dex/settlement/v1alpha1;settlementv1alpha1\xa2\x02\x03DSX\xaa\x02\x17Dex.Settlement.V1alpha1\xca\x02\x17Dex\\Settlement\\V1alpha1\xe2\x02#Dex\\Settlement\\V1alpha1\\GPBMetadata\xea\x02\x19Dex::Settlement::V1alpha1b\x06proto3"
 
 var (

@@ -2221,14 +2221,14 @@ const file_dex_settlement_v1alpha1_settlement_proto_rawDesc = "" +
 	"withdrawal\x12R\n" +
 	"\x0fswap_transition\x18\x05 \x01(\v2'.dex.settlement.v1alpha1.SwapTransitionH\x00R\x0eswapTransition\x126\n" +
 	"\x05chain\x18\x06 \x01(\v2\x1e.dex.settlement.v1alpha1.ChainH\x00R\x05chainB\a\n" +
-	"\x05event2\xb4\x0f\n" +
+	"\x05event2\xbc\x0f\n" +
 	"\n" +
 	"Settlement\x12k\n" +
 	"\n" +
 	"ListChains\x12*.dex.settlement.v1alpha1.ListChainsRequest\x1a+.dex.settlement.v1alpha1.ListChainsResponse\"\x04\xa8\xbb\x18\x01\x12z\n" +
-	"\x0fListChainAssets\x12/.dex.settlement.v1alpha1.ListChainAssetsRequest\x1a0.dex.settlement.v1alpha1.ListChainAssetsResponse\"\x04\xa8\xbb\x18\x01\x12w\n" +
-	"\x0eSetChainStatus\x12..dex.settlement.v1alpha1.SetChainStatusRequest\x1a/.dex.settlement.v1alpha1.SetChainStatusResponse\"\x04\xa8\xbb\x18\x04\x12q\n" +
-	"\fListReserves\x12,.dex.settlement.v1alpha1.ListReservesRequest\x1a-.dex.settlement.v1alpha1.ListReservesResponse\"\x04\xa8\xbb\x18\x04\x12\x89\x01\n" +
+	"\x0fListChainAssets\x12/.dex.settlement.v1alpha1.ListChainAssetsRequest\x1a0.dex.settlement.v1alpha1.ListChainAssetsResponse\"\x04\xa8\xbb\x18\x01\x12{\n" +
+	"\x0eSetChainStatus\x12..dex.settlement.v1alpha1.SetChainStatusRequest\x1a/.dex.settlement.v1alpha1.SetChainStatusResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x03\x12u\n" +
+	"\fListReserves\x12,.dex.settlement.v1alpha1.ListReservesRequest\x1a-.dex.settlement.v1alpha1.ListReservesResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x03\x12\x89\x01\n" +
 	"\x14CreateDepositAddress\x124.dex.settlement.v1alpha1.CreateDepositAddressRequest\x1a5.dex.settlement.v1alpha1.CreateDepositAddressResponse\"\x04\xa8\xbb\x18\x02\x12q\n" +
 	"\fListDeposits\x12,.dex.settlement.v1alpha1.ListDepositsRequest\x1a-.dex.settlement.v1alpha1.ListDepositsResponse\"\x04\xa8\xbb\x18\x03\x12\x83\x01\n" +
 	"\x12EstimateWithdrawal\x122.dex.settlement.v1alpha1.EstimateWithdrawalRequest\x1a3.dex.settlement.v1alpha1.EstimateWithdrawalResponse\"\x04\xa8\xbb\x18\x03\x12}\n" +

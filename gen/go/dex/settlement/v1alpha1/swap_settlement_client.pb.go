@@ -714,12 +714,12 @@ const file_dex_settlement_v1alpha1_swap_settlement_client_proto_rawDesc = "" +
 	"\vreorganised\x18\x06 \x01(\v2$.dex.settlement.v1alpha1.ReorganisedR\vreorganised\x129\n" +
 	"\n" +
 	"chain_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tchainTime\x12;\n" +
-	"\x04head\x18\b \x01(\v2'.dex.settlement.v1alpha1.BlockReferenceR\x04head2\x9c\x04\n" +
-	"\x14SwapSettlementClient\x12n\n" +
-	"\vGetSwapLock\x12+.dex.settlement.v1alpha1.GetSwapLockRequest\x1a,.dex.settlement.v1alpha1.GetSwapLockResponse\"\x04\xa8\xbb\x18\x04\x12\x8f\x01\n" +
-	"\x16PrepareSwapTransaction\x126.dex.settlement.v1alpha1.PrepareSwapTransactionRequest\x1a7.dex.settlement.v1alpha1.PrepareSwapTransactionResponse\"\x04\xa8\xbb\x18\x04\x12\x89\x01\n" +
-	"\x14CheckSwapTransaction\x124.dex.settlement.v1alpha1.CheckSwapTransactionRequest\x1a5.dex.settlement.v1alpha1.CheckSwapTransactionResponse\"\x04\xa8\xbb\x18\x04\x12v\n" +
-	"\rStreamSwapLeg\x12-.dex.settlement.v1alpha1.StreamSwapLegRequest\x1a..dex.settlement.v1alpha1.StreamSwapLegResponse\"\x04\xa8\xbb\x18\x040\x01B\xf9\x01\n" +
+	"\x04head\x18\b \x01(\v2'.dex.settlement.v1alpha1.BlockReferenceR\x04head2\xac\x04\n" +
+	"\x14SwapSettlementClient\x12r\n" +
+	"\vGetSwapLock\x12+.dex.settlement.v1alpha1.GetSwapLockRequest\x1a,.dex.settlement.v1alpha1.GetSwapLockResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x03\x12\x93\x01\n" +
+	"\x16PrepareSwapTransaction\x126.dex.settlement.v1alpha1.PrepareSwapTransactionRequest\x1a7.dex.settlement.v1alpha1.PrepareSwapTransactionResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x03\x12\x8d\x01\n" +
+	"\x14CheckSwapTransaction\x124.dex.settlement.v1alpha1.CheckSwapTransactionRequest\x1a5.dex.settlement.v1alpha1.CheckSwapTransactionResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x03\x12z\n" +
+	"\rStreamSwapLeg\x12-.dex.settlement.v1alpha1.StreamSwapLegRequest\x1a..dex.settlement.v1alpha1.StreamSwapLegResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x030\x01B\xf9\x01\n" +
 	"\x1bcom.dex.settlement.v1alpha1B\x19SwapSettlementClientProtoP\x01ZAtriodex.example/gen/go/dex/settlement/v1alpha1;settlementv1alpha1\xa2\x02\x03DSX\xaa\x02\x17Dex.Settlement.V1alpha1\xca\x02\x17Dex\\Settlement\\V1alpha1\xe2\x02#Dex\\Settlement\\V1alpha1\\GPBMetadata\xea\x02\x19Dex::Settlement::V1alpha1b\x06proto3"
 
 var (

@@ -2137,22 +2137,22 @@ const file_dex_settlement_v1alpha1_usdc_settlement_client_proto_rawDesc = "" +
 	"\x1cREPLACEMENT_KIND_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19REPLACEMENT_KIND_SPEED_UP\x10\x01\x12\x1b\n" +
 	"\x17REPLACEMENT_KIND_CANCEL\x10\x02\x12\x1a\n" +
-	"\x16REPLACEMENT_KIND_RENEW\x10\x032\xb1\n" +
+	"\x16REPLACEMENT_KIND_RENEW\x10\x032\xdf\n" +
 	"\n" +
-	"\x14UsdcSettlementClient\x12e\n" +
-	"\bGetChain\x12(.dex.settlement.v1alpha1.GetChainRequest\x1a).dex.settlement.v1alpha1.GetChainResponse\"\x04\xa8\xbb\x18\x04\x12k\n" +
+	"\x14UsdcSettlementClient\x12i\n" +
+	"\bGetChain\x12(.dex.settlement.v1alpha1.GetChainRequest\x1a).dex.settlement.v1alpha1.GetChainResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x03\x12o\n" +
 	"\n" +
-	"GetBalance\x12*.dex.settlement.v1alpha1.GetBalanceRequest\x1a+.dex.settlement.v1alpha1.GetBalanceResponse\"\x04\xa8\xbb\x18\x04\x12q\n" +
-	"\fGetAllowance\x12,.dex.settlement.v1alpha1.GetAllowanceRequest\x1a-.dex.settlement.v1alpha1.GetAllowanceResponse\"\x04\xa8\xbb\x18\x04\x12}\n" +
-	"\x10EstimateTransfer\x120.dex.settlement.v1alpha1.EstimateTransferRequest\x1a1.dex.settlement.v1alpha1.EstimateTransferResponse\"\x04\xa8\xbb\x18\x04\x12z\n" +
-	"\x0fPrepareTransfer\x12/.dex.settlement.v1alpha1.PrepareTransferRequest\x1a0.dex.settlement.v1alpha1.PrepareTransferResponse\"\x04\xa8\xbb\x18\x04\x12z\n" +
-	"\x0fPrepareApproval\x12/.dex.settlement.v1alpha1.PrepareApprovalRequest\x1a0.dex.settlement.v1alpha1.PrepareApprovalResponse\"\x04\xa8\xbb\x18\x04\x12\x83\x01\n" +
-	"\x12PrepareReplacement\x122.dex.settlement.v1alpha1.PrepareReplacementRequest\x1a3.dex.settlement.v1alpha1.PrepareReplacementResponse\"\x04\xa8\xbb\x18\x04\x12_\n" +
-	"\x06Submit\x12&.dex.settlement.v1alpha1.SubmitRequest\x1a'.dex.settlement.v1alpha1.SubmitResponse\"\x04\xa8\xbb\x18\x04\x12k\n" +
+	"GetBalance\x12*.dex.settlement.v1alpha1.GetBalanceRequest\x1a+.dex.settlement.v1alpha1.GetBalanceResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x03\x12u\n" +
+	"\fGetAllowance\x12,.dex.settlement.v1alpha1.GetAllowanceRequest\x1a-.dex.settlement.v1alpha1.GetAllowanceResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x03\x12\x81\x01\n" +
+	"\x10EstimateTransfer\x120.dex.settlement.v1alpha1.EstimateTransferRequest\x1a1.dex.settlement.v1alpha1.EstimateTransferResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x03\x12~\n" +
+	"\x0fPrepareTransfer\x12/.dex.settlement.v1alpha1.PrepareTransferRequest\x1a0.dex.settlement.v1alpha1.PrepareTransferResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x03\x12~\n" +
+	"\x0fPrepareApproval\x12/.dex.settlement.v1alpha1.PrepareApprovalRequest\x1a0.dex.settlement.v1alpha1.PrepareApprovalResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x03\x12\x87\x01\n" +
+	"\x12PrepareReplacement\x122.dex.settlement.v1alpha1.PrepareReplacementRequest\x1a3.dex.settlement.v1alpha1.PrepareReplacementResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x03\x12c\n" +
+	"\x06Submit\x12&.dex.settlement.v1alpha1.SubmitRequest\x1a'.dex.settlement.v1alpha1.SubmitResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x03\x12o\n" +
 	"\n" +
-	"PollStatus\x12*.dex.settlement.v1alpha1.PollStatusRequest\x1a+.dex.settlement.v1alpha1.PollStatusResponse\"\x04\xa8\xbb\x18\x04\x12\x88\x01\n" +
-	"\x13StreamConfirmations\x123.dex.settlement.v1alpha1.StreamConfirmationsRequest\x1a4.dex.settlement.v1alpha1.StreamConfirmationsResponse\"\x04\xa8\xbb\x18\x040\x01\x12|\n" +
-	"\x0fStreamTransfers\x12/.dex.settlement.v1alpha1.StreamTransfersRequest\x1a0.dex.settlement.v1alpha1.StreamTransfersResponse\"\x04\xa8\xbb\x18\x040\x01B\xf9\x01\n" +
+	"PollStatus\x12*.dex.settlement.v1alpha1.PollStatusRequest\x1a+.dex.settlement.v1alpha1.PollStatusResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x03\x12\x8c\x01\n" +
+	"\x13StreamConfirmations\x123.dex.settlement.v1alpha1.StreamConfirmationsRequest\x1a4.dex.settlement.v1alpha1.StreamConfirmationsResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x030\x01\x12\x80\x01\n" +
+	"\x0fStreamTransfers\x12/.dex.settlement.v1alpha1.StreamTransfersRequest\x1a0.dex.settlement.v1alpha1.StreamTransfersResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x030\x01B\xf9\x01\n" +
 	"\x1bcom.dex.settlement.v1alpha1B\x19UsdcSettlementClientProtoP\x01ZAtriodex.example/gen/go/dex/settlement/v1alpha1;settlementv1alpha1\xa2\x02\x03DSX\xaa\x02\x17Dex.Settlement.V1alpha1\xca\x02\x17Dex\\Settlement\\V1alpha1\xe2\x02#Dex\\Settlement\\V1alpha1\\GPBMetadata\xea\x02\x19Dex::Settlement::V1alpha1b\x06proto3"
 
 var (

@@ -78,6 +78,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """No such asset."""
     ERROR_REASON_AMOUNT_OUT_OF_RANGE: _ErrorReason.ValueType  # 47
     """The balance would leave the range the ledger can hold."""
+    ERROR_REASON_KEY_REVOKED: _ErrorReason.ValueType  # 48
+    """The public key was revoked by its account."""
+    ERROR_REASON_KEY_EXPIRED: _ErrorReason.ValueType  # 49
+    """The public key's own expiry has passed."""
+    ERROR_REASON_KEY_LACKS_SCOPE: _ErrorReason.ValueType  # 50
+    """The public key lacks the scope the action asks for, or would grant what it
+    does not have.
+    """
+    ERROR_REASON_LAST_MANAGING_KEY: _ErrorReason.ValueType  # 51
+    """The account would be left without a key that manages keys and never expires."""
     ERROR_REASON_UNKNOWN_MARKET: _ErrorReason.ValueType  # 60
     """No such market."""
     ERROR_REASON_MARKET_EXISTS: _ErrorReason.ValueType  # 61
@@ -186,6 +196,16 @@ ERROR_REASON_UNKNOWN_ASSET: ErrorReason.ValueType  # 46
 """No such asset."""
 ERROR_REASON_AMOUNT_OUT_OF_RANGE: ErrorReason.ValueType  # 47
 """The balance would leave the range the ledger can hold."""
+ERROR_REASON_KEY_REVOKED: ErrorReason.ValueType  # 48
+"""The public key was revoked by its account."""
+ERROR_REASON_KEY_EXPIRED: ErrorReason.ValueType  # 49
+"""The public key's own expiry has passed."""
+ERROR_REASON_KEY_LACKS_SCOPE: ErrorReason.ValueType  # 50
+"""The public key lacks the scope the action asks for, or would grant what it
+does not have.
+"""
+ERROR_REASON_LAST_MANAGING_KEY: ErrorReason.ValueType  # 51
+"""The account would be left without a key that manages keys and never expires."""
 ERROR_REASON_UNKNOWN_MARKET: ErrorReason.ValueType  # 60
 """No such market."""
 ERROR_REASON_MARKET_EXISTS: ErrorReason.ValueType  # 61

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x64\x65x/options/v1/options.proto\x12\x0e\x64\x65x.options.v1\x1a google/protobuf/descriptor.proto*\x8c\x01\n\nPermission\x12\x1a\n\x16PERMISSION_UNSPECIFIED\x10\x00\x12\x15\n\x11PERMISSION_PUBLIC\x10\x01\x12\x15\n\x11PERMISSION_SIGNED\x10\x02\x12\x1b\n\x17PERMISSION_ACCOUNT_READ\x10\x03\x12\x17\n\x13PERMISSION_OPERATOR\x10\x04:\\\n\npermission\x12\x1e.google.protobuf.MethodOptions\x18\xb5\x87\x03 \x01(\x0e\x32\x1a.dex.options.v1.PermissionR\npermissionB\xad\x01\n\x12\x63om.dex.options.v1B\x0cOptionsProtoP\x01Z/triodex.example/gen/go/dex/options/v1;optionsv1\xa2\x02\x03\x44OX\xaa\x02\x0e\x44\x65x.Options.V1\xca\x02\x0e\x44\x65x\\Options\\V1\xe2\x02\x1a\x44\x65x\\Options\\V1\\GPBMetadata\xea\x02\x10\x44\x65x::Options::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x64\x65x/options/v1/options.proto\x12\x0e\x64\x65x.options.v1\x1a google/protobuf/descriptor.proto*\x8c\x01\n\nPermission\x12\x1a\n\x16PERMISSION_UNSPECIFIED\x10\x00\x12\x15\n\x11PERMISSION_PUBLIC\x10\x01\x12\x15\n\x11PERMISSION_SIGNED\x10\x02\x12\x1b\n\x17PERMISSION_ACCOUNT_READ\x10\x03\x12\x17\n\x13PERMISSION_OPERATOR\x10\x04*p\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_VIEWER\x10\x01\x12\x10\n\x0cROLE_MARKETS\x10\x02\x12\x0e\n\nROLE_FUNDS\x10\x03\x12\r\n\tROLE_NODE\x10\x04\x12\x10\n\x0cROLE_AUDITOR\x10\x05:\\\n\npermission\x12\x1e.google.protobuf.MethodOptions\x18\xb5\x87\x03 \x01(\x0e\x32\x1a.dex.options.v1.PermissionR\npermission:J\n\x04role\x12\x1e.google.protobuf.MethodOptions\x18\xb6\x87\x03 \x01(\x0e\x32\x14.dex.options.v1.RoleR\x04roleB\xad\x01\n\x12\x63om.dex.options.v1B\x0cOptionsProtoP\x01Z/triodex.example/gen/go/dex/options/v1;optionsv1\xa2\x02\x03\x44OX\xaa\x02\x0e\x44\x65x.Options.V1\xca\x02\x0e\x44\x65x\\Options\\V1\xe2\x02\x1a\x44\x65x\\Options\\V1\\GPBMetadata\xea\x02\x10\x44\x65x::Options::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,4 +35,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\022com.dex.options.v1B\014OptionsProtoP\001Z/triodex.example/gen/go/dex/options/v1;optionsv1\242\002\003DOX\252\002\016Dex.Options.V1\312\002\016Dex\\Options\\V1\342\002\032Dex\\Options\\V1\\GPBMetadata\352\002\020Dex::Options::V1'
   _globals['_PERMISSION']._serialized_start=83
   _globals['_PERMISSION']._serialized_end=223
+  _globals['_ROLE']._serialized_start=225
+  _globals['_ROLE']._serialized_end=337
 # @@protoc_insertion_point(module_scope)

@@ -37,11 +37,12 @@ class _PermissionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Permission
     """
     PERMISSION_ACCOUNT_READ: _Permission.ValueType  # 3
     """The holder of a key of the account that is read, shown by an access token
-    (dex.auth.v1.AccessToken); operators may read every account.
+    (dex.auth.v1.AccessToken); operators with ROLE_FUNDS or ROLE_AUDITOR may read
+    every account.
     """
     PERMISSION_OPERATOR: _Permission.ValueType  # 4
     """An operator: a verified client certificate or an access token signed by a
-    key that the node's configuration names as an operator.
+    key that the node's configuration names as an operator with the method's role.
     """
 
 class Permission(_Permission, metaclass=_PermissionEnumTypeWrapper):
@@ -57,14 +58,56 @@ the signature is the authorization and the connection needs no identity.
 """
 PERMISSION_ACCOUNT_READ: Permission.ValueType  # 3
 """The holder of a key of the account that is read, shown by an access token
-(dex.auth.v1.AccessToken); operators may read every account.
+(dex.auth.v1.AccessToken); operators with ROLE_FUNDS or ROLE_AUDITOR may read
+every account.
 """
 PERMISSION_OPERATOR: Permission.ValueType  # 4
 """An operator: a verified client certificate or an access token signed by a
-key that the node's configuration names as an operator.
+key that the node's configuration names as an operator with the method's role.
 """
 Global___Permission: _TypeAlias = Permission  # noqa: Y015
 
+class _Role:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ROLE_UNSPECIFIED: _Role.ValueType  # 0
+    """Not a role: an operator's method that carries it keeps the node from starting."""
+    ROLE_VIEWER: _Role.ValueType  # 1
+    """Every operator: what the node is and does."""
+    ROLE_MARKETS: _Role.ValueType  # 2
+    """Markets: opening, status, fees, recorded trades."""
+    ROLE_FUNDS: _Role.ValueType  # 3
+    """Money and risk: deposits, withdrawals, limits, settlement."""
+    ROLE_NODE: _Role.ValueType  # 4
+    """The process: snapshots and draining."""
+    ROLE_AUDITOR: _Role.ValueType  # 5
+    """The audit log."""
+
+class Role(_Role, metaclass=_RoleEnumTypeWrapper):
+    """What an operator was given to do. The node's configuration gives roles to each
+    operator; a method with PERMISSION_OPERATOR answers those who hold its role.
+    """
+
+ROLE_UNSPECIFIED: Role.ValueType  # 0
+"""Not a role: an operator's method that carries it keeps the node from starting."""
+ROLE_VIEWER: Role.ValueType  # 1
+"""Every operator: what the node is and does."""
+ROLE_MARKETS: Role.ValueType  # 2
+"""Markets: opening, status, fees, recorded trades."""
+ROLE_FUNDS: Role.ValueType  # 3
+"""Money and risk: deposits, withdrawals, limits, settlement."""
+ROLE_NODE: Role.ValueType  # 4
+"""The process: snapshots and draining."""
+ROLE_AUDITOR: Role.ValueType  # 5
+"""The audit log."""
+Global___Role: _TypeAlias = Role  # noqa: Y015
+
 PERMISSION_FIELD_NUMBER: _builtins.int
+ROLE_FIELD_NUMBER: _builtins.int
 permission: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Permission.ValueType]
 """The permission of the method. Required on every method of the contract."""
+role: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Role.ValueType]
+"""The role an operator needs. Required with PERMISSION_OPERATOR and only then."""

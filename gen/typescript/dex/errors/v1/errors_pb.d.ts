@@ -230,6 +230,35 @@ export enum ErrorReason {
   AMOUNT_OUT_OF_RANGE = 47,
 
   /**
+   * The public key was revoked by its account.
+   *
+   * @generated from enum value: ERROR_REASON_KEY_REVOKED = 48;
+   */
+  KEY_REVOKED = 48,
+
+  /**
+   * The public key's own expiry has passed.
+   *
+   * @generated from enum value: ERROR_REASON_KEY_EXPIRED = 49;
+   */
+  KEY_EXPIRED = 49,
+
+  /**
+   * The public key lacks the scope the action asks for, or would grant what it
+   * does not have.
+   *
+   * @generated from enum value: ERROR_REASON_KEY_LACKS_SCOPE = 50;
+   */
+  KEY_LACKS_SCOPE = 50,
+
+  /**
+   * The account would be left without a key that manages keys and never expires.
+   *
+   * @generated from enum value: ERROR_REASON_LAST_MANAGING_KEY = 51;
+   */
+  LAST_MANAGING_KEY = 51,
+
+  /**
    * No such market.
    *
    * @generated from enum value: ERROR_REASON_UNKNOWN_MARKET = 60;

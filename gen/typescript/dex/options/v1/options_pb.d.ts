@@ -44,7 +44,8 @@ export enum Permission {
 
   /**
    * The holder of a key of the account that is read, shown by an access token
-   * (dex.auth.v1.AccessToken); operators may read every account.
+   * (dex.auth.v1.AccessToken); operators with ROLE_FUNDS or ROLE_AUDITOR may read
+   * every account.
    *
    * @generated from enum value: PERMISSION_ACCOUNT_READ = 3;
    */
@@ -52,7 +53,7 @@ export enum Permission {
 
   /**
    * An operator: a verified client certificate or an access token signed by a
-   * key that the node's configuration names as an operator.
+   * key that the node's configuration names as an operator with the method's role.
    *
    * @generated from enum value: PERMISSION_OPERATOR = 4;
    */
@@ -65,9 +66,71 @@ export enum Permission {
 export declare const PermissionSchema: GenEnum<Permission>;
 
 /**
+ * What an operator was given to do. The node's configuration gives roles to each
+ * operator; a method with PERMISSION_OPERATOR answers those who hold its role.
+ *
+ * @generated from enum dex.options.v1.Role
+ */
+export enum Role {
+  /**
+   * Not a role: an operator's method that carries it keeps the node from starting.
+   *
+   * @generated from enum value: ROLE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Every operator: what the node is and does.
+   *
+   * @generated from enum value: ROLE_VIEWER = 1;
+   */
+  VIEWER = 1,
+
+  /**
+   * Markets: opening, status, fees, recorded trades.
+   *
+   * @generated from enum value: ROLE_MARKETS = 2;
+   */
+  MARKETS = 2,
+
+  /**
+   * Money and risk: deposits, withdrawals, limits, settlement.
+   *
+   * @generated from enum value: ROLE_FUNDS = 3;
+   */
+  FUNDS = 3,
+
+  /**
+   * The process: snapshots and draining.
+   *
+   * @generated from enum value: ROLE_NODE = 4;
+   */
+  NODE = 4,
+
+  /**
+   * The audit log.
+   *
+   * @generated from enum value: ROLE_AUDITOR = 5;
+   */
+  AUDITOR = 5,
+}
+
+/**
+ * Describes the enum dex.options.v1.Role.
+ */
+export declare const RoleSchema: GenEnum<Role>;
+
+/**
  * The permission of the method. Required on every method of the contract.
  *
  * @generated from extension: dex.options.v1.Permission permission = 50101;
  */
 export declare const permission: GenExtension<MethodOptions, Permission>;
+
+/**
+ * The role an operator needs. Required with PERMISSION_OPERATOR and only then.
+ *
+ * @generated from extension: dex.options.v1.Role role = 50102;
+ */
+export declare const role: GenExtension<MethodOptions, Role>;
 

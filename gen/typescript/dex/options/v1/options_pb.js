@@ -13,7 +13,7 @@ import { file_google_protobuf_descriptor } from "@bufbuild/protobuf/wkt";
  * Describes the file dex/options/v1/options.proto.
  */
 export const file_dex_options_v1_options = /*@__PURE__*/
-  fileDesc("ChxkZXgvb3B0aW9ucy92MS9vcHRpb25zLnByb3RvEg5kZXgub3B0aW9ucy52MSqMAQoKUGVybWlzc2lvbhIaChZQRVJNSVNTSU9OX1VOU1BFQ0lGSUVEEAASFQoRUEVSTUlTU0lPTl9QVUJMSUMQARIVChFQRVJNSVNTSU9OX1NJR05FRBACEhsKF1BFUk1JU1NJT05fQUNDT1VOVF9SRUFEEAMSFwoTUEVSTUlTU0lPTl9PUEVSQVRPUhAEOlwKCnBlcm1pc3Npb24SHi5nb29nbGUucHJvdG9idWYuTWV0aG9kT3B0aW9ucxi1hwMgASgOMhouZGV4Lm9wdGlvbnMudjEuUGVybWlzc2lvblIKcGVybWlzc2lvbkKtAQoSY29tLmRleC5vcHRpb25zLnYxQgxPcHRpb25zUHJvdG9QAVovdHJpb2RleC5leGFtcGxlL2dlbi9nby9kZXgvb3B0aW9ucy92MTtvcHRpb25zdjGiAgNET1iqAg5EZXguT3B0aW9ucy5WMcoCDkRleFxPcHRpb25zXFYx4gIaRGV4XE9wdGlvbnNcVjFcR1BCTWV0YWRhdGHqAhBEZXg6Ok9wdGlvbnM6OlYxYgZwcm90bzM", [file_google_protobuf_descriptor]);
+  fileDesc("ChxkZXgvb3B0aW9ucy92MS9vcHRpb25zLnByb3RvEg5kZXgub3B0aW9ucy52MSqMAQoKUGVybWlzc2lvbhIaChZQRVJNSVNTSU9OX1VOU1BFQ0lGSUVEEAASFQoRUEVSTUlTU0lPTl9QVUJMSUMQARIVChFQRVJNSVNTSU9OX1NJR05FRBACEhsKF1BFUk1JU1NJT05fQUNDT1VOVF9SRUFEEAMSFwoTUEVSTUlTU0lPTl9PUEVSQVRPUhAEKnAKBFJvbGUSFAoQUk9MRV9VTlNQRUNJRklFRBAAEg8KC1JPTEVfVklFV0VSEAESEAoMUk9MRV9NQVJLRVRTEAISDgoKUk9MRV9GVU5EUxADEg0KCVJPTEVfTk9ERRAEEhAKDFJPTEVfQVVESVRPUhAFOlwKCnBlcm1pc3Npb24SHi5nb29nbGUucHJvdG9idWYuTWV0aG9kT3B0aW9ucxi1hwMgASgOMhouZGV4Lm9wdGlvbnMudjEuUGVybWlzc2lvblIKcGVybWlzc2lvbjpKCgRyb2xlEh4uZ29vZ2xlLnByb3RvYnVmLk1ldGhvZE9wdGlvbnMYtocDIAEoDjIULmRleC5vcHRpb25zLnYxLlJvbGVSBHJvbGVCrQEKEmNvbS5kZXgub3B0aW9ucy52MUIMT3B0aW9uc1Byb3RvUAFaL3RyaW9kZXguZXhhbXBsZS9nZW4vZ28vZGV4L29wdGlvbnMvdjE7b3B0aW9uc3YxogIDRE9YqgIORGV4Lk9wdGlvbnMuVjHKAg5EZXhcT3B0aW9uc1xWMeICGkRleFxPcHRpb25zXFYxXEdQQk1ldGFkYXRh6gIQRGV4OjpPcHRpb25zOjpWMWIGcHJvdG8z", [file_google_protobuf_descriptor]);
 
 /**
  * Describes the enum dex.options.v1.Permission.
@@ -30,10 +30,33 @@ export const Permission = /*@__PURE__*/
   tsEnum(PermissionSchema);
 
 /**
+ * Describes the enum dex.options.v1.Role.
+ */
+export const RoleSchema = /*@__PURE__*/
+  enumDesc(file_dex_options_v1_options, 1);
+
+/**
+ * What an operator was given to do. The node's configuration gives roles to each
+ * operator; a method with PERMISSION_OPERATOR answers those who hold its role.
+ *
+ * @generated from enum dex.options.v1.Role
+ */
+export const Role = /*@__PURE__*/
+  tsEnum(RoleSchema);
+
+/**
  * The permission of the method. Required on every method of the contract.
  *
  * @generated from extension: dex.options.v1.Permission permission = 50101;
  */
 export const permission = /*@__PURE__*/
   extDesc(file_dex_options_v1_options, 0);
+
+/**
+ * The role an operator needs. Required with PERMISSION_OPERATOR and only then.
+ *
+ * @generated from extension: dex.options.v1.Role role = 50102;
+ */
+export const role = /*@__PURE__*/
+  extDesc(file_dex_options_v1_options, 1);
 
