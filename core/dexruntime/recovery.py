@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 PROGRESS_EVERY: Final = 10_000
 Progress = Callable[[int], None]
-"""Called now and then with the sequence replayed so far."""
+"""Called with the sequence replayed so far: at the beginning, and now and then."""
 
 
 class Recovered(NamedTuple):
@@ -62,6 +62,8 @@ def recover(
         _check_identity(snapshot.identity, identity)
         exchange, views = _open_snapshot(snapshot)
     base = exchange.sequence
+    if progress is not None:
+        progress(base)
     reader = JournalReader(storage, _first_to_read(storage, snapshot))
     try:
         for record in reader:

@@ -124,6 +124,7 @@ class Node:
             segment_bytes=config.journal.segment_bytes,
             progress=self._telemetry.replaying,
         )
+        self._telemetry.replayed(shard.exchange.sequence, shard.replayed_count)
         self._telemetry.observe_shard(shard)
         # What recovery made lives as long as the process.
         gc.collect()

@@ -106,6 +106,10 @@ class Telemetry:
         """The start has replayed up to the sequence."""
         log.info("replaying the journal", sequence=sequence)
 
+    def replayed(self, sequence: int, command_count: int) -> None:
+        """The start has replayed all there is."""
+        log.info("replayed the journal", sequence=sequence, commands=command_count)
+
     def serve_metrics(self, settings: MetricsSettings) -> str:
         """Serve /metrics, /healthz and /readyz, which says ready from now on. Returns `host:port`.
         Raises OSError when the port cannot be bound."""

@@ -26,9 +26,11 @@ JOBS: Final = (
     ),
     Job(
         "kills",
-        "kill -9 of a node under concurrent load: every acknowledged batch is there after the "
-        "restart, and a retry of any batch takes effect once. Every other node runs on a disk "
-        "that forgets what was not synced.",
+        "kill -9 of a node under concurrent orders, cancels, batches and readers: at any moment, "
+        "while it replays, while a snapshot is made, while it drains; every other node on a disk "
+        "that forgets what was not synced. After each restart every answer is given again alike, "
+        "trades, K-lines, books and balances are no older and no other than they were seen, and "
+        "orders, fills, fees and balances are what all answers together come to, once.",
         "kills",
         2_000,
         kills.work,

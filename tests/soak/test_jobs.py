@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 
 import pytest
 
 from tests.soak.jobs import JOBS
+from tests.soak.kills import check_kinds
 from tests.soak.mutate import mutated
 from tests.soak.runner import run_job
+from tests.support.kill_drill import KINDS, REPLAY
 
 # The kills have a test of their own, with twenty of them.
 GOALS = {"disks": 2, "twin": 200, "fuzz": 16_000}
@@ -24,6 +27,15 @@ def test_a_job_reaches_a_small_goal(name: str) -> None:
     assert ended.verdict == "held"
     assert ended.progress.done >= GOALS[name]
     assert all(ended.progress.counts.values())
+
+
+def test_many_kills_that_never_hit_a_replay_prove_nothing() -> None:
+    counts = Counter(dict.fromkeys(KINDS, 1))
+    check_kinds(counts, 2_000)
+    counts[REPLAY] = 0
+    check_kinds(counts, 20)
+    with pytest.raises(AssertionError, match=f"no {REPLAY}"):
+        check_kinds(counts, 2_000)
 
 
 def test_mutation_changes_the_input_and_keeps_much_of_it() -> None:

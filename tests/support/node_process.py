@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, final
 
 from dexsdk import Client, Key, SyncClient, Tls
+from tests.support.forked_node import ForkedNode
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 60.0
@@ -38,7 +39,9 @@ class NodeProcess:
         environment: Mapping[str, str] | None = None,
         module: str = "dexnode",
         network_id: str = NETWORK_ID,
+        forked: bool = False,
     ) -> None:
+        """`forked` shares the imports with other nodes instead of starting an interpreter."""
         self.data_dir = data_dir
         self.network_id = network_id
         self.operator_key_path = data_dir / "operator.key"
@@ -47,7 +50,8 @@ class NodeProcess:
         self._settings = settings
         self._environment = dict(environment or {})
         self._module = module
-        self._process: subprocess.Popen[str] | None = None
+        self._forked = forked
+        self._process: subprocess.Popen[str] | ForkedNode | None = None
         self.grpc_address = self.flight_address = self.metrics_address = ""
         data_dir.mkdir(parents=True, exist_ok=True)
         if not self.operator_key_path.exists():
@@ -67,6 +71,15 @@ class NodeProcess:
 
     def start(self) -> NodeProcess:
         """Start the node and wait until it is ready."""
+        self.begin()
+        ready = self._read_ready_line()
+        self.grpc_address = ready["grpc"]
+        self.flight_address = ready["flight"]
+        self.metrics_address = ready["metrics"]
+        return self
+
+    def begin(self) -> None:
+        """Start the node, and leave it to itself."""
         public_key = self.operator_key.public_bytes.hex()
         operators = f'[{{ name = "test", public_key = "{public_key}" }}]'
         environment = {
@@ -76,18 +89,21 @@ class NodeProcess:
             "DEX_OPERATORS": operators,
             **self._environment,
         }
+        command = self._command()
+        if self._forked:
+            self._process = ForkedNode(command, environment, self._module, self.log_path)
+            return
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                self._command(), stdout=subprocess.PIPE, stderr=log, env=environment, text=True
+                [sys.executable, "-m", self._module, *command],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=environment,
+                text=True,
             )
-        ready = self._read_ready_line()
-        self.grpc_address = ready["grpc"]
-        self.flight_address = ready["flight"]
-        self.metrics_address = ready["metrics"]
-        return self
 
     def _command(self) -> list[str]:
-        command = [sys.executable, "-m", self._module, "node", "run", "--json"]
+        command = ["node", "run", "--json"]
         command += ["--data-dir", str(self.data_dir), "--rpc-backend", self._backend]
         for setting in (
             f"node.network_id={self.network_id}",
@@ -111,9 +127,14 @@ class NodeProcess:
         ready: dict[str, str] = answer["ready"]
         return ready
 
-    def kill(self) -> None:
-        """End the node at once with SIGKILL."""
-        self._end(signal.SIGKILL)
+    def kill(self) -> int:
+        """End the node at once with SIGKILL; returns its exit code."""
+        return self._end(signal.SIGKILL)
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal and wait for nothing."""
+        assert self._process is not None
+        self._process.send_signal(number)
 
     def stop(self) -> int:
         """End the node in order with SIGTERM; returns its exit code."""

@@ -15,10 +15,15 @@ from dexnode.cli import main
 from dexruntime import storage
 
 
+def honest_syncs() -> int:
+    """How many syncs are honest, from the environment."""
+    return int(os.environ.get("HONEST_SYNCS", "1000000000"))
+
+
 class VolatileFile(storage.PosixFile):
     """Keeps writes in memory until they are synced."""
 
-    honest_syncs = int(os.environ.get("HONEST_SYNCS", "1000000000"))
+    honest_syncs = honest_syncs()
     _unsynced: list[tuple[int, bytes]]
 
     def write(self, offset: int, data: bytes) -> None:
