@@ -153,8 +153,7 @@ def run_jobs(
         while waiting or running:
             while waiting and _may_start(waiting[0], running, at_once):
                 left = max(0.0, end - time.monotonic())
-                width = 1 if waiting[0].alone else at_once
-                part = left * min(1.0, width / len(waiting)) if left < math.inf else left
+                part = share_seconds(left, len(waiting), 1 if waiting[0].alone else at_once)
                 running.append(_Running(waiting.pop(0), seed, part))
                 say(f"{running[-1].job.name}: started, seed {seed}")
             yield from _listen(running, say)
@@ -168,6 +167,11 @@ def run_jobs(
         for each in running:
             if each.process.exitcode is None:
                 each.stop()
+
+
+def share_seconds(seconds_left: float, jobs_left: int, at_once: int) -> float:
+    """What the next of the jobs may take, so that each of them still gets its turn."""
+    return seconds_left / math.ceil(jobs_left / at_once)
 
 
 def _may_start(job: Job, running: Sequence[_Running], at_once: int) -> bool:
