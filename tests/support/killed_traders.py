@@ -10,6 +10,7 @@ import random
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -203,8 +204,8 @@ _OWN: Final = [("grpc.use_local_subchannel_pool", 1)]
 
 
 def check_books(
-    traders: list[Trader],
-    trades: list[matching_pb2.Trade],
+    traders: Sequence[Trader],
+    trades: Sequence[matching_pb2.Trade],
     accounts: dict[str, Any],
     book: matching_pb2.Book,
 ) -> None:

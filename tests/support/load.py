@@ -5,18 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
+from tests.support.killed_traders import Trader
 from tests.support.node_process import NodeProcess
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from tests.e2e.test_kill9 import Trader
 
 
 @contextmanager
 def under_load(node: NodeProcess, traders: Sequence[Trader], *, batches: int) -> Iterator[None]:
-    """Let the traders send batches during the block, and at least so many are acknowledged.
+    """Let the traders trade during the block, and at least so many are acknowledged.
 
     A third of them is acknowledged before the block begins, so that the load is there. When the
     node ends in the block, so does the load.
@@ -38,5 +35,5 @@ def under_load(node: NodeProcess, traders: Sequence[Trader], *, batches: int) ->
 
 
 def acknowledged(traders: Sequence[Trader]) -> int:
-    """How many batches all of them have an answer to."""
+    """How many commands all of them have an answer to."""
     return sum(len(trader.acknowledged) for trader in traders)

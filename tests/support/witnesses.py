@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import grpc
@@ -12,7 +12,7 @@ from dex.accounts.v1 import accounts_pb2, accounts_pb2_grpc
 from dex.kline.v1 import kline_query_pb2 as kline_pb
 from dex.kline.v1 import kline_query_pb2_grpc
 from dex.matching.v1 import matching_pb2, matching_pb2_grpc
-from tests.support.killed_traders import CALL_SECONDS, Trader
+from tests.support.killed_traders import CALL_SECONDS, Trader, check_books
 from tests.support.markets import MARKET_ID
 from tests.support.node_process import NodeProcess
 from tests.support.wire import token
@@ -193,3 +193,10 @@ def get_account(channel: grpc.Channel, node: NodeProcess, trader: Trader) -> acc
     )
     account: accounts_pb2.Account = answer.account
     return account
+
+
+def check_node(node: NodeProcess, traders: Sequence[Trader]) -> None:
+    """What the node shows is what all answers together say."""
+    with grpc.insecure_channel(node.grpc_address, _OWN) as channel:
+        accounts = {t.account_id: get_account(channel, node, t) for t in traders}
+        check_books(traders, list_trades(channel), accounts, get_book(channel))

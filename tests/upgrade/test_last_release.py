@@ -14,10 +14,11 @@ import pytest
 from dexruntime.journal.format import FORMAT_VERSION, decode_segment_header
 from dexruntime.journal.segment import list_segments
 from dexruntime.storage import LOCK_NAME, SECTOR_BYTES, PosixStorage
-from tests.e2e.test_kill9 import Trader
+from tests.support.killed_traders import Trader
 from tests.support.load import under_load
 from tests.support.markets import open_market, rich_account
 from tests.support.node_process import NodeDied, NodeProcess
+from tests.support.witnesses import check_node
 from tests.upgrade.releases import python_path, releases, unpack
 
 TRADERS = 3
@@ -80,7 +81,7 @@ def test_its_directory_opens_here_and_ours_does_not_open_there(
         new.start()
         for trader in traders:
             trader.retry(new)
-            trader.check_open_orders(new)
+        check_node(new, traders)
         with under_load(new, traders, batches=BATCHES), new.operator() as operator:
             operator.admin.take_snapshot()
         assert new.stop() == 0
