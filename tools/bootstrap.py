@@ -7,6 +7,7 @@ Standard library only: it runs before anything is installed. What is pinned, and
     npm packages  tools/package.json and package-lock.json
     Go itself     requirements/go.txt       only where no `go` is new enough
     Node itself   requirements/node.txt     only where no `node` is new enough
+    numpy         requirements/run.txt      for the other Pythons, which must replay the same
 
 A step runs again when its pins change. A step that fails says so in one line and the rest goes
 on; tests that miss a tool skip. With CI=true a missing tool is a failure.
@@ -21,7 +22,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -132,12 +133,42 @@ def npm_packages() -> None:
     run("npm", "ci", *options, cwd=TOOLS)
 
 
+def other_pythons() -> None:
+    """Unpacks what the pure rooms import for each supported Python into `.tools/pythons`."""
+    pins = (ROOT / "requirements" / "run.txt").read_text()
+    shutil.rmtree(TOOLS / "pythons", ignore_errors=True)
+    for version in ("3.11", "3.12", "3.13"):
+        target = TOOLS / "pythons" / version
+        target.mkdir(parents=True)
+        chosen = target / "pins.txt"
+        chosen.write_text("".join(pins_for(version, pins, ("numpy", "sortedcontainers"))))
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        options = ["--no-deps", "--only-binary=:all:", "--require-hashes", "--target", str(target)]
+        # The pins are for that version; pip would still ask whether they suit its own.
+        options += ["--ignore-requires-python", "--python-version", version]
+        run(*command, *options, "-r", str(chosen))
+
+
+def pins_for(version: str, pins: str, names: tuple[str, ...]) -> Iterator[str]:
+    """The pins of some packages for a Python version, without the markers: pip judges those by
+    the Python it runs under."""
+    for name in names:
+        for head, marker, hashes in re.findall(
+            rf"^({name}==\S+)( ; [^\\\n]*)?( \\\n(?:    --hash=.*\n)+)", pins, re.MULTILINE
+        ):
+            bound = re.search(r"python_full_version (<|>=) '3\.(\d+)'", marker)
+            minor = int(version.partition(".")[2])
+            if not bound or (minor < int(bound[2])) == (bound[1] == "<"):
+                yield head + hashes
+
+
 STEPS: dict[str, tuple[Callable[[], None], tuple[str, ...]]] = {
     "Go tools": (go_tools, ("tools/go/go.mod", "tools/go/go.sum", "requirements/go.txt")),
     "npm packages": (
         npm_packages,
         ("tools/package.json", "tools/package-lock.json", "requirements/node.txt"),
     ),
+    "other Pythons": (other_pythons, ("requirements/run.txt",)),
 }
 
 

@@ -126,7 +126,8 @@ class Level:
         klines = []
         for open_time_ns in times:
             cell = self.cell(open_time_ns)
-            assert cell is not None, "a changed window has a row"
+            if cell is None:
+                raise LookupError(f"the changed window at {open_time_ns} has no row")
             klines.append(_kline(cell))
         return klines
 

@@ -134,7 +134,7 @@ class RowStore:
 
     def _insert_middle(self, rows: Chunk, count: int) -> None:
         times = rows.open_times[:count]
-        homes = np.maximum(np.searchsorted(np.array(self._starts), times, "right") - 1, 0)
+        homes = np.maximum(np.searchsorted(np.array(self._starts, np.int64), times, "right") - 1, 0)
         # From the last chunk to the first: a split moves only the chunks after it.
         for home in reversed(np.unique(homes).tolist()):
             low = int(np.searchsorted(homes, home, "left"))

@@ -16,24 +16,10 @@ from pathlib import PurePosixPath
 
 FILE_LINES_MAX = 600
 FUNCTION_LINES_MAX = 60
-# What the pure rooms may import; everything else brings in a clock, chance, I/O or another room.
-DETERMINISTIC = {
-    *("__future__", "abc", "bisect", "collections", "dataclasses", "enum", "functools", "hashlib"),
-    *("heapq", "itertools", "json", "math", "operator", "struct", "types", "typing", "zlib"),
-}
-PURE = {
-    "core/dexcore/": {*DETERMINISTIC, "dexcore", "sortedcontainers"},
-    "core/dexkline/": {*DETERMINISTIC, "dexcore", "dexkline", "numpy"},
-}
 SLEEPS = {"time.sleep", "trio.sleep", "asyncio.sleep", "anyio.sleep", "trio.sleep_until"}
 FAKE_CLOCKS = {"autojump_clock", "mock_clock"}
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 Check = Callable[[str, str], Iterator[str]]
-
-
-def pure_room(path: str) -> str | None:
-    """The pure room a file lies in."""
-    return next((room for room in PURE if path.startswith(room)), None)
 
 
 def file_length(path: str, text: str) -> Iterator[str]:
@@ -86,70 +72,6 @@ def one_title(path: str, text: str) -> Iterator[str]:
     titles = len(re.findall(r"^# ", outside, re.MULTILINE))
     if titles != 1:
         yield f"{path}: {titles} titles; mend: one `# title`, then `##`"
-
-
-def pure_imports(path: str, text: str) -> Iterator[str]:
-    """The pure rooms import what cannot differ between two runs."""
-    room = pure_room(path)
-    if room is None:
-        return
-    for node in nodes_of(path, text):
-        names = []
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            module = getattr(node, "module", None)
-            names = [module] if module else [alias.name for alias in node.names]
-        for name in names:
-            if name.split(".")[0] not in PURE[room]:
-                yield (
-                    f"{path}: imports {name}; mend: take its result as an argument "
-                    "(time, ids and chance are journaled inputs)"
-                )
-
-
-def pure_numbers(path: str, text: str) -> Iterator[str]:
-    """Money, prices and sizes are whole numbers."""
-    if not path.startswith("core/dexcore/"):
-        return
-    for node in nodes_of(path, text):
-        literal = isinstance(node, ast.Constant) and isinstance(node.value, float)
-        name = isinstance(node, ast.Call) and ast.unparse(node.func) == "float"
-        division = isinstance(node, ast.BinOp | ast.AugAssign) and isinstance(node.op, ast.Div)
-        if literal or name or division:
-            line = getattr(node, "lineno", 0)
-            yield f"{path}:{line}: a float; mend: integers, `//`, and a named rounding side"
-
-
-def pure_order(path: str, text: str) -> Iterator[str]:
-    """The order of a set and the value of hash() differ between two runs."""
-    if not path.startswith("core/dexcore/"):
-        return
-    nodes = nodes_of(path, text)
-    sets = {name for node in nodes for name in set_names(node)}
-    for node in nodes:
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "hash":
-            yield f"{path}:{node.lineno}: hash(); mend: hashlib over canonical bytes"
-        iterated = [node.iter] if isinstance(node, ast.For | ast.comprehension) else []
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in {"list", "tuple", "iter"}:
-            iterated = node.args[:1]
-        for over in iterated:
-            if is_set(over) or ast.unparse(over) in sets:
-                yield f"{path}:{over.lineno}: iterates a set; mend: sorted(...) or a dict"
-
-
-def set_names(node: ast.AST) -> Iterator[str]:
-    """The names a node binds to a set."""
-    if isinstance(node, ast.Assign) and is_set(node.value):
-        yield from map(ast.unparse, node.targets)
-    elif isinstance(node, ast.AnnAssign | ast.arg):
-        annotation = ast.unparse(node.annotation) if node.annotation else ""
-        if re.match(r"(set|frozenset|Set|AbstractSet)\b", annotation):
-            yield node.arg if isinstance(node, ast.arg) else ast.unparse(node.target)
-
-
-def is_set(node: ast.expr) -> bool:
-    """Whether an expression is plainly a set."""
-    called = isinstance(node, ast.Call) and ast.unparse(node.func) in {"set", "frozenset"}
-    return called or isinstance(node, ast.Set | ast.SetComp)
 
 
 def sleeping(path: str, text: str) -> Iterator[str]:
@@ -209,9 +131,6 @@ CHECKS: tuple[Check, ...] = (
     left_over,
     addresses,
     one_title,
-    pure_imports,
-    pure_numbers,
-    pure_order,
     sleeping,
     floors,
 )

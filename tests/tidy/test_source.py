@@ -36,9 +36,6 @@ BROKEN: dict[Check, tuple[str, str]] = {
     checks.left_over: ("docs/a.md", "TO" + "DO: later"),
     checks.addresses: ("Makefile", "cd /ro" + "ot/main"),
     checks.one_title: ("docs/a.md", "# one\n\n# two\n"),
-    checks.pure_imports: ("core/dexcore/a.py", "from time import monotonic_ns\n"),
-    checks.pure_numbers: ("core/dexcore/a.py", "price = ticks / 2\n"),
-    checks.pure_order: ("core/dexcore/a.py", "seen: set[int] = set()\nfor x in seen: pass\n"),
     checks.sleeping: ("tests/a.py", "async def test_a():\n    await trio.sleep(1)\n"),
     checks.floors: (
         "pyproject.toml",

@@ -1,0 +1,60 @@
+"""`python -m tests.unit.core.goldens NAME`: records a golden journal, once.
+
+Random commands of every type beside the naive twin, with the event hash and state hash that they
+give today. A golden journal is never made anew: what came after it, such as a new command, gets one
+of its own, named after the release that has it first (docs/determinism.md).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+from hashlib import sha256
+from pathlib import Path
+
+from dexcore.commands import RecordOperation, encode_command
+from tests.unit.core.beside_twin import Pair
+from tests.unit.core.exchanges import CommandMaker
+from tests.unit.core.replay import replay
+
+FOLDER = Path(__file__).with_name("golden")
+SUMS = FOLDER / "SHA256SUMS"
+COMMANDS = 260
+
+
+def record(name: str) -> str:
+    """Write a golden journal and return its line of checksum; FileExistsError if there is one."""
+    pair = Pair()
+    maker = CommandMaker(random.Random(name), pair.exchange, pair.traders)
+    for _ in range(COMMANDS):
+        pair.apply(*maker.next())
+    # It changes nothing, so there is nothing to compare it with in the twin.
+    pair.compare = False
+    pair.apply(maker.time_ns, RecordOperation("operator", "dex.admin.v1.Admin/TakeSnapshot"))
+    rows = [(time_ns, encode_command(command).hex()) for _, time_ns, command in pair.journal]
+    last = replay(rows)[-1]
+    golden = {"event_hash": last.event_hash, "state_hash": last.state_hash, "commands": rows}
+    path = FOLDER / f"{name}.json"
+    with path.open("x") as file:
+        file.write(json.dumps(golden, indent=0) + "\n")
+    return f"{sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
+
+
+def main() -> int:
+    """Record and note the checksum."""
+    parser = argparse.ArgumentParser(prog="python -m tests.unit.core.goldens", description=__doc__)
+    parser.add_argument("name", help="the release that has it first, and why: 0.3.0-auctions")
+    name = parser.parse_args().name
+    try:
+        line = record(name)
+    except FileExistsError:
+        print(f"there is a golden journal {name}, and it stays", file=sys.stderr)
+        return 1
+    SUMS.write_text(SUMS.read_text() + line)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
