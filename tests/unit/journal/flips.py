@@ -1,0 +1,146 @@
+"""A mixed journal of two segments, and every bit of one of them flipped; a process may do each."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import NamedTuple
+
+from dexruntime.journal import JournalDamaged, JournalReader, Record, TornTail
+from dexruntime.journal.format import (
+    BLOCK_HEADER_BYTES,
+    BLOCK_OVERHEAD_BYTES_MAX,
+    RECORD_HEADER_BYTES,
+)
+from dexruntime.storage import SECTOR_BYTES
+from tests.sim.disk import SimulatedDisk
+from tests.unit.core import replay_golden
+from tests.unit.journal.journals import append_block, open_appender
+from tests.unit.journal.memory import MemoryStorage, Paused
+
+SEGMENT_BYTES = 32 << 10
+RECORDS_PER_BLOCK = (1, 7, 2, 12, 1, 3)
+
+
+class Place(NamedTuple):
+    """A block: where it starts and ends in its segment, the last byte of it that is not blank,
+    and the last record in it."""
+
+    start: int
+    end: int
+    last_nonblank: int
+    last_sequence: int
+
+
+class Written(NamedTuple):
+    """A journal of two segments, its records, and each segment's blocks."""
+
+    files: dict[str, bytes]
+    records: list[Record]
+    places: list[list[Place]]
+
+    def complete_before(self, segment: int, cut: int) -> int:
+        """Last sequence whose block lies before ``cut`` in its segment."""
+        before = self.places[segment - 1][-1].last_sequence if segment else 0
+        whole = [p.last_sequence for p in self.places[segment] if p.last_nonblank < cut]
+        return max(whole, default=before)
+
+
+def write_mixed() -> Written:
+    """Golden commands with envelopes until two segments are as good as full."""
+    disk = SimulatedDisk(random.Random(0))
+    appender = open_appender(disk, segment_bytes=SEGMENT_BYTES)
+    golden = json.loads(replay_golden.PATH.read_text())["commands"]
+    # One of each type first, so that what fits has all of them.
+    commands = [bytes.fromhex(data) for _, data in golden]
+    firsts = list({data[0]: data for data in reversed(commands)}.values())
+    records: list[Record] = []
+    places: list[list[Place]] = []
+    rest = iter([*firsts, *commands, *commands])
+    while True:
+        count = RECORDS_PER_BLOCK[sum(map(len, places)) % len(RECORDS_PER_BLOCK)]
+        block = []
+        for sequence in range(len(records) + 1, len(records) + 1 + count):
+            envelope = b"envelope %d " % sequence * (sequence % 5)
+            block.append(Record(sequence, sequence // 3, next(rest), envelope))
+        size = sum(RECORD_HEADER_BYTES + len(r.command) + len(r.envelope) for r in block)
+        full = size + BLOCK_OVERHEAD_BYTES_MAX > appender.free_bytes
+        if full and len(places) == 2:
+            break
+        if full or not places:
+            places.append([])
+        append_block(appender, block)
+        records += block
+        end = SEGMENT_BYTES - appender.free_bytes
+        start = places[-1][-1].end if places[-1] else SECTOR_BYTES
+        last_nonblank = start + BLOCK_HEADER_BYTES + size + 3
+        places[-1].append(Place(start, end, last_nonblank, len(records)))
+    names = [name for name in disk.list_names() if name.endswith(".dxj")]
+    return Written({name: disk.contents(name) for name in names}, records, places)
+
+
+def read(reader: JournalReader) -> tuple[int, TornTail | None, JournalDamaged | None]:
+    """Last sequence read, the torn tail and the damage."""
+    last = reader.sequence
+    try:
+        for record in reader:
+            assert record.sequence == last + 1
+            last = record.sequence
+    except JournalDamaged as damage:
+        return last, None, damage
+    return last, reader.end().torn, None
+
+
+def pauses(storage: MemoryStorage, written: Written) -> list[tuple[int, Paused]]:
+    """(segment, reader before its next block) for every block boundary."""
+    reader = JournalReader(storage)
+    found = [(0, Paused(reader, 0))]
+    ends = {p.last_sequence: (n, p.end) for n, ps in enumerate(written.places) for p in ps}
+    for record in reader:
+        if record.sequence == 1:
+            # Its first block is read; a reader that has the header alone is not to be had.
+            continue
+        if record.sequence == reader.sequence:
+            segment, end = ends[record.sequence]
+            found.append((segment, Paused(reader, end)))
+    assert [record.sequence for record in written.records][-1] == reader.sequence
+    return found
+
+
+class Flips(NamedTuple):
+    """How many bits were flipped, found as damage, and cut behind the end of the journal."""
+
+    flips: int
+    found: int
+    stray: int
+
+
+def flip_every_bit(segment: int) -> Flips:
+    """Flip each bit of a segment of the mixed journal and read on from the boundary before it."""
+    written = write_mixed()
+    storage = MemoryStorage(written.files)
+    boundaries = pauses(storage, written)
+    name = list(written.files)[segment]
+    data = storage.files[name].data
+    last_sequence = len(written.records)
+    found = stray = 0
+    for offset in range(SEGMENT_BYTES):
+        before = [p for n, p in boundaries if (n, p.offset) <= (segment, offset)][-1]
+        # Where the block starts whose bytes these are, its padding included.
+        starts = [p.start for p in written.places[segment] if p.start <= offset < p.end]
+        sound = written.complete_before(segment, starts[0] if starts else offset)
+        is_stray = segment == 1 and offset >= written.places[1][-1].end
+        for bit in range(8):
+            data[offset] ^= 1 << bit
+            last, torn, damage = read(before.start())
+            data[offset] ^= 1 << bit
+            if is_stray:
+                # Behind the end nothing was durable: the byte is cut, no record with it.
+                assert (damage, last) == (None, last_sequence), (name, offset, bit)
+                assert torn is not None, (name, offset, bit)
+                stray += 1
+            else:
+                assert damage is not None, f"{name}, byte {offset}, bit {bit} was not found"
+                assert last == sound, (name, offset, bit)
+                found += 1
+    return Flips(found + stray, found, stray)
