@@ -7,6 +7,7 @@ from typing import final
 from dexcore.accounts import Accounts
 from dexcore.commands import (
     EXTERNAL_TRADE,
+    BeginEpoch,
     CreateMarket,
     Deposit,
     RecordOperation,
@@ -17,6 +18,7 @@ from dexcore.commands import (
 )
 from dexcore.events import (
     Deposited,
+    EpochBegan,
     ExternalTrade,
     FeesChanged,
     MarketCreated,
@@ -37,6 +39,9 @@ from dexcore.reasons import Reason, Refused
 from dexcore.results import Outcome
 
 MARKETS_MAX = 10_000
+# (journal sequence, epoch, first sequence of trades and feeds) of every epoch, oldest first; a
+# shard that was never restored has none.
+Epochs = list[tuple[int, int, int]]
 References = dict[tuple[str, str], tuple[int, int, int, int, int]]
 
 
@@ -44,7 +49,7 @@ References = dict[tuple[str, str], tuple[int, int, int, int, int]]
 class OperatorDesk:
     """Handles operator commands on the exchange's state."""
 
-    __slots__ = ("_accounts", "_ledger", "_markets", "_markets_by_id", "_references")
+    __slots__ = ("_accounts", "_epochs", "_ledger", "_markets", "_markets_by_id", "_references")
 
     def __init__(
         self,
@@ -53,12 +58,14 @@ class OperatorDesk:
         markets: list[Market],
         markets_by_id: dict[str, Market],
         references: References,
+        epochs: Epochs,
     ) -> None:
         self._accounts = accounts
         self._ledger = ledger
         self._markets = markets
         self._markets_by_id = markets_by_id
         self._references = references
+        self._epochs = epochs
 
     # --- markets
 
@@ -86,6 +93,8 @@ class OperatorDesk:
         quote = self._asset(spec.quote_asset_id, spec.quote_scale)
         fees = self._ledger.cell(FEE_ACCOUNT_KEY, quote)
         market = Market(len(self._markets), spec, base, quote, fees)
+        if self._epochs:
+            market.trade_sequence = self._epochs[-1][2]
         self._markets.append(market)
         self._markets_by_id[spec.market_id] = market
         outcome.key = market.index
@@ -178,6 +187,23 @@ class OperatorDesk:
     def record_operation(self, command: RecordOperation, outcome: Outcome) -> None:
         """Keep in the history who asked for what."""
         outcome.events.append(OperationRecorded(command.operator, command.method))
+
+    def begin_epoch(self, command: BeginEpoch, outcome: Outcome) -> None:
+        """Leave the numbers behind that the history after the backup may have used."""
+        epochs = self._epochs
+        newest = max((market.trade_sequence for market in self._markets), default=0)
+        if epochs and command.previous_epoch != epochs[-1][1]:
+            raise Refused(Reason.FIELD_INVALID, "previous_epoch")
+        if command.epoch <= command.previous_epoch:
+            raise Refused(Reason.FIELD_INVALID, "epoch")
+        if not newest <= command.first_sequence < INT64_MAX // 2:
+            raise Refused(Reason.FIELD_INVALID, "first_sequence")
+        if not epochs:
+            epochs.append((0, command.previous_epoch, 0))
+        epochs.append((outcome.sequence, command.epoch, command.first_sequence))
+        for market in self._markets:
+            market.trade_sequence = command.first_sequence
+        outcome.events.append(EpochBegan(command.epoch, command.first_sequence))
 
     # --- recorded trades
 

@@ -19,13 +19,16 @@ from dexcore.ledger import EXTERNAL_ACCOUNT_KEY, FEE_ACCOUNT_KEY
 from dexcore.market import Market, MarketSpec, MarketStatus
 from dexcore.results import ItemResult
 
-FORMAT_VERSION: Final = 1
+# The least version that holds a state is written, so that a journal of an old release still gives
+# the state hash it gave then. 1 is release 0.1.0's; 2 has epochs.
+FORMAT_VERSION: Final = 2
+FORMAT_VERSION_OLDEST: Final = 1
 
 
 def encode_state(exchange: Exchange) -> bytes:
     """Canonical bytes of the state."""
-    state = {
-        "version": FORMAT_VERSION,
+    state: dict[str, Any] = {
+        "version": FORMAT_VERSION_OLDEST,
         "sequence": exchange.sequence,
         "time_ns": exchange.time_ns,
         "event_hash": exchange.event_hash.hex(),
@@ -43,6 +46,8 @@ def encode_state(exchange: Exchange) -> bytes:
         ],
         "nonces_oldest_s": exchange.nonces.oldest_s,
     }
+    if exchange.epochs:
+        state |= {"version": FORMAT_VERSION, "epochs": [list(row) for row in exchange.epochs]}
     return json.dumps(state, sort_keys=True, separators=(",", ":")).encode()
 
 
@@ -54,7 +59,7 @@ def decode_state(data: bytes) -> Exchange:
         ValueError: another format version.
     """
     state: dict[str, Any] = json.loads(data)
-    if state["version"] != FORMAT_VERSION:
+    if not FORMAT_VERSION_OLDEST <= state["version"] <= FORMAT_VERSION:
         raise ValueError(f"state format {state['version']} is not {FORMAT_VERSION}")
     exchange = Exchange()
     exchange.sequence = state["sequence"]
@@ -67,6 +72,7 @@ def decode_state(data: bytes) -> Exchange:
     for kind, reference, *booked in state["references"]:
         exchange.references[(kind, reference)] = tuple(booked)
     _restore_nonces(exchange, state)
+    exchange.epochs.extend((s, e, first) for s, e, first in state.get("epochs", ()))
     exchange.ledger.audit()
     return exchange
 

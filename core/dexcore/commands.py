@@ -137,6 +137,18 @@ class RecordOperation(NamedTuple):
     method: str
 
 
+class BeginEpoch(NamedTuple):
+    """A restore from a backup: from here on the history is another one.
+
+    ``previous_epoch`` is the one that ends here, ``first_sequence`` the least number that trades
+    and feeds of the new epoch may have.
+    """
+
+    previous_epoch: int
+    epoch: int
+    first_sequence: int
+
+
 class ClockTick(NamedTuple):
     """Time went by; alone fires what is due."""
 
@@ -152,6 +164,7 @@ Command = (
     | Withdraw
     | RecordTrades
     | RecordOperation
+    | BeginEpoch
     | ClockTick
 )
 
@@ -176,6 +189,7 @@ COMMAND_TYPES: Final[dict[type, CommandType]] = {
     RecordTrades: CommandType(9, 1),
     ClockTick: CommandType(10, 1),
     RecordOperation: CommandType(11, 1),
+    BeginEpoch: CommandType(12, 1),
 }
 _HEADS: Final = {command: bytes(known) for command, known in COMMAND_TYPES.items()}
 
@@ -315,6 +329,10 @@ def _check_trades(command: RecordTrades) -> None:
         raise CodecError("recorded trades do not fit")
 
 
+def _read_epoch(r: ValueReader) -> BeginEpoch:
+    return BeginEpoch(r.integer(), r.integer(), r.integer())
+
+
 def _read_tick(_r: ValueReader) -> ClockTick:
     return ClockTick()
 
@@ -337,6 +355,7 @@ _READERS: Final[dict[bytes, Callable[..., Command]]] = {
     bytes((9, 1)): _read_trades,
     bytes((10, 1)): _read_tick,
     bytes((11, 1)): _read_operation,
+    bytes((12, 1)): _read_epoch,
 }
 
 

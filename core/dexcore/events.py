@@ -149,6 +149,13 @@ class KeyRegistered(NamedTuple):
     public_key: bytes
 
 
+class EpochBegan(NamedTuple):
+    """The history before this is a backup's: trades and feeds go on from ``first_sequence``."""
+
+    epoch: int
+    first_sequence: int
+
+
 class Deposited(NamedTuple):
     """Money came in."""
 
@@ -203,6 +210,7 @@ Event = (
     | Withdrawn
     | Transferred
     | OperationRecorded
+    | EpochBegan
 )
 
 # Numbers are part of the hashed bytes and never change. The first are all
@@ -229,6 +237,7 @@ _GENERAL: Final[dict[type, bytes]] = {
     Withdrawn: b"\x44",
     Transferred: b"\x45",
     OperationRecorded: b"\x46",
+    EpochBegan: b"\x47",
 }
 _PACK: Final = {
     kind: (struct.Struct(f"<B{len(kind._fields)}q").pack, number)  # type: ignore[attr-defined]

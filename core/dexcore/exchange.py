@@ -14,13 +14,14 @@ from collections.abc import Callable
 from typing import Any, final
 
 from dexcore.accounts import Account, Accounts, Answered, NonceTable
-from dexcore.admin import OperatorDesk
+from dexcore.admin import Epochs, OperatorDesk
 from dexcore.commands import (
     ACTION_AMEND,
     ACTION_CANCEL,
     ACTION_CANCEL_ALL,
     ACTION_PLACE,
     ITEM,
+    BeginEpoch,
     ClockTick,
     Command,
     CreateMarket,
@@ -65,6 +66,7 @@ class Exchange:
         "_handlers",
         "_matcher",
         "accounts",
+        "epochs",
         "event_hash",
         "ledger",
         "markets",
@@ -84,12 +86,18 @@ class Exchange:
         # External references of deposits and withdrawals, for good:
         # (kind, reference) -> account key, asset index, atoms, sequence, time_ns.
         self.references: dict[tuple[str, str], tuple[int, int, int, int, int]] = {}
+        self.epochs: Epochs = []
         self.sequence = 0
         self.time_ns = 0
         self.event_hash = bytes(HASH_BYTES)
         self._matcher = Matcher(self.accounts, self.ledger, self.markets)
         self._desk = OperatorDesk(
-            self.accounts, self.ledger, self.markets, self.markets_by_id, self.references
+            self.accounts,
+            self.ledger,
+            self.markets,
+            self.markets_by_id,
+            self.references,
+            self.epochs,
         )
         self._handlers: dict[type, Callable[[Any, Outcome], None]] = {
             OrderCommand: self._orders,
@@ -102,6 +110,7 @@ class Exchange:
             Withdraw: self._desk.withdraw,
             RecordTrades: self._desk.record_trades,
             RecordOperation: self._desk.record_operation,
+            BeginEpoch: self._desk.begin_epoch,
             ClockTick: self._tick,
         }
 

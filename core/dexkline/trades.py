@@ -68,6 +68,18 @@ class TradeColumns:
         """trade_sequence of the newest trade, 0 without one."""
         return self._last_sequence
 
+    def first_from(self, sequence: int) -> int:
+        """The least trade_sequence there is at or after this one; 0 without one. Numbers have a
+        gap where an epoch began."""
+        self._flush()
+        first = max(bisect_right(self._starts, sequence) - 1, 0)
+        for index in range(first, min(first + 2, len(self._chunks))):
+            sequences = self._chunks[index][0][_SEQUENCE, : self._counts[index]]
+            low = int(sequences.searchsorted(sequence))
+            if low < self._counts[index]:
+                return int(sequences[low])
+        return 0
+
     def append_many(self, trades: Sequence[TradeRow]) -> None:
         """Append trades (time_ns, trade_sequence, price_ticks, quantity_lots, taker_side,
         maker_order_key, taker_order_key), all int.

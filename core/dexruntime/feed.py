@@ -43,6 +43,12 @@ class Feed(Generic[Item]):
         # Subscribers at the moment; kept by them, shown as a metric.
         self.readers = 0
 
+    def jump(self, last_sequence: int) -> None:
+        """Go on after another number and keep nothing from before it: the history is another."""
+        self._items = [None] * len(self._items)
+        self.last_sequence = last_sequence
+        self.oldest_sequence = last_sequence + 1
+
     def append(self, item: Item) -> None:
         """Add the item with the next sequence; :meth:`wake` tells the readers."""
         self.last_sequence += 1

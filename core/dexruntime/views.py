@@ -21,6 +21,7 @@ import msgspec
 
 from dexcore.events import (
     Deposited,
+    EpochBegan,
     Event,
     ExternalTrade,
     LevelChanged,
@@ -119,6 +120,13 @@ class MarketView:
         # Moments whose trades would have overflowed a day's sums.
         self.lost_klines = 0
 
+    def jump(self, last_sequence: int) -> None:
+        """Let every feed go on after this number."""
+        self.book_feed.jump(last_sequence)
+        self.trade_feed.jump(last_sequence)
+        for feed in self.kline_feeds.values():
+            feed.jump(last_sequence)
+
     def due_ns(self) -> int | None:
         """When the next window can close; None when no window is open.
 
@@ -153,6 +161,7 @@ class Views:
             Deposited: self._booked,
             Withdrawn: self._booked,
             Transferred: self._transferred,
+            EpochBegan: self._epoch,
         }
 
     def consume(self, sequence: int, outcome: Outcome) -> None:
@@ -224,9 +233,15 @@ class Views:
 
     def _market(self, event: MarketCreated, _outcome: Outcome) -> None:
         spec = self._exchange.markets[event.market_index].spec
-        self.markets.append(
-            MarketView(event.market_index, spec.kind, spec.quote_atoms_per_tick_lot)
-        )
+        view = MarketView(event.market_index, spec.kind, spec.quote_atoms_per_tick_lot)
+        self.markets.append(view)
+        if self._exchange.epochs:
+            view.jump(self._exchange.epochs[-1][2])
+
+    def _epoch(self, event: EpochBegan, _outcome: Outcome) -> None:
+        self._fold()
+        for view in self.markets:
+            view.jump(event.first_sequence)
 
     def _level(self, event: LevelChanged, outcome: Outcome) -> None:
         view = self.markets[event.market_index]

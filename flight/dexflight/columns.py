@@ -6,6 +6,7 @@ for the batch. docs/reference/flight.md documents the columns.
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -57,7 +58,12 @@ def kline_schema(network_id: str, market: MarketInfo, interval: Interval) -> pa.
 
 def trade_schema(network_id: str, market: MarketInfo) -> pa.Schema:
     """Schema of trades, with what the numbers mean in its metadata."""
-    return _schema(_TRADE_FIELDS, network_id, market, {"order_id_prefix": market.order_id_prefix})
+    prefixes = {str(key): prefix for key, prefix in market.order_id_prefixes.items()}
+    more = {
+        "order_id_prefix": market.order_id_prefix,
+        "order_id_prefixes": json.dumps(prefixes),
+    }
+    return _schema(_TRADE_FIELDS, network_id, market, more)
 
 
 def kline_batches(schema: pa.Schema, blocks: Iterable[KlineBlock]) -> Iterator[pa.RecordBatch]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from dexkline import Interval, KlineColumns, TradeBlock
@@ -25,6 +25,8 @@ class MarketInfo(NamedTuple):
     lot_size: str
     # Shard and epoch, six hex digits: an order id is this and the order key as 16 hex digits.
     order_id_prefix: str
+    # The same for each epoch, by its first order key, where there were several.
+    order_id_prefixes: Mapping[int, str]
 
 
 class UnknownMarketError(LookupError):

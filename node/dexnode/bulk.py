@@ -24,8 +24,7 @@ class ShardFlightSource:
 
     def __init__(self, shard: Shard, ids: IdFormat) -> None:
         self._shard = shard
-        # An id is the prefix and 16 digits of key.
-        self._order_id_prefix = ids.format(0)[:-16]
+        self._ids = ids
         self._token = trio.lowlevel.current_trio_token()
 
     def markets(self) -> Sequence[MarketInfo]:
@@ -83,5 +82,6 @@ class ShardFlightSource:
             spec.quote_atoms_per_tick_lot,
             shown.tick_size,
             shown.lot_size,
-            self._order_id_prefix,
+            self._ids.prefix,
+            self._ids.prefixes,
         )

@@ -8,6 +8,8 @@ that command, so a key is unique in its shard and epoch, needs no counter, and s
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Sequence
 from typing import Final, NamedTuple, final
 
 INDEX_BITS: Final = 12
@@ -63,28 +65,41 @@ def parse_id(text: str) -> ParsedId:
 
 @final
 class IdFormat:
-    """Formats and parses the ids of one shard and epoch."""
+    """Formats and parses the ids of one shard. A thing keeps the epoch in which it was made."""
 
-    __slots__ = ("_prefix",)
+    __slots__ = ("_first_keys", "_prefixes", "prefix")
 
-    def __init__(self, shard: int, epoch: int) -> None:
-        """Raises ValueError for a shard above 255 or an epoch above 65535."""
-        if not (0 <= shard <= SHARD_MAX and 0 <= epoch <= EPOCH_MAX):
+    def __init__(self, shard: int, epoch: int, epochs: Sequence[tuple[int, int, int]] = ()) -> None:
+        """``epochs`` is dexcore.Exchange.epochs, empty when there was but one. Raises ValueError
+        for a shard above 255 or an epoch above 65535."""
+        starts = [(sequence, began) for sequence, began, _ in epochs] or [(0, epoch)]
+        if not (0 <= shard <= SHARD_MAX and all(0 <= e <= EPOCH_MAX for _, e in starts)):
             raise ValueError(f"no ids for shard {shard}, epoch {epoch}")
-        self._prefix = f"{shard:02x}{epoch:04x}"
+        self._first_keys = [make_key(sequence, 0) for sequence, _ in starts]
+        self._prefixes = [f"{shard:02x}{began:04x}" for _, began in starts]
+        self.prefix = self._prefixes[-1]
+
+    @property
+    def prefixes(self) -> dict[int, str]:
+        """Shard and epoch in hex by the first key that has them."""
+        return dict(zip(self._first_keys, self._prefixes, strict=True))
 
     def format(self, key: int) -> str:
         """The id of a key."""
-        return f"{self._prefix}{key:016x}"
+        prefix = self.prefix if key >= self._first_keys[-1] else self._prefix_of(key)
+        return f"{prefix}{key:016x}"
 
     def key_of(self, text: str) -> int | None:
-        """The key of an id of this shard and epoch; None for any other text, which names nothing
-        here."""
-        if len(text) != ID_DIGITS or not text.startswith(self._prefix):
+        """The key of an id of this shard; None for any other text, which names nothing here: so
+        does what was made in an earlier epoch after the backup that this one began from."""
+        if len(text) != ID_DIGITS:
             return None
-        digits = text[len(self._prefix) :]
+        digits = text[len(self.prefix) :]
         try:
             key = int(digits, 16)
         except ValueError:
             return None
-        return key if 0 <= key <= _KEY_MAX and f"{key:016x}" == digits else None
+        return key if 0 <= key <= _KEY_MAX and self.format(key) == text else None
+
+    def _prefix_of(self, key: int) -> str:
+        return self._prefixes[max(0, bisect_right(self._first_keys, key) - 1)]

@@ -88,7 +88,7 @@ class Node:
         config = self._config
         with _starting("the journal"):
             shard = self._open_shard()
-        ids = IdFormat(shard.identity.shard, shard.identity.epoch)
+        ids = IdFormat(shard.identity.shard, shard.identity.epoch, shard.exchange.epochs)
         health = HealthService()
         async with trio.open_nursery() as nursery:
             await nursery.start(shard.run)

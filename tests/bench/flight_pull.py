@@ -32,7 +32,9 @@ from dexflight import FlightService, MarketInfo
 from dexflight.columns import kline_batches, kline_schema
 from dexkline import Interval, KlineBook, KlineColumns, TradeBlock
 
-MARKET = MarketInfo("BTC-USDC.eth", "BTC", 8, "USDC.eth", 8, 1_000, 10, "0.01", "0.00001", "010000")
+MARKET = MarketInfo(
+    "BTC-USDC.eth", "BTC", 8, "USDC.eth", 8, 1_000, 10, "0.01", "0.00001", "010000", {}
+)
 START_NS = 1_722_816_000 * 10**9
 
 

@@ -13,6 +13,7 @@ from dexcore.codec import CodecError
 from dexcore.commands import (
     EXTERNAL_TRADE,
     ITEM,
+    BeginEpoch,
     ClockTick,
     Command,
     CreateMarket,
@@ -70,6 +71,7 @@ COMMANDS: dict[type, st.SearchStrategy[Command]] = {
         RecordTrades, texts, ints, ints, st.lists(trade_bytes, max_size=3).map(b"".join)
     ),
     RecordOperation: st.builds(RecordOperation, texts, texts),
+    BeginEpoch: st.builds(BeginEpoch, ints, ints, ints),
     ClockTick: st.builds(ClockTick),
 }
 commands = st.one_of(list(COMMANDS.values()))

@@ -94,7 +94,7 @@ class MatchingService:
         view = self._shard.views.markets[market.index]
         start = self._pages.open(request, int) or max(1, request.start_sequence)
         size = request.page_size or TRADES_PAGE
-        rows = past_trades(view, start, start + size)
+        rows = past_trades(view, start, size)
         response = pb.ListTradesResponse()
         render.add_trades(self._ids, response.trades, market.spec.market_id, rows)
         if rows and rows[-1].trade_sequence < view.trades.last_trade_sequence:
@@ -122,12 +122,17 @@ class MatchingService:
         send: Sender[pb.StreamTradesResponse],
     ) -> int:
         """Send stored trades until the feed's window takes over; returns the last one sent."""
-        last = view.trades.last_trade_sequence
-        if start_sequence > last + 1:
-            raise gone(SequenceGone(start_sequence - 1, 1, last))
+        first = view.trades.first_from(start_sequence)
+        # Neither the first of all, nor one there is, nor the next: ahead of this market, or of a
+        # history that a restore took back.
+        if start_sequence not in (1, first, view.trade_feed.last_sequence + 1):
+            newest = view.trades.last_trade_sequence
+            raise gone(SequenceGone(start_sequence - 1, 1, newest))
         after = start_sequence - 1
         while after < view.trade_feed.oldest_sequence - 1:
-            trades = past_trades(view, after + 1, after + 1 + TRADES_PER_MESSAGE)
+            trades = past_trades(view, after + 1, TRADES_PER_MESSAGE)
+            if not trades:
+                return view.trade_feed.oldest_sequence - 1
             await send.send(self._trades_message(market, trades))
             after = trades[-1].trade_sequence
         return after
@@ -155,10 +160,11 @@ def find_market(shard: Shard, market_id: str) -> Market:
     return market
 
 
-def past_trades(view: MarketView, start_sequence: int, end_sequence: int) -> list[PublicTrade]:
-    """Stored trades in [start_sequence, end_sequence)."""
+def past_trades(view: MarketView, start_sequence: int, count: int) -> list[PublicTrade]:
+    """Stored trades from start_sequence on, at most so many; numbers have gaps between epochs."""
+    first = view.trades.first_from(start_sequence)
     rows: list[PublicTrade] = []
-    for block in view.trades.slice(start_sequence, end_sequence):
+    for block in view.trades.slice(first, first + count if first else 0):
         columns = [column.tolist() for column in block]
         rows.extend(PublicTrade(*values) for values in zip(*columns, strict=True))
     return rows

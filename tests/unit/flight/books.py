@@ -23,7 +23,9 @@ SECOND = 10**9
 START_NS = 1_722_816_000 * SECOND
 ROWS = 50_000
 KEY = bytes(range(32))
-MARKET = MarketInfo("BTC-USDC.eth", "BTC", 8, "USDC.eth", 6, 1_000, 7, "0.01", "0.00001", "01002a")
+MARKET = MarketInfo(
+    "BTC-USDC.eth", "BTC", 8, "USDC.eth", 6, 1_000, 7, "0.01", "0.00001", "01002a", {0: "01002a"}
+)
 SOME = flight_pb2.Query(
     klines=flight_pb2.KlineRows(market_id=MARKET.market_id, interval=INTERVAL_1S)
 )

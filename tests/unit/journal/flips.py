@@ -50,7 +50,9 @@ def write_mixed() -> Written:
     """Golden commands with envelopes until two segments are as good as full."""
     disk = SimulatedDisk(random.Random(0))
     appender = open_appender(disk, segment_bytes=SEGMENT_BYTES)
-    golden = json.loads(replay_golden.PATH.read_text())["commands"]
+    golden = [
+        row for path in replay_golden.PATHS for row in json.loads(path.read_text())["commands"]
+    ]
     # One of each type first, so that what fits has all of them.
     commands = [bytes.fromhex(data) for _, data in golden]
     firsts = list({data[0]: data for data in reversed(commands)}.values())
