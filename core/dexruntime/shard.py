@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,15 +13,19 @@ import trio
 
 from dexcore.exchange import Exchange
 from dexruntime.clock import ClockNs, system_clock_ns
-from dexruntime.journal import Identity, JournalWriter, SyncSample
+from dexruntime.journal import Identity, JournalError, JournalWriter, SyncSample
 from dexruntime.journal.appender import SEGMENT_BYTES
+from dexruntime.journal.segment import list_segments
 from dexruntime.journal.writer import end_process
 from dexruntime.recovery import Progress, recover
+from dexruntime.retention import DerivedStore, remove_covered
 from dexruntime.sequencer import OutcomeObserver, Sequencer
 from dexruntime.snapshot_file import list_snapshots
 from dexruntime.storage import Storage
 from dexruntime.verifier import SignatureVerifier
 from dexruntime.views import Views
+
+_log = logging.getLogger(__name__)
 
 
 class SnapshotReport(NamedTuple):
@@ -49,20 +54,30 @@ class Shard:
         on_sync: Callable[[SyncSample], None] | None = None,
         on_failure: Callable[[BaseException], object] = end_process,
         segment_bytes: int = SEGMENT_BYTES,
+        remove_covered_segments: bool = False,
         progress: Progress | None = None,
     ) -> None:
         """Recover the shard and go on where its journal ends; blocks while it replays.
+
+        A journal keeps its epoch; that of ``identity`` is for a new one.
 
         ``on_failure`` is called on the journal's thread when the disk fails; it ends the
         process.
 
         Raises: what :func:`dexruntime.recovery.recover` raises, StorageInUse, OSError.
         """
-        self.identity = identity
         self._storage = storage
+        self._remove_covered = remove_covered_segments
+        # What follows the journal; retention waits for the slowest.
+        self.derived_stores: list[DerivedStore] = []
+        self.removed_segments = 0
         self._lock = storage.lock()
         try:
             recovered = recover(storage, identity, progress=progress)
+            header = recovered.end.header
+            if header is not None and header.identity.epoch > identity.epoch:
+                identity = header.identity
+            self.identity = identity
             self._journal = JournalWriter(
                 storage,
                 recovered.end,
@@ -129,9 +144,27 @@ class Shard:
             done = await trio.run_process(
                 command, capture_stdout=True, capture_stderr=True, check=False
             )
-        if done.returncode:
-            raise SnapshotFailed(done.stderr.decode(errors="replace")[-2_000:])
+            if done.returncode:
+                raise SnapshotFailed(done.stderr.decode(errors="replace")[-2_000:])
+            if self._remove_covered:
+                await self._remove_covered_segments()
         return _report(done.stdout)
+
+    async def _remove_covered_segments(self) -> None:
+        stores = tuple(self.derived_stores)
+        try:
+            names = await trio.to_thread.run_sync(remove_covered, self._storage, stores)
+        except (JournalError, OSError) as error:
+            # The snapshot is there, and a segment too many harms nobody.
+            _log.warning("no segment was removed: %s", error)
+        else:
+            self.removed_segments += len(names)
+
+    @property
+    def oldest_sequence(self) -> int:
+        """Journal position of the oldest record that is kept."""
+        segments = list_segments(self._storage)
+        return segments[0].first_sequence if segments else 1
 
 
 def _report(line: bytes) -> SnapshotReport:

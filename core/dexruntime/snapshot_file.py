@@ -8,7 +8,6 @@ and the journal since then is replayed instead (docs/reference/journal-format.md
 from __future__ import annotations
 
 import hashlib
-import itertools
 import logging
 import re
 import struct
@@ -17,7 +16,6 @@ from typing import NamedTuple
 
 from dexruntime.journal.errors import FormatUnsupported, JournalError
 from dexruntime.journal.format import CHAIN_BYTES, NETWORK_ID_BYTES_MAX, Identity
-from dexruntime.journal.segment import list_segments
 from dexruntime.storage import Storage
 
 # Written: version 2. Version 1 is the same but for what its state may hold.
@@ -160,34 +158,27 @@ def newest_good_snapshot(storage: Storage) -> Snapshot | None:
     must not run on this directory.
     """
     for sequence in reversed(list_snapshots(storage)):
-        name = snapshot_name(sequence)
-        file = storage.open(name)
         try:
-            data = file.read(0, file.size())
-        finally:
-            file.close()
-        try:
-            snapshot = decode_snapshot(data, name)
-            if snapshot.sequence != sequence:
-                raise SnapshotDamaged(f"{name} holds sequence {snapshot.sequence}")
-            return snapshot
+            return read_snapshot(storage, sequence)
         except SnapshotDamaged as error:
             _log.warning("skipping a damaged snapshot: %s", error)
     return None
 
 
-def removable_segments(storage: Storage) -> list[str]:
-    """Names of segments that no kept snapshot needs any more, oldest first; removes nothing.
+def read_snapshot(storage: Storage, sequence: int) -> Snapshot:
+    """The published snapshot after ``sequence``.
 
-    A segment may go once the oldest kept snapshot covers its last record. Retention must also
-    wait for the slowest derived store, which only the caller knows.
+    Raises:
+        SnapshotDamaged: it is not what was published.
+        FormatUnsupported: it is of a newer release.
     """
-    snapshots = list_snapshots(storage)
-    if len(snapshots) < SNAPSHOTS_KEPT:
-        return []
-    segments = list_segments(storage)
-    return [
-        segment.name
-        for segment, later in itertools.pairwise(segments)
-        if later.first_sequence <= snapshots[0] + 1
-    ]
+    name = snapshot_name(sequence)
+    file = storage.open(name)
+    try:
+        data = file.read(0, file.size())
+    finally:
+        file.close()
+    snapshot = decode_snapshot(data, name)
+    if snapshot.sequence != sequence:
+        raise SnapshotDamaged(f"{name} holds sequence {snapshot.sequence}")
+    return snapshot

@@ -122,6 +122,7 @@ class Node:
             observer=self._telemetry.command_applied,
             on_sync=self._telemetry.journal_synced,
             segment_bytes=config.journal.segment_bytes,
+            remove_covered_segments=config.journal.retention == "covered",
             progress=self._telemetry.replaying,
         )
         self._telemetry.replayed(shard.exchange.sequence, shard.replayed_count)

@@ -219,6 +219,18 @@ class _ShardReadings:
         self.snapshot = gauge(
             "gauge", "dex_snapshot_sequence", "Journal position of the newest snapshot."
         )
+        self.oldest = gauge(
+            "gauge", "dex_journal_oldest_sequence", "Journal position of the oldest record kept."
+        )
+        self.removed = gauge(
+            "counter", "dex_journal_segments_removed_total", "Segments that retention removed."
+        )
+        self.derived = gauge(
+            "gauge",
+            "dex_derived_applied_sequence",
+            "Journal position a derived store has durably applied; retention waits for the least.",
+            ("store",),
+        )
         self.replayed = gauge(
             "gauge", "dex_replayed_commands", "Commands replayed when the node started."
         )
@@ -258,16 +270,23 @@ class _ShardReadings:
         self.applied.read = lambda: [Sample((), exchange.sequence)]
         self.durable.read = lambda: [Sample((), sequencer.durable_sequence)]
         self.snapshot.read = lambda: [Sample((), shard.snapshot_sequence)]
+        self.oldest.read = lambda: [Sample((), shard.oldest_sequence)]
+        self.removed.read = lambda: [Sample((), shard.removed_segments)]
+        self.derived.read = lambda: [
+            Sample((store.name,), store.applied_sequence) for store in shard.derived_stores
+        ]
         self.replayed.read = lambda: [Sample((), shard.replayed_count)]
         self.accounts.read = lambda: [Sample((), len(accounts))]
         self.orders.read = lambda: [
             Sample((), sum(len(account.open_orders) for account in list(accounts.values())))
         ]
         self.trades.read = lambda: [
-            Sample((name,), view.trade_feed.last_sequence) for name, view in markets()
+            Sample((name,), view.trades.row_count) for name, view in markets()
         ]
         self.published.read = lambda: [
-            Sample((name, feed), last) for name, view in markets() for feed, last, _ in _feeds(view)
+            Sample((name, feed), last - (exchange.epochs[-1][2] if exchange.epochs else 0))
+            for name, view in markets()
+            for feed, last, _ in _feeds(view)
         ]
         self.subscribers.read = lambda: [
             Sample((name, feed), readers)

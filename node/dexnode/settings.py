@@ -149,6 +149,14 @@ class JournalSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     segment_bytes: Annotated[
         int, Meta(ge=1 << 20, le=1 << 32, description="Size of a preallocated segment file.")
     ] = 64 << 20
+    retention: Annotated[
+        Literal["all", "covered"],
+        Meta(
+            description="`all`: every segment is kept. `covered`: after each snapshot, segments go "
+            "that the older of the two kept snapshots covers and every derived store has applied. "
+            "A replay from the first command is then to be had from a backup alone."
+        ),
+    ] = "all"
 
 
 class SnapshotSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -58,7 +58,10 @@ class SequenceRemoved(JournalError):
     """The segment that held the sequence was removed by retention; ``oldest`` is what is left."""
 
     def __init__(self, sequence: int, oldest: int) -> None:
-        super().__init__(f"sequence {sequence} was removed; the oldest kept is {oldest}")
+        super().__init__(
+            f"sequence {sequence} was removed by retention; the oldest kept is {oldest}: "
+            "start from a snapshot, or read a backup that still has it"
+        )
         self.sequence = sequence
         self.oldest = oldest
 

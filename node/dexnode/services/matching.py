@@ -161,7 +161,7 @@ def find_market(shard: Shard, market_id: str) -> Market:
 
 
 def past_trades(view: MarketView, start_sequence: int, count: int) -> list[PublicTrade]:
-    """Stored trades from start_sequence on, at most so many; numbers have gaps between epochs."""
+    """Stored trades from start_sequence on, at most so many; fewer before an epoch's gap."""
     first = view.trades.first_from(start_sequence)
     rows: list[PublicTrade] = []
     for block in view.trades.slice(first, first + count if first else 0):

@@ -11,6 +11,7 @@ import pytest
 from dexruntime import snapshot_file
 from dexruntime.journal import FormatUnsupported
 from dexruntime.journal.segment import list_segments
+from dexruntime.retention import removable_segments
 from dexruntime.snapshot_file import (
     Snapshot,
     SnapshotDamaged,
@@ -18,7 +19,6 @@ from dexruntime.snapshot_file import (
     encode_snapshot,
     list_snapshots,
     newest_good_snapshot,
-    removable_segments,
     snapshot_name,
     write_snapshot,
 )
@@ -139,11 +139,11 @@ def test_only_segments_that_the_oldest_kept_snapshot_covers_are_removable() -> N
     disk, written, _ = write_journal(random.Random(1), [3] * 30, segment_bytes=8192)
     segments = list_segments(disk)
     assert len(segments) > 3
-    assert removable_segments(disk) == []
+    assert removable_segments(disk, ()) == []
     last_of_second = segments[2].first_sequence - 1
     write_snapshot(disk, make_snapshot(last_of_second))
-    assert removable_segments(disk) == []
+    assert removable_segments(disk, ()) == []
     write_snapshot(disk, make_snapshot(len(written)))
-    assert removable_segments(disk) == [segments[0].name, segments[1].name]
+    assert removable_segments(disk, ()) == [segments[0].name, segments[1].name]
     write_snapshot(disk, make_snapshot(len(written) + 1))
-    assert removable_segments(disk) == [segment.name for segment in segments[:-1]]
+    assert removable_segments(disk, ()) == [segment.name for segment in segments[:-1]]

@@ -12,12 +12,9 @@ from dexcore.checkpoint import state_hash
 from dexruntime.journal import Identity, JournalMismatch, read_journal
 from dexruntime.journal.segment import list_segments
 from dexruntime.recovery import recover
+from dexruntime.retention import removable_segments
 from dexruntime.shard import Shard
-from dexruntime.snapshot_file import (
-    list_snapshots,
-    removable_segments,
-    snapshot_name,
-)
+from dexruntime.snapshot_file import list_snapshots, snapshot_name
 from dexruntime.snapshotter import take_snapshot
 from dexruntime.storage import PosixStorage, StorageInUse
 from tests.sim.disk import SimulatedDisk
@@ -128,7 +125,7 @@ async def test_segments_that_no_snapshot_needs_may_go() -> None:
                 await trade(shard, traders, chance, 1)
             live = fingerprint(shard)
         take_snapshot(disk, IDENTITY)
-        for name in removable_segments(disk):
+        for name in removable_segments(disk, ()):
             disk.remove(name)
             removed += 1
         assert fingerprint(recover(disk, IDENTITY)) == live
