@@ -1,7 +1,8 @@
 """Writes a small journal and two snapshots with the code of a release, which must be what imports.
 
-A program of its own: it runs with a PYTHONPATH to the unpacked release and takes the golden journal
-of that release, which has every command. Prints what a reader must find, as one JSON line.
+A program of its own: it runs with a PYTHONPATH to the unpacked release (first argument) and writes
+the commands of a golden journal (second) into a folder (third). Prints what a reader must find, as
+one JSON line.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ SEGMENT_BYTES = 32 << 10
 COMMANDS_PER_BLOCK = 5
 
 
-def main(release: Path, folder: Path) -> None:
-    """Write the files of the release unpacked in one folder into the other."""
+def main(release: Path, commands: Path, folder: Path) -> None:
+    """Write the files."""
     assert Path(dexruntime.__file__ or "").is_relative_to(release), "other code is imported"
-    golden = json.loads((release / "tests/unit/core/golden_journal.json").read_text())
+    golden = json.loads(commands.read_text())
     storage = PosixStorage(folder)
     rows = [
         (sequence, time_ns, bytes.fromhex(data), b"envelope %d" % sequence)
@@ -75,4 +76,4 @@ def append(storage: PosixStorage, rows: list[tuple[int, int, bytes, bytes]]) -> 
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(*(Path(argument) for argument in sys.argv[1:4]))

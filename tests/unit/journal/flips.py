@@ -14,7 +14,7 @@ from dexruntime.journal.format import (
 )
 from dexruntime.storage import SECTOR_BYTES
 from tests.sim.disk import SimulatedDisk
-from tests.unit.core import replay_golden
+from tests.unit.core import goldens
 from tests.unit.journal.journals import append_block, open_appender
 from tests.unit.journal.memory import MemoryStorage, Paused
 
@@ -51,7 +51,9 @@ def write_mixed() -> Written:
     disk = SimulatedDisk(random.Random(0))
     appender = open_appender(disk, segment_bytes=SEGMENT_BYTES)
     golden = [
-        row for path in replay_golden.PATHS for row in json.loads(path.read_text())["commands"]
+        row
+        for path in sorted(goldens.FOLDER.glob("*.json"))
+        for row in json.loads(path.read_text())["commands"]
     ]
     # One of each type first, so that what fits has all of them.
     commands = [bytes.fromhex(data) for _, data in golden]
