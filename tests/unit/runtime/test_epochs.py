@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from dexcore.commands import BeginEpoch, CreateMarket
 from dexcore.reasons import Reason
 from dexnode.ids import IdFormat
 from dexnode.services.matching import past_trades
-from dexruntime.feed import SequenceGone
+from dexruntime.feed import Feed, SequenceGone
 from dexruntime.recovery import recover
 from dexruntime.shard import Shard
 from dexruntime.snapshotter import take_snapshot
@@ -38,7 +39,8 @@ async def test_feeds_and_trades_jump_and_old_cursors_are_told() -> None:
         before = view.book_feed.last_sequence
         await do(shard, BEGIN)
         # Not one feed can be resumed where the old epoch was, nor ahead of it.
-        for feed in (view.book_feed, view.trade_feed, *view.kline_feeds.values()):
+        feeds: list[Feed[Any]] = [view.book_feed, view.trade_feed, *view.kline_feeds.values()]
+        for feed in feeds:
             for after in (1, before, before + 1, FIRST - 1):
                 with pytest.raises(SequenceGone):
                     feed.check_resumable(after)
