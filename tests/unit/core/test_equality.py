@@ -15,6 +15,7 @@ import pytest
 
 from dexcore.commands import (
     EXTERNAL_TRADE,
+    BeginEpoch,
     Command,
     RecordOperation,
     RecordTrades,
@@ -64,6 +65,9 @@ def workload(tmp_path_factory: pytest.TempPathFactory) -> Workload:
         pair.apply(*maker.next())
         if len(pair.journal) % (COMMANDS // BULKS) == 0:
             pair.apply(maker.time_ns, RecordOperation(OPERATOR, "Drain"))
+            epochs = pair.exchange.epochs
+            epoch = epochs[-1][1] if epochs else 1
+            pair.apply(maker.time_ns, BeginEpoch(epoch, epoch + 1, epoch << 36))
             pair.apply(maker.time_ns, SetMarketStatus(OPERATOR, 3, 1))
             outcome = pair.apply(maker.time_ns, bulk(chance, maker))
             assert len(outcome.events) >= BULK_TRADES, "the bulk of trades was refused"
