@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
 import trio
 
@@ -49,6 +49,14 @@ class QueueFull(Exception):
 
 class DrainingError(Exception):
     """The node is stopping and takes no more commands."""
+
+
+class DurablePoint(NamedTuple):
+    """A record that ended a batch, on disk, and the exchange's event hash after it."""
+
+    sequence: int
+    time_ns: int
+    event_hash: bytes
 
 
 class Submission:
@@ -92,8 +100,10 @@ class Sequencer:
         self._tick_sequence = 0
         self._tick_after_ns = 0
         self._durable = trio.Event()
-        # Last sequence of each batch that is not durable yet.
-        self._in_flight: deque[int] = deque()
+        # The end of each batch that is not durable yet.
+        self._in_flight: deque[DurablePoint] = deque()
+        # Recovery read what is there from the disk.
+        self.durable_point = DurablePoint(exchange.sequence, exchange.time_ns, exchange.event_hash)
         self._draining = False
         self.batch_commands_last = 0
 
@@ -219,8 +229,8 @@ class Sequencer:
         for _ in range(taken):
             queue.popleft()
         self.batch_commands_last = len(batch)
-        self._in_flight.append(sequence - 1)
         self._apply_batch(batch, first, now_ns)
+        self._in_flight.append(DurablePoint(sequence - 1, now_ns, self._exchange.event_hash))
         self._tell_room()
 
     def _apply_batch(self, batch: list[Submission | None], first: int, now_ns: int) -> None:
@@ -258,8 +268,8 @@ class Sequencer:
         """Make everything up to the durable sequence visible, in order."""
         undurable = self._undurable
         in_flight = self._in_flight
-        while in_flight and in_flight[0] <= durable_sequence:
-            in_flight.popleft()
+        while in_flight and in_flight[0].sequence <= durable_sequence:
+            self.durable_point = in_flight.popleft()
         views = self._views
         observer = self._observer
         answered: list[tuple[Submission, Outcome]] = []

@@ -158,6 +158,9 @@ RULES: Final[Mapping[int, ErrorRule]] = {
     pb.ERROR_REASON_SEQUENCE_GONE: ErrorRule(
         StatusCode.OUT_OF_RANGE, "The feed no longer holds the sequence."
     ),
+    pb.ERROR_REASON_NOT_IN_AUDIT_LOG: ErrorRule(
+        _MISSING, "The audit log has no such record or head."
+    ),
     pb.ERROR_REASON_INTERNAL: ErrorRule(
         StatusCode.INTERNAL, "A fault of the node; its log has the details."
     ),

@@ -22,6 +22,7 @@ from google.protobuf import descriptor_pool
 from grpc_health.v1 import health_pb2
 
 from dexflight.service import FlightService, FlightTls
+from dexnode.audit.log import AuditLog
 from dexnode.authz import Authorizer, KnownKey, PermissionTable
 from dexnode.backend import RpcBackend, make_backend
 from dexnode.bulk import ShardFlightSource
@@ -34,6 +35,7 @@ from dexnode.secret import derive_key, load_node_secret
 from dexnode.services import binding
 from dexnode.services.accounts import AccountsService
 from dexnode.services.admin import AdminService
+from dexnode.services.audit import AuditService
 from dexnode.services.klines import KlineQueryService
 from dexnode.services.matching import MatchingService
 from dexnode.services.orders import OrderIntakeService
@@ -43,10 +45,12 @@ from dexnode.telemetry import Telemetry
 from dexnode.tokens import TokenVerifier
 from dexnode.validation import Validator
 from dexrpc import HealthService, Method, reflection_methods
+from dexruntime.audit import AuditError
 from dexruntime.clock import system_clock_ns
 from dexruntime.journal import Identity, JournalError
 from dexruntime.shard import Shard, SnapshotFailed
 from dexruntime.storage import PosixStorage, StorageInUse
+from dexsdk import Key
 
 EPOCH: Final = 1
 DRAIN_SECONDS: Final = 10.0
@@ -88,11 +92,13 @@ class Node:
         config = self._config
         with _starting("the journal"):
             shard = self._open_shard()
+        with _starting("the audit log"):
+            audit = self._open_audit(shard)
         ids = IdFormat(shard.identity.shard, shard.identity.epoch, shard.exchange.epochs)
         health = HealthService()
         async with trio.open_nursery() as nursery:
             await nursery.start(shard.run)
-            server = self._backend(shard, ids, health)
+            server = self._backend(shard, audit, ids, health)
             with _starting(f"gRPC on {config.grpc.host}:{config.grpc.port}"):
                 self.grpc_address = await server.start(nursery)
             with _starting(f"Flight on {config.flight.host}:{config.flight.port}"):
@@ -104,10 +110,12 @@ class Node:
             await nursery.start(self._watch_signals)
             nursery.start_soon(self._telemetry.watch_loop)
             nursery.start_soon(self._snapshot_now_and_then, shard)
+            nursery.start_soon(audit.run, config.audit.head_interval_ms)
             self._say_ready(health)
             ready(self)
             await self._drain_asked.wait()
             await self._stop(server, flight, shard, health)
+            await audit.finish()
             nursery.cancel_scope.cancel()
 
     # --- opening
@@ -132,9 +140,24 @@ class Node:
         gc.freeze()
         return shard
 
-    def _backend(self, shard: Shard, ids: IdFormat, health: HealthService) -> RpcBackend:
+    def _open_audit(self, shard: Shard) -> AuditLog:
+        data_dir = self._config.node.data_dir
+        audit = AuditLog(
+            PosixStorage(self.data_dir, read_only=True),
+            PosixStorage(data_dir / "audit"),
+            shard.identity,
+            Key(self._key("audit heads")),
+            lambda: shard.sequencer.durable_point,
+        )
+        audit.check(self._telemetry.replaying)
+        shard.derived_stores.append(audit.follower)
+        return audit
+
+    def _backend(
+        self, shard: Shard, audit: AuditLog, ids: IdFormat, health: HealthService
+    ) -> RpcBackend:
         return make_backend(
-            self._methods(shard, ids, health),
+            self._methods(shard, audit, ids, health),
             [
                 self._telemetry.interceptor,
                 ErrorInterceptor(self._telemetry.call_refused),
@@ -146,7 +169,9 @@ class Node:
             self._config.tls,
         )
 
-    def _methods(self, shard: Shard, ids: IdFormat, health: HealthService) -> list[Method]:
+    def _methods(
+        self, shard: Shard, audit: AuditLog, ids: IdFormat, health: HealthService
+    ) -> list[Method]:
         intake = Intake(shard, ids, system_clock_ns)
         pages = PageTokens(self._key("page tokens"))
         servicers: dict[str, object] = {
@@ -154,7 +179,8 @@ class Node:
             binding.MATCHING.full_name: MatchingService(shard, ids, pages),
             binding.KLINE_QUERY.full_name: KlineQueryService(shard, pages),
             binding.ACCOUNTS.full_name: AccountsService(shard, intake, ids, pages),
-            binding.ADMIN.full_name: AdminService(shard, intake, ids, self),
+            binding.ADMIN.full_name: AdminService(shard, intake, ids, self, audit),
+            binding.AUDIT.full_name: AuditService(audit, ids, pages),
         }
         validator = Validator([service.file for service in binding.SERVED])
         names = [service.full_name for service in binding.SERVED]
@@ -238,7 +264,7 @@ def _starting(what: str) -> Iterator[None]:
     try:
         yield
     # grpc.aio says with RuntimeError that it could not listen.
-    except (OSError, RuntimeError, StorageInUse, JournalError) as error:
+    except (OSError, RuntimeError, StorageInUse, JournalError, AuditError) as error:
         raise CannotStart(f"{what}: {error}") from error
 
 

@@ -167,6 +167,19 @@ class SnapshotSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = 1_000_000
 
 
+class AuditSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The audit log: a Merkle tree over the journal and its signed heads."""
+
+    head_interval_ms: Annotated[
+        int,
+        Meta(
+            ge=10,
+            le=3_600_000,
+            description="How often a head is signed, if the journal grew; milliseconds.",
+        ),
+    ] = 1_000
+
+
 class DemoSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The demo market, a simulation: seeded bots that trade over gRPC like anyone else."""
 
@@ -186,6 +199,7 @@ class NodeConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
     journal: JournalSettings = JournalSettings()
     snapshot: SnapshotSettings = SnapshotSettings()
+    audit: AuditSettings = AuditSettings()
     demo: DemoSettings = DemoSettings()
     operators: Annotated[
         tuple[OperatorSettings, ...],

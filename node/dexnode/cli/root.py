@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "kline": ("dexnode.cli.kline_commands", "kline", "K-lines (candles)."),
     "node": ("dexnode.cli.node_commands", "node", "Run, check and stop a node."),
     "journal": ("dexnode.cli.journal_commands", "journal", "Verify, dump and replay a journal."),
+    "audit": ("dexnode.cli.audit_commands", "audit", "Signed heads, proofs, checking offline."),
     "token": ("dexnode.cli.token_command", "token", "An access token for grpcurl and others."),
 }
 

@@ -26,6 +26,7 @@ from dexcore.limits import PRICE_TICKS_MAX_DEFAULT, QUANTITY_LOTS_MAX_DEFAULT
 from dexcore.market import MarketSpec
 from dexcore.results import Outcome
 from dexnode import render
+from dexnode.audit.log import AuditLog
 from dexnode.authz import IDENTITY_STATE, Identity
 from dexnode.errors import refuse
 from dexnode.ids import IdFormat
@@ -56,11 +57,14 @@ class NodeControl(Protocol):
 class AdminService:
     """Serves dex.admin.v1.Admin."""
 
-    def __init__(self, shard: Shard, intake: Intake, ids: IdFormat, node: NodeControl) -> None:
+    def __init__(
+        self, shard: Shard, intake: Intake, ids: IdFormat, node: NodeControl, audit: AuditLog
+    ) -> None:
         self._shard = shard
         self._intake = intake
         self._ids = ids
         self._node = node
+        self._audit = audit
 
     async def create_market(
         self, request: pb.CreateMarketRequest, ctx: CallContext
@@ -165,6 +169,8 @@ class AdminService:
             ),
             market_count=len(exchange.markets),
             demo=node.demo,
+            audit_public_key=self._audit.public_key.hex(),
+            audit_tree_size=self._audit.tree_size,
         )
         await shard.sequencer.settled()
         response.durable_sequence = shard.sequencer.durable_sequence

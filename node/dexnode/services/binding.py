@@ -9,6 +9,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 
 from dex.accounts.v1 import accounts_pb2
 from dex.admin.v1 import admin_pb2
+from dex.audit.v1 import audit_pb2
 from dex.kline.v1 import kline_query_pb2
 from dex.matching.v1 import matching_pb2
 from dex.orders.v1 import order_intake_pb2
@@ -20,6 +21,7 @@ MATCHING: Final = matching_pb2.DESCRIPTOR.services_by_name["Matching"]
 KLINE_QUERY: Final = kline_query_pb2.DESCRIPTOR.services_by_name["KlineQuery"]
 ACCOUNTS: Final = accounts_pb2.DESCRIPTOR.services_by_name["Accounts"]
 ADMIN: Final = admin_pb2.DESCRIPTOR.services_by_name["Admin"]
+AUDIT: Final = audit_pb2.DESCRIPTOR.services_by_name["Audit"]
 
 SERVED: Final[Sequence[ServiceDescriptor]] = (
     ORDER_INTAKE,
@@ -27,6 +29,7 @@ SERVED: Final[Sequence[ServiceDescriptor]] = (
     KLINE_QUERY,
     ACCOUNTS,
     ADMIN,
+    AUDIT,
 )
 
 # An order stream answers a bad envelope with a rejection and goes on, so it

@@ -7,6 +7,8 @@ dataclasses and enums below, what the exchange answers are the contract's genera
 
 from __future__ import annotations
 
+from dexsdk.audit import Head
+from dexsdk.audit_operations import InclusionProof
 from dexsdk.book import LocalBook
 from dexsdk.channel import Tls
 from dexsdk.client import Client
@@ -51,7 +53,9 @@ __all__ = [
     "Client",
     "DexError",
     "ExternalTrade",
+    "Head",
     "Id",
+    "InclusionProof",
     "Interval",
     "Key",
     "LedgerEntryKind",

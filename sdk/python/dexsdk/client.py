@@ -5,7 +5,14 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Final, Self, final
 
-from dexsdk import admin_operations, bulk_operations, feeds, market_operations, order_operations
+from dexsdk import (
+    admin_operations,
+    audit_operations,
+    bulk_operations,
+    feeds,
+    market_operations,
+    order_operations,
+)
 from dexsdk.channel import Channel, Tls
 from dexsdk.connection import flight_target, make_session
 from dexsdk.keys import Key
@@ -26,6 +33,18 @@ class Admin(TrioFace):
     take_snapshot = awaited(admin_operations.take_snapshot)
     drain = awaited(admin_operations.drain)
     get_node_status = awaited(admin_operations.get_node_status)
+
+
+@final
+class Audit(TrioFace):
+    """The audit log; what comes back was checked (dexsdk.audit)."""
+
+    get_tree_head = awaited(audit_operations.get_tree_head)
+    check_consistent = awaited(audit_operations.check_consistent)
+    get_inclusion_proof = awaited(audit_operations.get_inclusion_proof)
+    list_entries = awaited(audit_operations.list_entries)
+    list_account_entries = awaited(audit_operations.list_account_entries)
+    stream_tree_heads = streamed(audit_operations.stream_tree_heads)
 
 
 @final
@@ -59,6 +78,7 @@ class Client(TrioFace):
         flight = flight_target(address, flight_address, tls)
         super().__init__(session, Channel(address, tls), flight)
         self.admin: Final = Admin(session, self._channel, flight)
+        self.audit: Final = Audit(session, self._channel, flight)
 
     async def __aenter__(self) -> Self:
         return self

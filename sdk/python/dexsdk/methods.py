@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 
 from dex.accounts.v1 import accounts_pb2 as accounts
 from dex.admin.v1 import admin_pb2 as admin
+from dex.audit.v1 import audit_pb2 as audit
 from dex.kline.v1 import kline_query_pb2 as kline
 from dex.matching.v1 import matching_pb2 as matching
 from dex.options.v1 import options_pb2 as options
@@ -163,4 +164,40 @@ TAKE_SNAPSHOT: Final = _method(
 DRAIN: Final = _method(admin.DESCRIPTOR, "Admin.Drain", admin.DrainRequest, admin.DrainResponse)
 GET_NODE_STATUS: Final = _method(
     admin.DESCRIPTOR, "Admin.GetNodeStatus", admin.GetNodeStatusRequest, admin.GetNodeStatusResponse
+)
+GET_SIGNED_TREE_HEAD: Final = _method(
+    audit.DESCRIPTOR,
+    "Audit.GetSignedTreeHead",
+    audit.GetSignedTreeHeadRequest,
+    audit.GetSignedTreeHeadResponse,
+)
+STREAM_SIGNED_TREE_HEADS: Final = _method(
+    audit.DESCRIPTOR,
+    "Audit.StreamSignedTreeHeads",
+    audit.StreamSignedTreeHeadsRequest,
+    audit.StreamSignedTreeHeadsResponse,
+)
+GET_INCLUSION_PROOF: Final = _method(
+    audit.DESCRIPTOR,
+    "Audit.GetInclusionProof",
+    audit.GetInclusionProofRequest,
+    audit.GetInclusionProofResponse,
+)
+GET_CONSISTENCY_PROOF: Final = _method(
+    audit.DESCRIPTOR,
+    "Audit.GetConsistencyProof",
+    audit.GetConsistencyProofRequest,
+    audit.GetConsistencyProofResponse,
+)
+LIST_AUDIT_ENTRIES: Final = _method(
+    audit.DESCRIPTOR,
+    "Audit.ListAuditEntries",
+    audit.ListAuditEntriesRequest,
+    audit.ListAuditEntriesResponse,
+)
+LIST_ACCOUNT_AUDIT_ENTRIES: Final = _method(
+    audit.DESCRIPTOR,
+    "Audit.ListAccountAuditEntries",
+    audit.ListAccountAuditEntriesRequest,
+    audit.ListAccountAuditEntriesResponse,
 )

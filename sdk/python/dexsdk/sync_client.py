@@ -5,7 +5,14 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Final, Self, final
 
-from dexsdk import admin_operations, bulk_operations, feeds, market_operations, order_operations
+from dexsdk import (
+    admin_operations,
+    audit_operations,
+    bulk_operations,
+    feeds,
+    market_operations,
+    order_operations,
+)
 from dexsdk.channel import Channel, Tls
 from dexsdk.connection import flight_target, make_session
 from dexsdk.keys import Key
@@ -26,6 +33,18 @@ class SyncAdmin(SyncFace):
     take_snapshot = blocking(admin_operations.take_snapshot)
     drain = blocking(admin_operations.drain)
     get_node_status = blocking(admin_operations.get_node_status)
+
+
+@final
+class SyncAudit(SyncFace):
+    """The audit log; what comes back was checked (dexsdk.audit)."""
+
+    get_tree_head = blocking(audit_operations.get_tree_head)
+    check_consistent = blocking(audit_operations.check_consistent)
+    get_inclusion_proof = blocking(audit_operations.get_inclusion_proof)
+    list_entries = blocking(audit_operations.list_entries)
+    list_account_entries = blocking(audit_operations.list_account_entries)
+    stream_tree_heads = iterated(audit_operations.stream_tree_heads)
 
 
 @final
@@ -59,6 +78,7 @@ class SyncClient(SyncFace):
         flight = flight_target(address, flight_address, tls)
         super().__init__(session, Channel(address, tls), flight)
         self.admin: Final = SyncAdmin(session, self._channel, flight)
+        self.audit: Final = SyncAudit(session, self._channel, flight)
 
     def __enter__(self) -> Self:
         return self

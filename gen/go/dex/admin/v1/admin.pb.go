@@ -1020,7 +1020,12 @@ type GetNodeStatusResponse struct {
 	// Markets.
 	MarketCount int64 `protobuf:"varint,11,opt,name=market_count,json=marketCount,proto3" json:"market_count,omitempty"`
 	// True when it runs the demo market, a simulation.
-	Demo          bool `protobuf:"varint,12,opt,name=demo,proto3" json:"demo,omitempty"`
+	Demo bool `protobuf:"varint,12,opt,name=demo,proto3" json:"demo,omitempty"`
+	// Ed25519 public key of the node's signed tree heads (dex.audit.v1), lower-case
+	// hex: what an auditor pins.
+	AuditPublicKey string `protobuf:"bytes,13,opt,name=audit_public_key,json=auditPublicKey,proto3" json:"audit_public_key,omitempty"`
+	// Leaves of the newest signed tree head; zero before the first.
+	AuditTreeSize int64 `protobuf:"varint,14,opt,name=audit_tree_size,json=auditTreeSize,proto3" json:"audit_tree_size,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1139,6 +1144,20 @@ func (x *GetNodeStatusResponse) GetDemo() bool {
 	return false
 }
 
+func (x *GetNodeStatusResponse) GetAuditPublicKey() string {
+	if x != nil {
+		return x.AuditPublicKey
+	}
+	return ""
+}
+
+func (x *GetNodeStatusResponse) GetAuditTreeSize() int64 {
+	if x != nil {
+		return x.AuditTreeSize
+	}
+	return 0
+}
+
 var File_dex_admin_v1_admin_proto protoreflect.FileDescriptor
 
 const file_dex_admin_v1_admin_proto_rawDesc = "" +
@@ -1205,7 +1224,7 @@ const file_dex_admin_v1_admin_proto_rawDesc = "" +
 	"size_bytes\x18\x03 \x01(\x03R\tsizeBytes\"\x0e\n" +
 	"\fDrainRequest\"\x0f\n" +
 	"\rDrainResponse\"\x16\n" +
-	"\x14GetNodeStatusRequest\"\xda\x03\n" +
+	"\x14GetNodeStatusRequest\"\xac\x04\n" +
 	"\x15GetNodeStatusResponse\x12\x1d\n" +
 	"\n" +
 	"network_id\x18\x01 \x01(\tR\tnetworkId\x12\x18\n" +
@@ -1222,7 +1241,9 @@ const file_dex_admin_v1_admin_proto_rawDesc = "" +
 	"\x10open_order_count\x18\n" +
 	" \x01(\x03R\x0eopenOrderCount\x12!\n" +
 	"\fmarket_count\x18\v \x01(\x03R\vmarketCount\x12\x12\n" +
-	"\x04demo\x18\f \x01(\bR\x04demo2\xdb\x06\n" +
+	"\x04demo\x18\f \x01(\bR\x04demo\x12(\n" +
+	"\x10audit_public_key\x18\r \x01(\tR\x0eauditPublicKey\x12&\n" +
+	"\x0faudit_tree_size\x18\x0e \x01(\x03R\rauditTreeSize2\xdb\x06\n" +
 	"\x05Admin\x12_\n" +
 	"\fCreateMarket\x12!.dex.admin.v1.CreateMarketRequest\x1a\".dex.admin.v1.CreateMarketResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x02\x12h\n" +
 	"\x0fSetMarketStatus\x12$.dex.admin.v1.SetMarketStatusRequest\x1a%.dex.admin.v1.SetMarketStatusResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x02\x12P\n" +

@@ -143,6 +143,9 @@ const (
 	ErrorReason_ERROR_REASON_SEQUENCE_GONE ErrorReason = 103
 	// A fault of the node; the log has the details.
 	ErrorReason_ERROR_REASON_INTERNAL ErrorReason = 104
+	// The audit log has no such record, or none in a tree of that size, or no
+	// signed head of that size.
+	ErrorReason_ERROR_REASON_NOT_IN_AUDIT_LOG ErrorReason = 107
 )
 
 // Enum value maps for ErrorReason.
@@ -201,6 +204,7 @@ var (
 		102: "ERROR_REASON_SLOW_CONSUMER",
 		103: "ERROR_REASON_SEQUENCE_GONE",
 		104: "ERROR_REASON_INTERNAL",
+		107: "ERROR_REASON_NOT_IN_AUDIT_LOG",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":             0,
@@ -256,6 +260,7 @@ var (
 		"ERROR_REASON_SLOW_CONSUMER":           102,
 		"ERROR_REASON_SEQUENCE_GONE":           103,
 		"ERROR_REASON_INTERNAL":                104,
+		"ERROR_REASON_NOT_IN_AUDIT_LOG":        107,
 	}
 )
 
@@ -361,7 +366,7 @@ const file_dex_errors_v1_errors_proto_rawDesc = "" +
 	"\tRejection\x122\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1a.dex.errors.v1.ErrorReasonR\x06reason\x12\x14\n" +
 	"\x05field\x18\x02 \x01(\tR\x05field\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage*\xa0\x0e\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage*\xc3\x0e\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eERROR_REASON_MALFORMED_MESSAGE\x10\x01\x12\"\n" +
@@ -415,7 +420,8 @@ const file_dex_errors_v1_errors_proto_rawDesc = "" +
 	"\x17ERROR_REASON_OVERLOADED\x10e\x12\x1e\n" +
 	"\x1aERROR_REASON_SLOW_CONSUMER\x10f\x12\x1e\n" +
 	"\x1aERROR_REASON_SEQUENCE_GONE\x10g\x12\x19\n" +
-	"\x15ERROR_REASON_INTERNAL\x10hB\xa5\x01\n" +
+	"\x15ERROR_REASON_INTERNAL\x10h\x12!\n" +
+	"\x1dERROR_REASON_NOT_IN_AUDIT_LOG\x10kB\xa5\x01\n" +
 	"\x11com.dex.errors.v1B\vErrorsProtoP\x01Z-triodex.example/gen/go/dex/errors/v1;errorsv1\xa2\x02\x03DEX\xaa\x02\rDex.Errors.V1\xca\x02\rDex\\Errors\\V1\xe2\x02\x19Dex\\Errors\\V1\\GPBMetadata\xea\x02\x0fDex::Errors::V1b\x06proto3"
 
 var (

@@ -40,7 +40,7 @@ import (
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
-	v1alpha13 "triodex.example/gen/go/dex/audit/v1alpha1"
+	v13 "triodex.example/gen/go/dex/audit/v1"
 	v12 "triodex.example/gen/go/dex/kline/v1"
 	v1 "triodex.example/gen/go/dex/matching/v1"
 	v1alpha1 "triodex.example/gen/go/dex/matching/v1alpha1"
@@ -1381,7 +1381,7 @@ type HeadBatch struct {
 	// The peer's role grant: how others come to know it.
 	RoleGrant *SignedRoleGrant `protobuf:"bytes,2,opt,name=role_grant,json=roleGrant,proto3" json:"role_grant,omitempty"`
 	// Newest signed head of the shard's journal; unset when the peer has none.
-	SignedTreeHead *v1alpha13.SignedTreeHead `protobuf:"bytes,3,opt,name=signed_tree_head,json=signedTreeHead,proto3" json:"signed_tree_head,omitempty"`
+	SignedTreeHead *v13.SignedTreeHead `protobuf:"bytes,3,opt,name=signed_tree_head,json=signedTreeHead,proto3" json:"signed_tree_head,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -1430,7 +1430,7 @@ func (x *HeadBatch) GetRoleGrant() *SignedRoleGrant {
 	return nil
 }
 
-func (x *HeadBatch) GetSignedTreeHead() *v1alpha13.SignedTreeHead {
+func (x *HeadBatch) GetSignedTreeHead() *v13.SignedTreeHead {
 	if x != nil {
 		return x.SignedTreeHead
 	}
@@ -1581,7 +1581,7 @@ var File_dex_gossip_v1alpha1_gossip_proto protoreflect.FileDescriptor
 
 const file_dex_gossip_v1alpha1_gossip_proto_rawDesc = "" +
 	"\n" +
-	" dex/gossip/v1alpha1/gossip.proto\x12\x13dex.gossip.v1alpha1\x1a\x1bbuf/validate/validate.proto\x1a\x1edex/audit/v1alpha1/audit.proto\x1a\x1edex/kline/v1/kline_query.proto\x1a\x1edex/matching/v1/matching.proto\x1a$dex/matching/v1alpha1/matching.proto\x1a\"dex/orders/v1/signed_payload.proto\x1a\x1cdex/risk/v1alpha1/risk.proto\x1a\"dex/settlement/v1alpha1/swap.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa5\x02\n" +
+	" dex/gossip/v1alpha1/gossip.proto\x12\x13dex.gossip.v1alpha1\x1a\x1bbuf/validate/validate.proto\x1a\x18dex/audit/v1/audit.proto\x1a\x1edex/kline/v1/kline_query.proto\x1a\x1edex/matching/v1/matching.proto\x1a$dex/matching/v1alpha1/matching.proto\x1a\"dex/orders/v1/signed_payload.proto\x1a\x1cdex/risk/v1alpha1/risk.proto\x1a\"dex/settlement/v1alpha1/swap.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa5\x02\n" +
 	"\tRoleGrant\x12(\n" +
 	"\n" +
 	"network_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\tnetworkId\x12/\n" +
@@ -1669,12 +1669,12 @@ const file_dex_gossip_v1alpha1_gossip_proto_rawDesc = "" +
 	"\tTopicHead\x12\x1f\n" +
 	"\x05topic\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x05\x18@R\x05topic\x12\x1d\n" +
 	"\x05epoch\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02 \x00R\x05epoch\x12#\n" +
-	"\bsequence\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02 \x00R\bsequence\"\xe9\x01\n" +
+	"\bsequence\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02 \x00R\bsequence\"\xe3\x01\n" +
 	"\tHeadBatch\x12A\n" +
 	"\x05heads\x18\x01 \x03(\v2\x1e.dex.gossip.v1alpha1.TopicHeadB\v\xbaH\b\x92\x01\x05\b\x01\x10\xe8\aR\x05heads\x12K\n" +
 	"\n" +
-	"role_grant\x18\x02 \x01(\v2$.dex.gossip.v1alpha1.SignedRoleGrantB\x06\xbaH\x03\xc8\x01\x01R\troleGrant\x12L\n" +
-	"\x10signed_tree_head\x18\x03 \x01(\v2\".dex.audit.v1alpha1.SignedTreeHeadR\x0esignedTreeHead\"\xd2\x01\n" +
+	"role_grant\x18\x02 \x01(\v2$.dex.gossip.v1alpha1.SignedRoleGrantB\x06\xbaH\x03\xc8\x01\x01R\troleGrant\x12F\n" +
+	"\x10signed_tree_head\x18\x03 \x01(\v2\x1c.dex.audit.v1.SignedTreeHeadR\x0esignedTreeHead\"\xd2\x01\n" +
 	"\fFetchRequest\x12\x1f\n" +
 	"\x05topic\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x05\x18@R\x05topic\x12&\n" +
 	"\n" +
@@ -1715,36 +1715,36 @@ func file_dex_gossip_v1alpha1_gossip_proto_rawDescGZIP() []byte {
 var file_dex_gossip_v1alpha1_gossip_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
 var file_dex_gossip_v1alpha1_gossip_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_dex_gossip_v1alpha1_gossip_proto_goTypes = []any{
-	(NodeRole)(0),                    // 0: dex.gossip.v1alpha1.NodeRole
-	(PayloadCompression)(0),          // 1: dex.gossip.v1alpha1.PayloadCompression
-	(*RoleGrant)(nil),                // 2: dex.gossip.v1alpha1.RoleGrant
-	(*SignedRoleGrant)(nil),          // 3: dex.gossip.v1alpha1.SignedRoleGrant
-	(*GossipEnvelope)(nil),           // 4: dex.gossip.v1alpha1.GossipEnvelope
-	(*GossipPayload)(nil),            // 5: dex.gossip.v1alpha1.GossipPayload
-	(*OrderBatch)(nil),               // 6: dex.gossip.v1alpha1.OrderBatch
-	(*Match)(nil),                    // 7: dex.gossip.v1alpha1.Match
-	(*MatchBatch)(nil),               // 8: dex.gossip.v1alpha1.MatchBatch
-	(*TradeBatch)(nil),               // 9: dex.gossip.v1alpha1.TradeBatch
-	(*KlineBatch)(nil),               // 10: dex.gossip.v1alpha1.KlineBatch
-	(*OraclePrice)(nil),              // 11: dex.gossip.v1alpha1.OraclePrice
-	(*OraclePriceBatch)(nil),         // 12: dex.gossip.v1alpha1.OraclePriceBatch
-	(*LiquidityBatch)(nil),           // 13: dex.gossip.v1alpha1.LiquidityBatch
-	(*RiskAlertBatch)(nil),           // 14: dex.gossip.v1alpha1.RiskAlertBatch
-	(*SettlementReceipt)(nil),        // 15: dex.gossip.v1alpha1.SettlementReceipt
-	(*SettlementBatch)(nil),          // 16: dex.gossip.v1alpha1.SettlementBatch
-	(*TopicHead)(nil),                // 17: dex.gossip.v1alpha1.TopicHead
-	(*HeadBatch)(nil),                // 18: dex.gossip.v1alpha1.HeadBatch
-	(*FetchRequest)(nil),             // 19: dex.gossip.v1alpha1.FetchRequest
-	(*FetchResponse)(nil),            // 20: dex.gossip.v1alpha1.FetchResponse
-	(*timestamppb.Timestamp)(nil),    // 21: google.protobuf.Timestamp
-	(*v1.Book)(nil),                  // 22: dex.matching.v1.Book
-	(*v11.SignedEnvelope)(nil),       // 23: dex.orders.v1.SignedEnvelope
-	(*v1.Trade)(nil),                 // 24: dex.matching.v1.Trade
-	(*v12.Kline)(nil),                // 25: dex.kline.v1.Kline
-	(*v1alpha1.LiquidityQuote)(nil),  // 26: dex.matching.v1alpha1.LiquidityQuote
-	(*v1alpha11.RiskAlert)(nil),      // 27: dex.risk.v1alpha1.RiskAlert
-	(v1alpha12.SwapState)(0),         // 28: dex.settlement.v1alpha1.SwapState
-	(*v1alpha13.SignedTreeHead)(nil), // 29: dex.audit.v1alpha1.SignedTreeHead
+	(NodeRole)(0),                   // 0: dex.gossip.v1alpha1.NodeRole
+	(PayloadCompression)(0),         // 1: dex.gossip.v1alpha1.PayloadCompression
+	(*RoleGrant)(nil),               // 2: dex.gossip.v1alpha1.RoleGrant
+	(*SignedRoleGrant)(nil),         // 3: dex.gossip.v1alpha1.SignedRoleGrant
+	(*GossipEnvelope)(nil),          // 4: dex.gossip.v1alpha1.GossipEnvelope
+	(*GossipPayload)(nil),           // 5: dex.gossip.v1alpha1.GossipPayload
+	(*OrderBatch)(nil),              // 6: dex.gossip.v1alpha1.OrderBatch
+	(*Match)(nil),                   // 7: dex.gossip.v1alpha1.Match
+	(*MatchBatch)(nil),              // 8: dex.gossip.v1alpha1.MatchBatch
+	(*TradeBatch)(nil),              // 9: dex.gossip.v1alpha1.TradeBatch
+	(*KlineBatch)(nil),              // 10: dex.gossip.v1alpha1.KlineBatch
+	(*OraclePrice)(nil),             // 11: dex.gossip.v1alpha1.OraclePrice
+	(*OraclePriceBatch)(nil),        // 12: dex.gossip.v1alpha1.OraclePriceBatch
+	(*LiquidityBatch)(nil),          // 13: dex.gossip.v1alpha1.LiquidityBatch
+	(*RiskAlertBatch)(nil),          // 14: dex.gossip.v1alpha1.RiskAlertBatch
+	(*SettlementReceipt)(nil),       // 15: dex.gossip.v1alpha1.SettlementReceipt
+	(*SettlementBatch)(nil),         // 16: dex.gossip.v1alpha1.SettlementBatch
+	(*TopicHead)(nil),               // 17: dex.gossip.v1alpha1.TopicHead
+	(*HeadBatch)(nil),               // 18: dex.gossip.v1alpha1.HeadBatch
+	(*FetchRequest)(nil),            // 19: dex.gossip.v1alpha1.FetchRequest
+	(*FetchResponse)(nil),           // 20: dex.gossip.v1alpha1.FetchResponse
+	(*timestamppb.Timestamp)(nil),   // 21: google.protobuf.Timestamp
+	(*v1.Book)(nil),                 // 22: dex.matching.v1.Book
+	(*v11.SignedEnvelope)(nil),      // 23: dex.orders.v1.SignedEnvelope
+	(*v1.Trade)(nil),                // 24: dex.matching.v1.Trade
+	(*v12.Kline)(nil),               // 25: dex.kline.v1.Kline
+	(*v1alpha1.LiquidityQuote)(nil), // 26: dex.matching.v1alpha1.LiquidityQuote
+	(*v1alpha11.RiskAlert)(nil),     // 27: dex.risk.v1alpha1.RiskAlert
+	(v1alpha12.SwapState)(0),        // 28: dex.settlement.v1alpha1.SwapState
+	(*v13.SignedTreeHead)(nil),      // 29: dex.audit.v1.SignedTreeHead
 }
 var file_dex_gossip_v1alpha1_gossip_proto_depIdxs = []int32{
 	0,  // 0: dex.gossip.v1alpha1.RoleGrant.roles:type_name -> dex.gossip.v1alpha1.NodeRole
@@ -1775,7 +1775,7 @@ var file_dex_gossip_v1alpha1_gossip_proto_depIdxs = []int32{
 	15, // 25: dex.gossip.v1alpha1.SettlementBatch.receipts:type_name -> dex.gossip.v1alpha1.SettlementReceipt
 	17, // 26: dex.gossip.v1alpha1.HeadBatch.heads:type_name -> dex.gossip.v1alpha1.TopicHead
 	3,  // 27: dex.gossip.v1alpha1.HeadBatch.role_grant:type_name -> dex.gossip.v1alpha1.SignedRoleGrant
-	29, // 28: dex.gossip.v1alpha1.HeadBatch.signed_tree_head:type_name -> dex.audit.v1alpha1.SignedTreeHead
+	29, // 28: dex.gossip.v1alpha1.HeadBatch.signed_tree_head:type_name -> dex.audit.v1.SignedTreeHead
 	4,  // 29: dex.gossip.v1alpha1.FetchResponse.envelopes:type_name -> dex.gossip.v1alpha1.GossipEnvelope
 	30, // [30:30] is the sub-list for method output_type
 	30, // [30:30] is the sub-list for method input_type

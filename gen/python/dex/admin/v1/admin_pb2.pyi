@@ -518,6 +518,8 @@ class GetNodeStatusResponse(_message.Message):
     OPEN_ORDER_COUNT_FIELD_NUMBER: _builtins.int
     MARKET_COUNT_FIELD_NUMBER: _builtins.int
     DEMO_FIELD_NUMBER: _builtins.int
+    AUDIT_PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    AUDIT_TREE_SIZE_FIELD_NUMBER: _builtins.int
     network_id: _builtins.str
     """The network it serves."""
     version: _builtins.str
@@ -540,6 +542,12 @@ class GetNodeStatusResponse(_message.Message):
     """Markets."""
     demo: _builtins.bool
     """True when it runs the demo market, a simulation."""
+    audit_public_key: _builtins.str
+    """Ed25519 public key of the node's signed tree heads (dex.audit.v1), lower-case
+    hex: what an auditor pins.
+    """
+    audit_tree_size: _builtins.int
+    """Leaves of the newest signed tree head; zero before the first."""
     @_builtins.property
     def ready_time(self) -> _timestamp_pb2.Timestamp:
         """When the process became ready."""
@@ -559,10 +567,12 @@ class GetNodeStatusResponse(_message.Message):
         open_order_count: _builtins.int = ...,
         market_count: _builtins.int = ...,
         demo: _builtins.bool = ...,
+        audit_public_key: _builtins.str = ...,
+        audit_tree_size: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ready_time", b"ready_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_count", b"account_count", "applied_sequence", b"applied_sequence", "demo", b"demo", "durable_sequence", b"durable_sequence", "event_hash", b"event_hash", "market_count", b"market_count", "network_id", b"network_id", "open_order_count", b"open_order_count", "ready_time", b"ready_time", "replayed_count", b"replayed_count", "snapshot_sequence", b"snapshot_sequence", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_count", b"account_count", "applied_sequence", b"applied_sequence", "audit_public_key", b"audit_public_key", "audit_tree_size", b"audit_tree_size", "demo", b"demo", "durable_sequence", b"durable_sequence", "event_hash", b"event_hash", "market_count", b"market_count", "network_id", b"network_id", "open_order_count", b"open_order_count", "ready_time", b"ready_time", "replayed_count", b"replayed_count", "snapshot_sequence", b"snapshot_sequence", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -144,6 +144,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 104
     """A fault of the node; the log has the details."""
+    ERROR_REASON_NOT_IN_AUDIT_LOG: _ErrorReason.ValueType  # 107
+    """The audit log has no such record, or none in a tree of that size, or no
+    signed head of that size.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a request or an item of a batch was refused."""
@@ -262,6 +266,10 @@ the first it holds. Take a snapshot.
 """
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 104
 """A fault of the node; the log has the details."""
+ERROR_REASON_NOT_IN_AUDIT_LOG: ErrorReason.ValueType  # 107
+"""The audit log has no such record, or none in a tree of that size, or no
+signed head of that size.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final

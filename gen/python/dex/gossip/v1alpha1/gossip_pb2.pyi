@@ -30,7 +30,7 @@ holds a "_"), the interval as 1s, 1m, 5m, 1h or 1d.
 """
 
 from collections import abc as _abc
-from dex.audit.v1alpha1 import audit_pb2 as _audit_pb2
+from dex.audit.v1 import audit_pb2 as _audit_pb2
 from dex.kline.v1 import kline_query_pb2 as _kline_query_pb2
 from dex.matching.v1 import matching_pb2 as _matching_pb2
 from dex.matching.v1alpha1 import matching_pb2 as _matching_pb2_1

@@ -577,6 +577,21 @@ export declare type GetNodeStatusResponse = Message<"dex.admin.v1.GetNodeStatusR
    * @generated from field: bool demo = 12;
    */
   demo: boolean;
+
+  /**
+   * Ed25519 public key of the node's signed tree heads (dex.audit.v1), lower-case
+   * hex: what an auditor pins.
+   *
+   * @generated from field: string audit_public_key = 13;
+   */
+  auditPublicKey: string;
+
+  /**
+   * Leaves of the newest signed tree head; zero before the first.
+   *
+   * @generated from field: int64 audit_tree_size = 14;
+   */
+  auditTreeSize: bigint;
 };
 
 /**

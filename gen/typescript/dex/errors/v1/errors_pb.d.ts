@@ -435,6 +435,14 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_INTERNAL = 104;
    */
   INTERNAL = 104,
+
+  /**
+   * The audit log has no such record, or none in a tree of that size, or no
+   * signed head of that size.
+   *
+   * @generated from enum value: ERROR_REASON_NOT_IN_AUDIT_LOG = 107;
+   */
+  NOT_IN_AUDIT_LOG = 107,
 }
 
 /**

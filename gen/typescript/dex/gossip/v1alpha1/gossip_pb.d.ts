@@ -38,7 +38,7 @@ import type { Kline } from "../../kline/v1/kline_query_pb.js";
 import type { LiquidityQuote } from "../../matching/v1alpha1/matching_pb.js";
 import type { RiskAlert } from "../../risk/v1alpha1/risk_pb.js";
 import type { SwapState } from "../../settlement/v1alpha1/swap_pb.js";
-import type { SignedTreeHead } from "../../audit/v1alpha1/audit_pb.js";
+import type { SignedTreeHead } from "../../audit/v1/audit_pb.js";
 
 /**
  * Describes the file dex/gossip/v1alpha1/gossip.proto.
@@ -685,7 +685,7 @@ export declare type HeadBatch = Message<"dex.gossip.v1alpha1.HeadBatch"> & {
   /**
    * Newest signed head of the shard's journal; unset when the peer has none.
    *
-   * @generated from field: dex.audit.v1alpha1.SignedTreeHead signed_tree_head = 3;
+   * @generated from field: dex.audit.v1.SignedTreeHead signed_tree_head = 3;
    */
   signedTreeHead?: SignedTreeHead | undefined;
 };

@@ -9,13 +9,13 @@ Merkle tree in the sense of RFC 6962, section 2.1:
   empty tree SHA-256 of nothing
 
 A leaf is the serialized Leaf of one journal record; journal positions start
-at 1, so leaf i is the record at position i + 1. Someone who keeps one signed head can check, without
-trusting the node, that a record is in the tree (inclusion) and that a later
-tree continues it (consistency).
+at 1, so leaf i is the record at position i + 1. Someone who keeps one signed
+head can check, without trusting the node, that a record is in the tree
+(inclusion) and that a later tree continues it (consistency).
 """
 
 from collections import abc as _abc
-from dex.audit.v1alpha1 import audit_pb2 as _audit_pb2
+from dex.audit.v1 import audit_pb2 as _audit_pb2
 from grpc import aio as _aio
 import abc as _abc_1
 import grpc as _grpc

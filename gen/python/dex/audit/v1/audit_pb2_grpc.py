@@ -3,7 +3,7 @@
 import grpc
 import warnings
 
-from dex.audit.v1alpha1 import audit_pb2 as dex_dot_audit_dot_v1alpha1_dot_audit__pb2
+from dex.audit.v1 import audit_pb2 as dex_dot_audit_dot_v1_dot_audit__pb2
 
 GRPC_GENERATED_VERSION = '1.81.1'
 GRPC_VERSION = grpc.__version__
@@ -18,7 +18,7 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in dex/audit/v1alpha1/audit_pb2_grpc.py depends on'
+        + ' but the generated code in dex/audit/v1/audit_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
@@ -36,34 +36,34 @@ class AuditStub:
             channel: A grpc.Channel.
         """
         self.GetSignedTreeHead = channel.unary_unary(
-                '/dex.audit.v1alpha1.Audit/GetSignedTreeHead',
-                request_serializer=dex_dot_audit_dot_v1alpha1_dot_audit__pb2.GetSignedTreeHeadRequest.SerializeToString,
-                response_deserializer=dex_dot_audit_dot_v1alpha1_dot_audit__pb2.GetSignedTreeHeadResponse.FromString,
+                '/dex.audit.v1.Audit/GetSignedTreeHead',
+                request_serializer=dex_dot_audit_dot_v1_dot_audit__pb2.GetSignedTreeHeadRequest.SerializeToString,
+                response_deserializer=dex_dot_audit_dot_v1_dot_audit__pb2.GetSignedTreeHeadResponse.FromString,
                 _registered_method=True)
         self.StreamSignedTreeHeads = channel.unary_stream(
-                '/dex.audit.v1alpha1.Audit/StreamSignedTreeHeads',
-                request_serializer=dex_dot_audit_dot_v1alpha1_dot_audit__pb2.StreamSignedTreeHeadsRequest.SerializeToString,
-                response_deserializer=dex_dot_audit_dot_v1alpha1_dot_audit__pb2.StreamSignedTreeHeadsResponse.FromString,
+                '/dex.audit.v1.Audit/StreamSignedTreeHeads',
+                request_serializer=dex_dot_audit_dot_v1_dot_audit__pb2.StreamSignedTreeHeadsRequest.SerializeToString,
+                response_deserializer=dex_dot_audit_dot_v1_dot_audit__pb2.StreamSignedTreeHeadsResponse.FromString,
                 _registered_method=True)
         self.GetInclusionProof = channel.unary_unary(
-                '/dex.audit.v1alpha1.Audit/GetInclusionProof',
-                request_serializer=dex_dot_audit_dot_v1alpha1_dot_audit__pb2.GetInclusionProofRequest.SerializeToString,
-                response_deserializer=dex_dot_audit_dot_v1alpha1_dot_audit__pb2.GetInclusionProofResponse.FromString,
+                '/dex.audit.v1.Audit/GetInclusionProof',
+                request_serializer=dex_dot_audit_dot_v1_dot_audit__pb2.GetInclusionProofRequest.SerializeToString,
+                response_deserializer=dex_dot_audit_dot_v1_dot_audit__pb2.GetInclusionProofResponse.FromString,
                 _registered_method=True)
         self.GetConsistencyProof = channel.unary_unary(
-                '/dex.audit.v1alpha1.Audit/GetConsistencyProof',
-                request_serializer=dex_dot_audit_dot_v1alpha1_dot_audit__pb2.GetConsistencyProofRequest.SerializeToString,
-                response_deserializer=dex_dot_audit_dot_v1alpha1_dot_audit__pb2.GetConsistencyProofResponse.FromString,
+                '/dex.audit.v1.Audit/GetConsistencyProof',
+                request_serializer=dex_dot_audit_dot_v1_dot_audit__pb2.GetConsistencyProofRequest.SerializeToString,
+                response_deserializer=dex_dot_audit_dot_v1_dot_audit__pb2.GetConsistencyProofResponse.FromString,
                 _registered_method=True)
         self.ListAuditEntries = channel.unary_unary(
-                '/dex.audit.v1alpha1.Audit/ListAuditEntries',
-                request_serializer=dex_dot_audit_dot_v1alpha1_dot_audit__pb2.ListAuditEntriesRequest.SerializeToString,
-                response_deserializer=dex_dot_audit_dot_v1alpha1_dot_audit__pb2.ListAuditEntriesResponse.FromString,
+                '/dex.audit.v1.Audit/ListAuditEntries',
+                request_serializer=dex_dot_audit_dot_v1_dot_audit__pb2.ListAuditEntriesRequest.SerializeToString,
+                response_deserializer=dex_dot_audit_dot_v1_dot_audit__pb2.ListAuditEntriesResponse.FromString,
                 _registered_method=True)
         self.ListAccountAuditEntries = channel.unary_unary(
-                '/dex.audit.v1alpha1.Audit/ListAccountAuditEntries',
-                request_serializer=dex_dot_audit_dot_v1alpha1_dot_audit__pb2.ListAccountAuditEntriesRequest.SerializeToString,
-                response_deserializer=dex_dot_audit_dot_v1alpha1_dot_audit__pb2.ListAccountAuditEntriesResponse.FromString,
+                '/dex.audit.v1.Audit/ListAccountAuditEntries',
+                request_serializer=dex_dot_audit_dot_v1_dot_audit__pb2.ListAccountAuditEntriesRequest.SerializeToString,
+                response_deserializer=dex_dot_audit_dot_v1_dot_audit__pb2.ListAccountAuditEntriesResponse.FromString,
                 _registered_method=True)
 
 
@@ -123,39 +123,39 @@ def add_AuditServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'GetSignedTreeHead': grpc.unary_unary_rpc_method_handler(
                     servicer.GetSignedTreeHead,
-                    request_deserializer=dex_dot_audit_dot_v1alpha1_dot_audit__pb2.GetSignedTreeHeadRequest.FromString,
-                    response_serializer=dex_dot_audit_dot_v1alpha1_dot_audit__pb2.GetSignedTreeHeadResponse.SerializeToString,
+                    request_deserializer=dex_dot_audit_dot_v1_dot_audit__pb2.GetSignedTreeHeadRequest.FromString,
+                    response_serializer=dex_dot_audit_dot_v1_dot_audit__pb2.GetSignedTreeHeadResponse.SerializeToString,
             ),
             'StreamSignedTreeHeads': grpc.unary_stream_rpc_method_handler(
                     servicer.StreamSignedTreeHeads,
-                    request_deserializer=dex_dot_audit_dot_v1alpha1_dot_audit__pb2.StreamSignedTreeHeadsRequest.FromString,
-                    response_serializer=dex_dot_audit_dot_v1alpha1_dot_audit__pb2.StreamSignedTreeHeadsResponse.SerializeToString,
+                    request_deserializer=dex_dot_audit_dot_v1_dot_audit__pb2.StreamSignedTreeHeadsRequest.FromString,
+                    response_serializer=dex_dot_audit_dot_v1_dot_audit__pb2.StreamSignedTreeHeadsResponse.SerializeToString,
             ),
             'GetInclusionProof': grpc.unary_unary_rpc_method_handler(
                     servicer.GetInclusionProof,
-                    request_deserializer=dex_dot_audit_dot_v1alpha1_dot_audit__pb2.GetInclusionProofRequest.FromString,
-                    response_serializer=dex_dot_audit_dot_v1alpha1_dot_audit__pb2.GetInclusionProofResponse.SerializeToString,
+                    request_deserializer=dex_dot_audit_dot_v1_dot_audit__pb2.GetInclusionProofRequest.FromString,
+                    response_serializer=dex_dot_audit_dot_v1_dot_audit__pb2.GetInclusionProofResponse.SerializeToString,
             ),
             'GetConsistencyProof': grpc.unary_unary_rpc_method_handler(
                     servicer.GetConsistencyProof,
-                    request_deserializer=dex_dot_audit_dot_v1alpha1_dot_audit__pb2.GetConsistencyProofRequest.FromString,
-                    response_serializer=dex_dot_audit_dot_v1alpha1_dot_audit__pb2.GetConsistencyProofResponse.SerializeToString,
+                    request_deserializer=dex_dot_audit_dot_v1_dot_audit__pb2.GetConsistencyProofRequest.FromString,
+                    response_serializer=dex_dot_audit_dot_v1_dot_audit__pb2.GetConsistencyProofResponse.SerializeToString,
             ),
             'ListAuditEntries': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAuditEntries,
-                    request_deserializer=dex_dot_audit_dot_v1alpha1_dot_audit__pb2.ListAuditEntriesRequest.FromString,
-                    response_serializer=dex_dot_audit_dot_v1alpha1_dot_audit__pb2.ListAuditEntriesResponse.SerializeToString,
+                    request_deserializer=dex_dot_audit_dot_v1_dot_audit__pb2.ListAuditEntriesRequest.FromString,
+                    response_serializer=dex_dot_audit_dot_v1_dot_audit__pb2.ListAuditEntriesResponse.SerializeToString,
             ),
             'ListAccountAuditEntries': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAccountAuditEntries,
-                    request_deserializer=dex_dot_audit_dot_v1alpha1_dot_audit__pb2.ListAccountAuditEntriesRequest.FromString,
-                    response_serializer=dex_dot_audit_dot_v1alpha1_dot_audit__pb2.ListAccountAuditEntriesResponse.SerializeToString,
+                    request_deserializer=dex_dot_audit_dot_v1_dot_audit__pb2.ListAccountAuditEntriesRequest.FromString,
+                    response_serializer=dex_dot_audit_dot_v1_dot_audit__pb2.ListAccountAuditEntriesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
-            'dex.audit.v1alpha1.Audit', rpc_method_handlers)
+            'dex.audit.v1.Audit', rpc_method_handlers)
     server.add_generic_rpc_handlers((generic_handler,))
-    server.add_registered_method_handlers('dex.audit.v1alpha1.Audit', rpc_method_handlers)
+    server.add_registered_method_handlers('dex.audit.v1.Audit', rpc_method_handlers)
 
 
  # This class is part of an EXPERIMENTAL API.
@@ -177,9 +177,9 @@ class Audit:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/dex.audit.v1alpha1.Audit/GetSignedTreeHead',
-            dex_dot_audit_dot_v1alpha1_dot_audit__pb2.GetSignedTreeHeadRequest.SerializeToString,
-            dex_dot_audit_dot_v1alpha1_dot_audit__pb2.GetSignedTreeHeadResponse.FromString,
+            '/dex.audit.v1.Audit/GetSignedTreeHead',
+            dex_dot_audit_dot_v1_dot_audit__pb2.GetSignedTreeHeadRequest.SerializeToString,
+            dex_dot_audit_dot_v1_dot_audit__pb2.GetSignedTreeHeadResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -204,9 +204,9 @@ class Audit:
         return grpc.experimental.unary_stream(
             request,
             target,
-            '/dex.audit.v1alpha1.Audit/StreamSignedTreeHeads',
-            dex_dot_audit_dot_v1alpha1_dot_audit__pb2.StreamSignedTreeHeadsRequest.SerializeToString,
-            dex_dot_audit_dot_v1alpha1_dot_audit__pb2.StreamSignedTreeHeadsResponse.FromString,
+            '/dex.audit.v1.Audit/StreamSignedTreeHeads',
+            dex_dot_audit_dot_v1_dot_audit__pb2.StreamSignedTreeHeadsRequest.SerializeToString,
+            dex_dot_audit_dot_v1_dot_audit__pb2.StreamSignedTreeHeadsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -231,9 +231,9 @@ class Audit:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/dex.audit.v1alpha1.Audit/GetInclusionProof',
-            dex_dot_audit_dot_v1alpha1_dot_audit__pb2.GetInclusionProofRequest.SerializeToString,
-            dex_dot_audit_dot_v1alpha1_dot_audit__pb2.GetInclusionProofResponse.FromString,
+            '/dex.audit.v1.Audit/GetInclusionProof',
+            dex_dot_audit_dot_v1_dot_audit__pb2.GetInclusionProofRequest.SerializeToString,
+            dex_dot_audit_dot_v1_dot_audit__pb2.GetInclusionProofResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -258,9 +258,9 @@ class Audit:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/dex.audit.v1alpha1.Audit/GetConsistencyProof',
-            dex_dot_audit_dot_v1alpha1_dot_audit__pb2.GetConsistencyProofRequest.SerializeToString,
-            dex_dot_audit_dot_v1alpha1_dot_audit__pb2.GetConsistencyProofResponse.FromString,
+            '/dex.audit.v1.Audit/GetConsistencyProof',
+            dex_dot_audit_dot_v1_dot_audit__pb2.GetConsistencyProofRequest.SerializeToString,
+            dex_dot_audit_dot_v1_dot_audit__pb2.GetConsistencyProofResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -285,9 +285,9 @@ class Audit:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/dex.audit.v1alpha1.Audit/ListAuditEntries',
-            dex_dot_audit_dot_v1alpha1_dot_audit__pb2.ListAuditEntriesRequest.SerializeToString,
-            dex_dot_audit_dot_v1alpha1_dot_audit__pb2.ListAuditEntriesResponse.FromString,
+            '/dex.audit.v1.Audit/ListAuditEntries',
+            dex_dot_audit_dot_v1_dot_audit__pb2.ListAuditEntriesRequest.SerializeToString,
+            dex_dot_audit_dot_v1_dot_audit__pb2.ListAuditEntriesResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -312,9 +312,9 @@ class Audit:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/dex.audit.v1alpha1.Audit/ListAccountAuditEntries',
-            dex_dot_audit_dot_v1alpha1_dot_audit__pb2.ListAccountAuditEntriesRequest.SerializeToString,
-            dex_dot_audit_dot_v1alpha1_dot_audit__pb2.ListAccountAuditEntriesResponse.FromString,
+            '/dex.audit.v1.Audit/ListAccountAuditEntries',
+            dex_dot_audit_dot_v1_dot_audit__pb2.ListAccountAuditEntriesRequest.SerializeToString,
+            dex_dot_audit_dot_v1_dot_audit__pb2.ListAccountAuditEntriesResponse.FromString,
             options,
             channel_credentials,
             insecure,

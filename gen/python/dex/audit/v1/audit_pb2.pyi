@@ -9,16 +9,18 @@ Merkle tree in the sense of RFC 6962, section 2.1:
   empty tree SHA-256 of nothing
 
 A leaf is the serialized Leaf of one journal record; journal positions start
-at 1, so leaf i is the record at position i + 1. Someone who keeps one signed head can check, without
-trusting the node, that a record is in the tree (inclusion) and that a later
-tree continues it (consistency).
+at 1, so leaf i is the record at position i + 1. Someone who keeps one signed
+head can check, without trusting the node, that a record is in the tree
+(inclusion) and that a later tree continues it (consistency).
 """
 
 from collections import abc as _abc
+from dex.orders.v1 import signed_payload_pb2 as _signed_payload_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -30,10 +32,35 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _EnvelopeKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EnvelopeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EnvelopeKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ENVELOPE_KIND_UNSPECIFIED: _EnvelopeKind.ValueType  # 0
+    """Nobody's: the record has no envelope."""
+    ENVELOPE_KIND_SIGNED: _EnvelopeKind.ValueType  # 1
+    """A client's: dex.orders.v1.SignedEnvelope."""
+    ENVELOPE_KIND_OPERATOR: _EnvelopeKind.ValueType  # 2
+    """The node's, for an operator: OperatorCall."""
+
+class EnvelopeKind(_EnvelopeKind, metaclass=_EnvelopeKindEnumTypeWrapper):
+    """Whose word the envelope of a record is."""
+
+ENVELOPE_KIND_UNSPECIFIED: EnvelopeKind.ValueType  # 0
+"""Nobody's: the record has no envelope."""
+ENVELOPE_KIND_SIGNED: EnvelopeKind.ValueType  # 1
+"""A client's: dex.orders.v1.SignedEnvelope."""
+ENVELOPE_KIND_OPERATOR: EnvelopeKind.ValueType  # 2
+"""The node's, for an operator: OperatorCall."""
+Global___EnvelopeKind: _TypeAlias = EnvelopeKind  # noqa: Y015
+
 @_typing.final
 class Leaf(_message.Message):
     """What is hashed for one journal record. Commands are hashed, not shown, so
-    that a proof gives nothing away.
+    that a proof gives nothing away. Its bytes are the canonical ones: fields in
+    ascending order, defaults left out.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -49,8 +76,9 @@ class Leaf(_message.Message):
     command_digest: _builtins.bytes
     """SHA-256 of the canonical command as journaled, 32 bytes."""
     envelope_digest: _builtins.bytes
-    """SHA-256 of the signed envelope as received, 32 bytes; empty for commands
-    that nobody signed (time, recorded trades).
+    """SHA-256 of the envelope as journaled, 32 bytes: a serialized
+    dex.orders.v1.SignedEnvelope, or the OperatorCall of an operator's command;
+    empty for the passing of time, which nobody asked for.
     """
     def __init__(
         self,
@@ -128,7 +156,7 @@ class SignedTreeHead(_message.Message):
     """Serialized TreeHead, exactly as signed."""
     signature: _builtins.bytes
     """Ed25519 signature (RFC 8032), 64 bytes, over the ASCII bytes
-    "triodex.audit.v1alpha1", one zero byte, then `tree_head`.
+    "triodex.audit.v1", one zero byte, then `tree_head`.
     """
     public_key: _builtins.bytes
     """Ed25519 public key of the node's audit key, 32 bytes."""
@@ -157,6 +185,8 @@ class AuditEntry(_message.Message):
     LEAF_FIELD_NUMBER: _builtins.int
     COMMAND_FIELD_NUMBER: _builtins.int
     ENVELOPE_FIELD_NUMBER: _builtins.int
+    ENVELOPE_KIND_FIELD_NUMBER: _builtins.int
+    COMMAND_NAME_FIELD_NUMBER: _builtins.int
     leaf_index: _builtins.int
     """Index of its leaf, from 0."""
     leaf: _builtins.bytes
@@ -164,9 +194,11 @@ class AuditEntry(_message.Message):
     command: _builtins.bytes
     """Canonical command as journaled."""
     envelope: _builtins.bytes
-    """Signed envelope (dex.orders.v1.SignedEnvelope) as received; empty when
-    nobody signed the command.
-    """
+    """The envelope as journaled; `envelope_kind` says which message it is."""
+    envelope_kind: Global___EnvelopeKind.ValueType
+    """What `envelope` holds."""
+    command_name: _builtins.str
+    """Name of the command's type, as in docs/reference/journal-format.md."""
     def __init__(
         self,
         *,
@@ -174,10 +206,12 @@ class AuditEntry(_message.Message):
         leaf: _builtins.bytes = ...,
         command: _builtins.bytes = ...,
         envelope: _builtins.bytes = ...,
+        envelope_kind: Global___EnvelopeKind.ValueType = ...,
+        command_name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "envelope", b"envelope", "leaf", b"leaf", "leaf_index", b"leaf_index"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "command_name", b"command_name", "envelope", b"envelope", "envelope_kind", b"envelope_kind", "leaf", b"leaf", "leaf_index", b"leaf_index"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -293,29 +327,31 @@ class GetInclusionProofRequest(_message.Message):
 
     SHARD_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
-    LEAF_HASH_FIELD_NUMBER: _builtins.int
+    ENVELOPE_FIELD_NUMBER: _builtins.int
     TREE_SIZE_FIELD_NUMBER: _builtins.int
     shard: _builtins.int
     """The shard."""
     sequence: _builtins.int
     """By journal position, as in dex.orders.v1.Applied."""
-    leaf_hash: _builtins.bytes
-    """By the hash of its leaf, 32 bytes."""
     tree_size: _builtins.int
-    """Leaves of the tree that includes it."""
+    """Leaves of the tree that includes it; at most those of the newest head."""
+    @_builtins.property
+    def envelope(self) -> _signed_payload_pb2.SignedEnvelope:
+        """By the signed envelope itself: its first record, if it was sent again."""
+
     def __init__(
         self,
         *,
         shard: _builtins.int = ...,
         sequence: _builtins.int = ...,
-        leaf_hash: _builtins.bytes = ...,
+        envelope: _signed_payload_pb2.SignedEnvelope | None = ...,
         tree_size: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["leaf_hash", b"leaf_hash", "record", b"record", "sequence", b"sequence"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["envelope", b"envelope", "record", b"record", "sequence", b"sequence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["leaf_hash", b"leaf_hash", "record", b"record", "sequence", b"sequence", "shard", b"shard", "tree_size", b"tree_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["envelope", b"envelope", "record", b"record", "sequence", b"sequence", "shard", b"shard", "tree_size", b"tree_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_record: _TypeAlias = _typing.Literal["sequence", "leaf_hash"]  # noqa: Y015
+    _WhichOneofReturnType_record: _TypeAlias = _typing.Literal["sequence", "envelope"]  # noqa: Y015
     _WhichOneofArgType_record: _TypeAlias = _typing.Literal["record", b"record"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_record) -> _WhichOneofReturnType_record | None: ...
 
@@ -367,7 +403,7 @@ class GetConsistencyProofRequest(_message.Message):
     first_tree_size: _builtins.int
     """Leaves of the smaller tree."""
     second_tree_size: _builtins.int
-    """Leaves of the larger tree."""
+    """Leaves of the larger tree; at most those of the newest head."""
     def __init__(
         self,
         *,
@@ -424,7 +460,7 @@ class ListAuditEntriesRequest(_message.Message):
     start_leaf_index: _builtins.int
     """First leaf wanted, from 0."""
     page_size: _builtins.int
-    """At most this many; zero means 100. At most 1,000."""
+    """At most this many; zero means 100. At most 1,000. A page ends early at 4 MiB."""
     page_token: _builtins.str
     """`next_page_token` of the page before; empty for the first."""
     def __init__(
@@ -486,7 +522,10 @@ class ListAccountAuditEntriesRequest(_message.Message):
     start_leaf_index: _builtins.int
     """First leaf wanted, from 0."""
     page_size: _builtins.int
-    """At most this many; zero means 100. At most 1,000."""
+    """At most this many; zero means 100. At most 1,000. A page may hold fewer, or
+    none, while more follow: the node looks through a bounded part of the log
+    for each page. Go on until `next_page_token` is empty.
+    """
     page_token: _builtins.str
     """`next_page_token` of the page before; empty for the first."""
     def __init__(
