@@ -59,6 +59,7 @@ class AuditLog:
         self.heads: Final = HeadFile(storage)
         self.follower: Final = TreeFollower(journal, self.store)
         self._stopping = threading.Event()
+        self._gone = False
         self._making = trio.Lock()
         self._shown = trio.Event()
         self.newest: StoredHead | None = self.heads.last
@@ -133,13 +134,17 @@ class AuditLog:
         """
         async with self._making:
             point = self._point()
-            if point.sequence <= self.tree_size:
+            if point.sequence <= self.tree_size or self._gone:
                 return
             try:
                 made = await trio.to_thread.run_sync(self._make, point)
-            except (AuditFull, SequenceRemoved):
-                # Trading goes on without; the tree is not asked to do what it cannot.
+            except AuditFull:
                 log.exception("no head was made")
+                return
+            except SequenceRemoved:
+                # Trading goes on without heads: there is no tree, and no head that it would break.
+                log.exception("the journal's beginning is gone: no head can be made")
+                self._gone = True
                 return
             if made is not None:
                 self.newest = made

@@ -175,8 +175,8 @@ def test_an_envelope_is_found_by_its_digest_and_time() -> None:
     for index, record in enumerate(records):
         digest = sha256(record.envelope).digest()
         near = record.time_ns - 1, record.time_ns + 1
-        first = next(i for i, each in enumerate(records) if each.envelope == record.envelope)
-        if record.envelope and first == index:
+        # Short ones come twice.
+        if record.envelope and [each.envelope for each in records].count(record.envelope) == 1:
             assert store.find_envelope(digest, size, *near) == index
             assert store.find_envelope(digest, index, *near) is None
             assert store.find_envelope(digest, size, record.time_ns + 1, 1 << 62) is None
