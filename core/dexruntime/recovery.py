@@ -6,8 +6,10 @@ the journaled commands and never verifies a signature again.
 
 from __future__ import annotations
 
+import gc
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 import msgspec
@@ -54,6 +56,26 @@ def recover(
         JournalMismatch: the directory belongs to another network or shard.
         InvariantError: a replayed command contradicts the books.
     """
+    with _uncollected():
+        return _recover(storage, identity, use_snapshot, progress)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """No garbage collection meanwhile: a replay makes no cycles, and looking for them among all
+    that it makes took a fifth of its time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _recover(
+    storage: Storage, identity: Identity, use_snapshot: bool, progress: Progress | None
+) -> Recovered:
     snapshot = newest_good_snapshot(storage) if use_snapshot else None
     if snapshot is None:
         exchange = Exchange()

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from tests.bench import bulk, core_apply, intake, journal, unary
+from tests.bench import bulk, core_apply, intake, journal, replay, unary
 from tests.bench.bench_node import NotMeasurable
 from tests.bench.report import Row, table, write_json
 
@@ -41,6 +41,11 @@ def _core(quick: bool) -> list[Row]:
     return rows
 
 
+def _replay(quick: bool, commands: int | None = None) -> list[Row]:
+    wanted = commands or (replay.QUICK_COMMANDS if quick else replay.COMMANDS)
+    return replay.measure(commands=wanted, say=_say)
+
+
 BENCHES: Final[dict[str, Bench]] = {
     "single": partial(_intake, intake.SINGLE),
     "batch": partial(_intake, intake.BATCHES),
@@ -48,6 +53,7 @@ BENCHES: Final[dict[str, Bench]] = {
     "flight": lambda quick: bulk.measure(quick=quick),
     "core": _core,
     "journal": lambda quick: journal.measure_appends(quick=quick),
+    "replay": _replay,
 }
 
 
@@ -56,6 +62,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHES))
     parser.add_argument("--quick", action="store_true", help="seconds instead of minutes")
+    parser.add_argument(
+        "--commands",
+        type=int,
+        help="length of the journal of `replay`; 10000000 takes half an hour",
+    )
     options = parser.parse_args()
     unknown = set(options.names) - set(BENCHES)
     if unknown:
@@ -63,7 +74,10 @@ def main() -> int:
     rows: list[Row] = []
     try:
         for name in options.names or BENCHES:
-            rows += BENCHES[name](options.quick)
+            if name == "replay":
+                rows += _replay(options.quick, options.commands)
+            else:
+                rows += BENCHES[name](options.quick)
             write_json(RESULT, rows)
     except NotMeasurable as problem:
         print(f"not measured: {problem}", file=sys.stderr)

@@ -25,6 +25,7 @@ from typing import Final, final
 
 import grpc
 
+from dexnode.telemetry import REPLAYED, REPLAYING
 from tests.support import witnesses
 from tests.support.killed_traders import Trader
 from tests.support.markets import open_market, rich_account
@@ -35,7 +36,7 @@ from tests.support.witnesses import Witness
 TRADERS: Final = 3
 LOAD_SECONDS: Final = 0.15
 ACKNOWLEDGED_MIN: Final = 30
-REPLAYING, REPLAYED, DRAINING = "replaying the journal", "replayed the journal", '"draining"'
+DRAINING: Final = '"draining"'
 LOAD, REPLAY, SNAPSHOT, DRAIN = (
     "kills under load",
     "kills while the journal was replayed",

@@ -40,6 +40,7 @@ class NodeProcess:
         module: str = "dexnode",
         network_id: str = NETWORK_ID,
         forked: bool = False,
+        start_seconds: float = START_SECONDS,
     ) -> None:
         """`forked` shares the imports with other nodes instead of starting an interpreter."""
         self.data_dir = data_dir
@@ -51,6 +52,7 @@ class NodeProcess:
         self._environment = dict(environment or {})
         self._module = module
         self._forked = forked
+        self._start_seconds = start_seconds
         self._process: subprocess.Popen[str] | ForkedNode | None = None
         self.grpc_address = self.flight_address = self.metrics_address = ""
         data_dir.mkdir(parents=True, exist_ok=True)
@@ -118,7 +120,7 @@ class NodeProcess:
     def _read_ready_line(self) -> dict[str, str]:
         assert self._process is not None
         assert self._process.stdout is not None
-        readable, _, _ = select.select([self._process.stdout], [], [], START_SECONDS)
+        readable, _, _ = select.select([self._process.stdout], [], [], self._start_seconds)
         line = self._process.stdout.readline() if readable else ""
         if not line:
             self.kill()
