@@ -9,7 +9,7 @@ from __future__ import annotations
 from dexkline.book import KlineBook
 from dexkline.interval import INTERVALS_NS, Interval, open_time_ns
 from dexkline.kline import Kline, KlineBlock, KlineColumns
-from dexkline.trades import TradeBlock, TradeColumns, TradeRow
+from dexkline.trades import TradeBlock, TradeChunk, TradeColumns, TradeRow
 
 __all__ = [
     "INTERVALS_NS",
@@ -19,6 +19,7 @@ __all__ = [
     "KlineBook",
     "KlineColumns",
     "TradeBlock",
+    "TradeChunk",
     "TradeColumns",
     "TradeRow",
     "open_time_ns",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, final
 
 import numpy as np
 import numpy.typing as npt
@@ -44,16 +44,58 @@ class TradeBlock(NamedTuple):
         return TradeBlock._make(column[low:high] for column in self)
 
 
-class TradeColumns:
-    """Growable store of one market's trades. Not thread-safe; the blocks it hands out may cross
-    threads, for a trade never changes."""
+Arrays = tuple[Int64, npt.NDArray[np.int8]]
+"""Seven columns of trades (the side among them, unused), and the sides."""
 
-    __slots__ = ("_chunks", "_counts", "_last_sequence", "_pending", "_starts")
+
+@final
+class TradeChunk:
+    """CHUNK_ROWS trades: in memory, or wherever ``cool`` says they can be had again."""
+
+    __slots__ = ("_cold", "_held")
 
     def __init__(self) -> None:
+        self._held: Arrays | None = (
+            np.empty((_WIDTH, _CHUNK_ROWS), np.int64),
+            np.empty(_CHUNK_ROWS, np.int8),
+        )
+        self._cold: Callable[[], Arrays] | None = None
+
+    @property
+    def is_cold(self) -> bool:
+        """Whether it holds no memory any more."""
+        return self._held is None
+
+    def arrays(self) -> Arrays:
+        """The columns; safe beside a thread that cools them."""
+        held = self._held
+        if held is not None:
+            return held
+        assert self._cold is not None, "cooled without a place"
+        return self._cold()
+
+    def cool(self, read: Callable[[], Arrays]) -> None:
+        """Let the memory go: from now on `read` gives the same columns. For any thread."""
+        # In this order: whoever finds no memory must find the place.
+        self._cold = read
+        self._held = None
+
+
+class TradeColumns:
+    """Growable store of one market's trades. Not thread-safe; the blocks it hands out may cross
+    threads, for a trade never changes.
+
+    `on_full` is told of every chunk that will not change any more and may cool it, soon or later;
+    without it everything stays in memory.
+    """
+
+    __slots__ = ("_chunks", "_counts", "_last_sequence", "_on_full", "_pending", "_starts")
+
+    def __init__(self, on_full: Callable[[TradeChunk], None] | None = None) -> None:
+        self._on_full = on_full
         # Appends gather here and reach the columns together.
         self._pending: list[TradeRow] = []
-        self._chunks: list[tuple[Int64, npt.NDArray[np.int8]]] = []
+        self._chunks: list[TradeChunk] = []
         self._counts: list[int] = []
         self._starts: list[int] = []
         self._last_sequence = 0
@@ -107,7 +149,7 @@ class TradeColumns:
         for index in range(first, len(self._chunks)):
             if self._starts[index] >= end_sequence:
                 break
-            fields, _ = self._chunks[index]
+            fields, _ = self._chunks[index].arrays()
             sequences = fields[_SEQUENCE, : self._counts[index]]
             low, high = sequences.searchsorted((start_sequence, end_sequence)).tolist()
             if low < high:
@@ -124,7 +166,9 @@ class TradeColumns:
         return b"".join(parts)
 
     @classmethod
-    def restore(cls, data: bytes) -> TradeColumns:
+    def restore(
+        cls, data: bytes, on_full: Callable[[TradeChunk], None] | None = None
+    ) -> TradeColumns:
         """The store of a checkpoint. Raises ValueError for bytes that are not one."""
         reader = Reader(data, _MAGIC)
         count = reader.integer()
@@ -135,7 +179,7 @@ class TradeColumns:
         sequences = columns[_SEQUENCE]
         if count and (int(sequences[0]) <= 0 or (np.diff(sequences) <= 0).any()):
             raise ValueError("trade_sequence of a checkpoint does not rise")
-        store = cls()
+        store = cls(on_full)
         store._extend(np.stack(columns) if count else np.empty((_WIDTH, 0), np.int64))
         store._last_sequence = int(sequences[-1]) if count else 0
         return store
@@ -153,21 +197,22 @@ class TradeColumns:
         total = rows.shape[1]
         while at < total:
             if not self._chunks or self._counts[-1] == _CHUNK_ROWS:
-                self._chunks.append(
-                    (np.empty((_WIDTH, _CHUNK_ROWS), np.int64), np.empty(_CHUNK_ROWS, np.int8))
-                )
+                self._chunks.append(TradeChunk())
                 self._counts.append(0)
                 self._starts.append(int(rows[_SEQUENCE, at]))
-            fields, side = self._chunks[-1]
+            chunk = self._chunks[-1]
+            fields, side = chunk.arrays()
             low = self._counts[-1]
             size = min(total - at, _CHUNK_ROWS - low)
             fields[:, low : low + size] = rows[:, at : at + size]
             side[low : low + size] = rows[_SIDE, at : at + size]
             self._counts[-1] += size
             at += size
+            if self._counts[-1] == _CHUNK_ROWS and self._on_full is not None:
+                self._on_full(chunk)
 
     def _block(self, index: int, low: int, high: int) -> TradeBlock:
-        fields, side = self._chunks[index]
+        fields, side = self._chunks[index].arrays()
         view = fields[:, low:high]
         view.flags.writeable = False
         sides = side[low:high]

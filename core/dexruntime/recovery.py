@@ -16,6 +16,7 @@ import msgspec
 
 from dexcore.checkpoint import decode_state, encode_state, state_hash
 from dexcore.exchange import Exchange
+from dexkline import TradeChunk
 from dexruntime.journal import Identity, JournalEnd, JournalMismatch, JournalReader
 from dexruntime.journal.format import genesis_chain
 from dexruntime.journal.segment import list_segments, read_segment_header
@@ -47,8 +48,9 @@ def recover(
     *,
     use_snapshot: bool = True,
     progress: Progress | None = None,
+    on_full: Callable[[TradeChunk], None] | None = None,
 ) -> Recovered:
-    """Read the shard's state back.
+    """Read the shard's state back; `on_full` may take old trades out of memory meanwhile.
 
     Raises:
         JournalDamaged, FormatUnsupported: the files are not what was written.
@@ -57,7 +59,7 @@ def recover(
         InvariantError: a replayed command contradicts the books.
     """
     with _uncollected():
-        return _recover(storage, identity, use_snapshot, progress)
+        return _recover(storage, identity, use_snapshot, progress, on_full)
 
 
 @contextmanager
@@ -74,15 +76,19 @@ def _uncollected() -> Iterator[None]:
 
 
 def _recover(
-    storage: Storage, identity: Identity, use_snapshot: bool, progress: Progress | None
+    storage: Storage,
+    identity: Identity,
+    use_snapshot: bool,
+    progress: Progress | None,
+    on_full: Callable[[TradeChunk], None] | None,
 ) -> Recovered:
     snapshot = newest_good_snapshot(storage) if use_snapshot else None
     if snapshot is None:
         exchange = Exchange()
-        views = Views(exchange)
+        views = Views(exchange, on_full)
     else:
         _check_identity(snapshot.identity, identity)
-        exchange, views = _open_snapshot(snapshot)
+        exchange, views = _open_snapshot(snapshot, on_full)
     base = exchange.sequence
     if progress is not None:
         progress(base)
@@ -174,14 +180,16 @@ def make_snapshot(recovered: Recovered, identity: Identity) -> Snapshot:
     )
 
 
-def _open_snapshot(snapshot: Snapshot) -> tuple[Exchange, Views]:
+def _open_snapshot(
+    snapshot: Snapshot, on_full: Callable[[TradeChunk], None] | None
+) -> tuple[Exchange, Views]:
     state, views = msgspec.msgpack.decode(snapshot.body, type=tuple[bytes, bytes])
     if bytes.fromhex(state_hash(state)) != snapshot.state_hash:
         raise SnapshotDamaged("the state does not have the hash its snapshot names")
     exchange = decode_state(state)
     if exchange.event_hash != snapshot.event_hash or exchange.sequence != snapshot.sequence:
         raise SnapshotDamaged("the state is not the one its snapshot names")
-    return exchange, Views.restore(exchange, views)
+    return exchange, Views.restore(exchange, views, on_full)
 
 
 def _check_identity(found: Identity, wanted: Identity) -> None:

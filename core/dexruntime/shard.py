@@ -13,6 +13,7 @@ import trio
 
 from dexcore.exchange import Exchange
 from dexruntime.clock import ClockNs, system_clock_ns
+from dexruntime.cold_trades import ColdTrades
 from dexruntime.journal import Identity, JournalError, JournalWriter, SyncSample
 from dexruntime.journal.appender import SEGMENT_BYTES
 from dexruntime.journal.segment import list_segments
@@ -56,13 +57,14 @@ class Shard:
         segment_bytes: int = SEGMENT_BYTES,
         remove_covered_segments: bool = False,
         progress: Progress | None = None,
+        cold_trades: ColdTrades | None = None,
     ) -> None:
         """Recover the shard and go on where its journal ends; blocks while it replays.
 
         A journal keeps its epoch; that of ``identity`` is for a new one.
 
         ``on_failure`` is called on the journal's thread when the disk fails; it ends the
-        process.
+        process. ``cold_trades`` takes what is old out of memory; without it all trades stay there.
 
         Raises: what :func:`dexruntime.recovery.recover` raises, StorageInUse, OSError.
         """
@@ -73,7 +75,8 @@ class Shard:
         self.removed_segments = 0
         self._lock = storage.lock()
         try:
-            recovered = recover(storage, identity, progress=progress)
+            on_full = None if cold_trades is None else cold_trades.take
+            recovered = recover(storage, identity, progress=progress, on_full=on_full)
             header = recovered.end.header
             if header is not None and header.identity.epoch > identity.epoch:
                 identity = header.identity

@@ -35,7 +35,7 @@ from dexcore.events import (
 from dexcore.exchange import Exchange
 from dexcore.market import MarketKind
 from dexcore.results import Outcome
-from dexkline import Interval, Kline, KlineBook, TradeColumns
+from dexkline import Interval, Kline, KlineBook, TradeChunk, TradeColumns
 from dexruntime.feed import Feed
 from dexruntime.movements import Movement, decode_movement, encode_movement
 
@@ -101,10 +101,16 @@ class MarketView:
         "watermark_ns",
     )
 
-    def __init__(self, index: int, kind: int, quote_atoms_per_tick_lot: int) -> None:
+    def __init__(
+        self,
+        index: int,
+        kind: int,
+        quote_atoms_per_tick_lot: int,
+        on_full: Callable[[TradeChunk], None] | None = None,
+    ) -> None:
         self.index = index
         self.kind = kind
-        self.trades = TradeColumns()
+        self.trades = TradeColumns(on_full)
         self.klines = KlineBook(quote_atoms_per_tick_lot)
         self.book_feed: Feed[BookChange] = Feed(BOOK_FEED_ITEMS)
         self.trade_feed: Feed[PublicTrade] = Feed(TRADE_FEED_ITEMS)
@@ -140,10 +146,13 @@ class MarketView:
 
 @final
 class Views:
-    """All readers' views of a shard."""
+    """All readers' views of a shard. `on_full` may take old trades out of memory."""
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(
+        self, exchange: Exchange, on_full: Callable[[TradeChunk], None] | None = None
+    ) -> None:
         self._exchange = exchange
+        self._on_full = on_full
         self.applied_sequence = exchange.sequence
         self.markets: list[MarketView] = []
         self.movements: dict[int, deque[Movement]] = {}
@@ -233,7 +242,9 @@ class Views:
 
     def _market(self, event: MarketCreated, _outcome: Outcome) -> None:
         spec = self._exchange.markets[event.market_index].spec
-        view = MarketView(event.market_index, spec.kind, spec.quote_atoms_per_tick_lot)
+        view = MarketView(
+            event.market_index, spec.kind, spec.quote_atoms_per_tick_lot, self._on_full
+        )
         self.markets.append(view)
         if self._exchange.epochs:
             view.jump(self._exchange.epochs[-1][2])
@@ -346,25 +357,32 @@ class Views:
         return msgspec.msgpack.encode((self.applied_sequence, markets, movements))
 
     @classmethod
-    def restore(cls, exchange: Exchange, data: bytes) -> Views:
+    def restore(
+        cls,
+        exchange: Exchange,
+        data: bytes,
+        on_full: Callable[[TradeChunk], None] | None = None,
+    ) -> Views:
         """The views of the exchange as they were checkpointed."""
-        views = cls(exchange)
+        views = cls(exchange, on_full)
         applied_sequence, markets, movements = msgspec.msgpack.decode(data)
         if applied_sequence != exchange.sequence:
             raise ValueError("views and state of a snapshot are of different commands")
         for index, row in enumerate(markets):
-            views.markets.append(_restore_market(index, row))
+            views.markets.append(_restore_market(index, row, on_full))
         for account_key, rows in movements:
             views._movements(account_key).extend(decode_movement(row) for row in rows)
         return views
 
 
-def _restore_market(index: int, row: Iterable[Any]) -> MarketView:
+def _restore_market(
+    index: int, row: Iterable[Any], on_full: Callable[[TradeChunk], None] | None
+) -> MarketView:
     kind, watermark_ns, lost, quote_atoms, trades, klines, book, trade, kline_feeds = row
     view = MarketView(index, kind, quote_atoms)
     view.watermark_ns = watermark_ns
     view.lost_klines = lost
-    view.trades = TradeColumns.restore(trades)
+    view.trades = TradeColumns.restore(trades, on_full)
     view.klines = KlineBook.restore(klines)
     view.book_feed = Feed(BOOK_FEED_ITEMS, book)
     view.trade_feed = Feed(TRADE_FEED_ITEMS, trade)

@@ -47,6 +47,7 @@ from dexnode.validation import Validator
 from dexrpc import HealthService, Method, reflection_methods
 from dexruntime.audit import AuditError
 from dexruntime.clock import system_clock_ns
+from dexruntime.cold_trades import ColdTrades
 from dexruntime.journal import Identity, JournalError
 from dexruntime.shard import Shard, SnapshotFailed
 from dexruntime.storage import PosixStorage, StorageInUse
@@ -132,6 +133,7 @@ class Node:
             segment_bytes=config.journal.segment_bytes,
             remove_covered_segments=config.journal.retention == "covered",
             progress=self._telemetry.replaying,
+            cold_trades=ColdTrades(self.data_dir),
         )
         self._telemetry.replayed(shard.exchange.sequence, shard.replayed_count)
         self._telemetry.observe_shard(shard)

@@ -24,7 +24,7 @@ from dexruntime.journal.format import FORMAT_VERSION, encode_records
 from dexruntime.storage import PosixStorage, StorageFile
 from tests.bench.bench_node import NETWORK_ID
 from tests.bench.core_apply import MARKET, Maker
-from tests.unit.core.exchanges import SECOND_NS, START_NS, World, orders
+from tests.unit.core.exchanges import SECOND_NS, START_NS, World, cancel, orders
 
 IDENTITY: Final = Identity(NETWORK_ID, 0, 1)
 ROOT: Final = Path("build/journals")
@@ -32,6 +32,7 @@ COMMANDS_PER_SECOND: Final = 5_000
 COMMANDS_PER_BATCH: Final = 25
 LIFETIME_NS: Final = 30 * SECOND_NS
 MAKERS: Final = 16
+QUOTES_MAX: Final = 200
 # A payload, its signature and key: what a single order takes on the wire.
 ENVELOPE_BYTES: Final = 210
 BATCHES_PER_BLOCK: Final = 8
@@ -73,8 +74,11 @@ def batches(commands: int) -> Iterator[list[Record]]:
         for _ in range(min(COMMANDS_PER_BATCH, commands - done)):
             maker = chance.choice(makers)
             done += 1
+            # Whoever quotes too much takes the oldest back, so that the book keeps its size.
+            is_full = len(maker.quotes) > QUOTES_MAX
+            item = cancel(client_id=maker.quotes.pop(0)) if is_full else maker.item(middle)
             command: OrderCommand = orders(
-                maker.trader, done, [maker.item(middle)], now_ns=now_ns, lifetime_ns=LIFETIME_NS
+                maker.trader, done, [item], now_ns=now_ns, lifetime_ns=LIFETIME_NS
             )
             sequence = exchange.sequence + 1
             exchange.apply(sequence, now_ns, command)
