@@ -116,7 +116,8 @@ class TradeColumns:
         self._flush()
         first = max(bisect_right(self._starts, sequence) - 1, 0)
         for index in range(first, min(first + 2, len(self._chunks))):
-            sequences = self._chunks[index][0][_SEQUENCE, : self._counts[index]]
+            fields, _ = self._chunks[index].arrays()
+            sequences = fields[_SEQUENCE, : self._counts[index]]
             low = int(sequences.searchsorted(sequence))
             if low < self._counts[index]:
                 return int(sequences[low])
