@@ -71,7 +71,8 @@ class TradeChunk:
         held = self._held
         if held is not None:
             return held
-        assert self._cold is not None, "cooled without a place"
+        if self._cold is None:
+            raise RuntimeError("cooled without a place")
         return self._cold()
 
     def cool(self, read: Callable[[], Arrays]) -> None:

@@ -6,9 +6,10 @@ latency counts from that time, sent late or not (no coordinated omission). Answe
 come in order, so the n-th answer belongs to the n-th message. HTTP/2 is spoken by
 hand, just enough for one stream, to leave the cores to the node.
 
-PLAN is a JSON file: address, messages (file of length-prefixed gRPC messages),
-interval_ns between two messages, grace_seconds to wait for answers after the last
-one was due, answers and result (files to write).
+PLAN is a JSON file: address, messages (file of length-prefixed gRPC messages), or parts (names of
+such files, which somebody goes on writing while this runs) and count, interval_ns between two
+messages, grace_seconds to wait for answers after the last one was due, answers and result (files to
+write).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import struct
 import sys
 import time
 from array import array
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -133,14 +135,34 @@ def read_messages(path: Path) -> list[bytes]:
     return messages
 
 
+def follow_messages(paths: Iterable[Path]) -> Iterator[bytes]:
+    """Length-prefixed messages of files that are there, whole, by the time they are needed.
+
+    Each is removed once it is read. Raises FileNotFoundError where the writer is too slow.
+    """
+    for path in paths:
+        with path.open("rb") as file:
+            while head := file.read(4):
+                yield file.read(struct.unpack("<I", head)[0])
+        path.unlink()
+
+
+def _data_frame(message: bytes) -> bytes:
+    return frame(DATA, 0, 1, b"\0" + struct.pack(">I", len(message)) + message)
+
+
 class OpenLoop:
     """Messages with the times at which they are due, on their way through one connection."""
 
     def __init__(self, plan: dict[str, Any]) -> None:
-        self._frames = [
-            frame(DATA, 0, 1, b"\0" + struct.pack(">I", len(message)) + message)
-            for message in read_messages(Path(plan["messages"]))
-        ]
+        self._frames: Iterator[bytes]
+        if "parts" in plan:
+            self._count: int = plan["count"]
+            self._frames = map(_data_frame, follow_messages(map(Path, plan["parts"])))
+        else:
+            frames = [_data_frame(message) for message in read_messages(Path(plan["messages"]))]
+            self._count, self._frames = len(frames), iter(frames)
+        self._next = next(self._frames, b"")
         self._connection = Connection(plan["address"])
         self._interval_ns: int = plan["interval_ns"]
         self._grace_ns = int(plan["grace_seconds"] * 1e9)
@@ -155,7 +177,7 @@ class OpenLoop:
         """Send everything, wait for the answers, and say what was measured."""
         # A collection among that many objects would stop the clockwork for too long.
         gc.disable()
-        connection, count = self._connection, len(self._frames)
+        connection, count = self._connection, self._count
         cpu_start = time.process_time()
         self._start_ns = time.perf_counter_ns() + 50_000_000
         deadline_ns = self._start_ns + self._interval_ns * count + self._grace_ns
@@ -182,12 +204,12 @@ class OpenLoop:
 
     def _queue_due(self, now_ns: int) -> int:
         """Queue what is due and fits the windows; returns when to look again."""
-        connection, frames = self._connection, self._frames
-        while self._queued < len(frames):
+        connection = self._connection
+        while self._queued < self._count:
             due_ns = self._start_ns + self._queued * self._interval_ns
             if due_ns > now_ns:
                 return min(due_ns, now_ns + LOOK_NS)
-            data = frames[self._queued]
+            data = self._next
             if len(data) > min(connection.stream_window, connection.connection_window):
                 # Only the node can end this wait; looking again at once would take its core.
                 break
@@ -196,6 +218,7 @@ class OpenLoop:
             self.late_ns.append(now_ns - due_ns)
             self._outgoing += data
             self._queued += 1
+            self._next = next(self._frames, b"")
         return now_ns + LOOK_NS
 
     def _send(self) -> None:

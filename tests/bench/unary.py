@@ -78,7 +78,7 @@ def _whole(rounds: int, seconds: float) -> list[Row]:
 
 def _calls(node: BenchNode) -> dict[str, bytes]:
     workload = Workload(node.traders, 1, 0, 1.0, time.monotonic_ns(), 1)
-    signed = next(messages(workload, 0, time.time_ns() + EXPIRY_SECONDS * 10**9))
+    signed = next(messages(workload, 0, lambda: time.time_ns() + EXPIRY_SECONDS * 10**9))
     envelope = orders_pb.OrderStreamRequest.FromString(signed).envelope
     return {
         GET_BOOK: matching_pb.GetBookRequest(market_id=MARKET_ID, depth=20).SerializeToString(),

@@ -21,7 +21,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
 
@@ -114,20 +114,21 @@ def middles(workload: Workload) -> list[int]:
     return found
 
 
-def messages(workload: Workload, worker: int, expire_time_ns: int) -> Iterator[bytes]:
-    """The signed messages of one worker, in order."""
+def messages(
+    workload: Workload, worker: int, expire_time_ns: Callable[[], int], workers: int = WORKERS
+) -> Iterator[bytes]:
+    """The signed messages of one worker, in order; each expires when the function says."""
     flow = _Flow(workload, worker)
     path = middles(workload)
     keys = [Key(bytes.fromhex(trader.seed_hex)) for trader in workload.traders]
-    expire_time = timestamp_of(expire_time_ns)
-    for number in range(worker, workload.message_count, WORKERS):
+    for number in range(worker, workload.message_count, workers):
         trader = number % len(keys)
         middle = path[number * (len(path) - 1) // workload.message_count]
         payload = pb.Payload(
             network_id=NETWORK_ID,
             account_id=workload.traders[trader].account_id,
             nonce=workload.nonce_start + number,
-            expire_time=expire_time,
+            expire_time=timestamp_of(expire_time_ns()),
         )
         if workload.batch_items:
             items = payload.batch.items
@@ -184,7 +185,7 @@ def main() -> None:
     plan["traders"] = [Trader(*row) for row in plan["traders"]]
     worker = int(sys.argv[2])
     with _part(path, worker).open("wb") as out:
-        for message in messages(Workload(**plan), worker, expire_time_ns):
+        for message in messages(Workload(**plan), worker, lambda: expire_time_ns):
             out.write(struct.pack("<I", len(message)) + message)
 
 

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.soak import disks, fuzz, kills, twin
+from tests.soak import disks, endurance, fuzz, kills, twin
 from tests.soak.job import Job
 
 JOBS: Final = (
+    Job(
+        "endurance",
+        "A node with subscribers at 70% of its knee, open loop, every order signed: each is "
+        "answered, answers and trades agree, memory stays, and p99 no more than doubles while a "
+        "snapshot is made.",
+        "seconds",
+        600,
+        endurance.work,
+        alone=True,
+    ),
     Job(
         "twin",
         "Random commands to the exchange and to its naive twin: answers, trades, balances, "

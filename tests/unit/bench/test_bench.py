@@ -124,7 +124,7 @@ def test_every_message_is_signed_and_has_its_own_nonce(batch_items: int) -> None
     workload = Workload(traders, 400, batch_items, 1.0, 1, 1)
     nonces: list[int] = []
     for worker in range(WORKERS):
-        for message in messages(workload, worker, 10**18):
+        for message in messages(workload, worker, lambda: 10**18):
             envelope = orders_pb.OrderStreamRequest.FromString(message).envelope
             payload = pb.Payload.FromString(envelope.payload)
             signer = Key(seeds[(payload.nonce - 1) % 8])
@@ -140,7 +140,7 @@ def test_a_cancel_names_an_order_that_was_sent_before_and_not_cancelled() -> Non
     traders = [Trader((bytes([n + 1]) * 32).hex(), f"{n:022x}") for n in range(8)]
     resting: set[tuple[str, int]] = set()
     cancelled = 0
-    for message in messages(Workload(traders, 8_000, 100, 1.0, 1, 1), 0, 10**18):
+    for message in messages(Workload(traders, 8_000, 100, 1.0, 1, 1), 0, lambda: 10**18):
         envelope = orders_pb.OrderStreamRequest.FromString(message).envelope
         payload = pb.Payload.FromString(envelope.payload)
         for item in payload.batch.items:
