@@ -12,6 +12,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from dexcore.checkpoint import encode_state, state_hash
 from dexcore.commands import ITEM, OrderCommand
+from dexnode.cli.backup_commands import backup_command, repair_command, restore_command
 from dexnode.cli.common import json_option, print_json
 from dexruntime.journal import Identity, JournalError, JournalReader, verify
 from dexruntime.journal.segment import list_segments
@@ -24,10 +25,15 @@ FOLDER = click.argument("folder", type=click.Path(exists=True, file_okay=False, 
 
 @click.group()
 def journal() -> None:
-    """Look into the journal of a node: FOLDER is <data_dir>/journal.
+    """Look into the journal of a node, save it, mend it: FOLDER is <data_dir>/journal.
 
-    All of these only read; a node may be running on the folder.
+    All but repair only read FOLDER; a node may be running on it.
     """
+
+
+journal.add_command(backup_command)
+journal.add_command(restore_command)
+journal.add_command(repair_command)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ COMMANDS: Final = {
     "market": ("dexnode.cli.market_commands", "market", "List, watch, create, import, replay."),
     "kline": ("dexnode.cli.kline_commands", "kline", "K-lines (candles)."),
     "node": ("dexnode.cli.node_commands", "node", "Run, check and stop a node."),
-    "journal": ("dexnode.cli.journal_commands", "journal", "Verify, dump and replay a journal."),
+    "journal": ("dexnode.cli.journal_commands", "journal", "Verify, replay, back up, mend."),
     "audit": ("dexnode.cli.audit_commands", "audit", "Signed heads, proofs, checking offline."),
     "token": ("dexnode.cli.token_command", "token", "An access token for grpcurl and others."),
 }

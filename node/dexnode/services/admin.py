@@ -171,6 +171,8 @@ class AdminService:
             demo=node.demo,
             audit_public_key=self._audit.public_key.hex(),
             audit_tree_size=self._audit.tree_size,
+            epoch=shard.identity.epoch,
+            oldest_sequence=shard.oldest_sequence,
         )
         await shard.sequencer.settled()
         response.durable_sequence = shard.sequencer.durable_sequence

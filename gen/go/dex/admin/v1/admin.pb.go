@@ -1026,8 +1026,12 @@ type GetNodeStatusResponse struct {
 	AuditPublicKey string `protobuf:"bytes,13,opt,name=audit_public_key,json=auditPublicKey,proto3" json:"audit_public_key,omitempty"`
 	// Leaves of the newest signed tree head; zero before the first.
 	AuditTreeSize int64 `protobuf:"varint,14,opt,name=audit_tree_size,json=auditTreeSize,proto3" json:"audit_tree_size,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Epoch of the journal: 1, and a greater one after each restore from a backup.
+	Epoch int64 `protobuf:"varint,15,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// Journal position of the oldest record that is kept; 1 without retention.
+	OldestSequence int64 `protobuf:"varint,16,opt,name=oldest_sequence,json=oldestSequence,proto3" json:"oldest_sequence,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *GetNodeStatusResponse) Reset() {
@@ -1158,6 +1162,20 @@ func (x *GetNodeStatusResponse) GetAuditTreeSize() int64 {
 	return 0
 }
 
+func (x *GetNodeStatusResponse) GetEpoch() int64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *GetNodeStatusResponse) GetOldestSequence() int64 {
+	if x != nil {
+		return x.OldestSequence
+	}
+	return 0
+}
+
 var File_dex_admin_v1_admin_proto protoreflect.FileDescriptor
 
 const file_dex_admin_v1_admin_proto_rawDesc = "" +
@@ -1224,7 +1242,7 @@ const file_dex_admin_v1_admin_proto_rawDesc = "" +
 	"size_bytes\x18\x03 \x01(\x03R\tsizeBytes\"\x0e\n" +
 	"\fDrainRequest\"\x0f\n" +
 	"\rDrainResponse\"\x16\n" +
-	"\x14GetNodeStatusRequest\"\xac\x04\n" +
+	"\x14GetNodeStatusRequest\"\xeb\x04\n" +
 	"\x15GetNodeStatusResponse\x12\x1d\n" +
 	"\n" +
 	"network_id\x18\x01 \x01(\tR\tnetworkId\x12\x18\n" +
@@ -1243,7 +1261,9 @@ const file_dex_admin_v1_admin_proto_rawDesc = "" +
 	"\fmarket_count\x18\v \x01(\x03R\vmarketCount\x12\x12\n" +
 	"\x04demo\x18\f \x01(\bR\x04demo\x12(\n" +
 	"\x10audit_public_key\x18\r \x01(\tR\x0eauditPublicKey\x12&\n" +
-	"\x0faudit_tree_size\x18\x0e \x01(\x03R\rauditTreeSize2\xdb\x06\n" +
+	"\x0faudit_tree_size\x18\x0e \x01(\x03R\rauditTreeSize\x12\x14\n" +
+	"\x05epoch\x18\x0f \x01(\x03R\x05epoch\x12'\n" +
+	"\x0foldest_sequence\x18\x10 \x01(\x03R\x0eoldestSequence2\xdb\x06\n" +
 	"\x05Admin\x12_\n" +
 	"\fCreateMarket\x12!.dex.admin.v1.CreateMarketRequest\x1a\".dex.admin.v1.CreateMarketResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x02\x12h\n" +
 	"\x0fSetMarketStatus\x12$.dex.admin.v1.SetMarketStatusRequest\x1a%.dex.admin.v1.SetMarketStatusResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x02\x12P\n" +

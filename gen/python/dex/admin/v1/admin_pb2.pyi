@@ -520,6 +520,8 @@ class GetNodeStatusResponse(_message.Message):
     DEMO_FIELD_NUMBER: _builtins.int
     AUDIT_PUBLIC_KEY_FIELD_NUMBER: _builtins.int
     AUDIT_TREE_SIZE_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    OLDEST_SEQUENCE_FIELD_NUMBER: _builtins.int
     network_id: _builtins.str
     """The network it serves."""
     version: _builtins.str
@@ -548,6 +550,10 @@ class GetNodeStatusResponse(_message.Message):
     """
     audit_tree_size: _builtins.int
     """Leaves of the newest signed tree head; zero before the first."""
+    epoch: _builtins.int
+    """Epoch of the journal: 1, and a greater one after each restore from a backup."""
+    oldest_sequence: _builtins.int
+    """Journal position of the oldest record that is kept; 1 without retention."""
     @_builtins.property
     def ready_time(self) -> _timestamp_pb2.Timestamp:
         """When the process became ready."""
@@ -569,10 +575,12 @@ class GetNodeStatusResponse(_message.Message):
         demo: _builtins.bool = ...,
         audit_public_key: _builtins.str = ...,
         audit_tree_size: _builtins.int = ...,
+        epoch: _builtins.int = ...,
+        oldest_sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ready_time", b"ready_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_count", b"account_count", "applied_sequence", b"applied_sequence", "audit_public_key", b"audit_public_key", "audit_tree_size", b"audit_tree_size", "demo", b"demo", "durable_sequence", b"durable_sequence", "event_hash", b"event_hash", "market_count", b"market_count", "network_id", b"network_id", "open_order_count", b"open_order_count", "ready_time", b"ready_time", "replayed_count", b"replayed_count", "snapshot_sequence", b"snapshot_sequence", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_count", b"account_count", "applied_sequence", b"applied_sequence", "audit_public_key", b"audit_public_key", "audit_tree_size", b"audit_tree_size", "demo", b"demo", "durable_sequence", b"durable_sequence", "epoch", b"epoch", "event_hash", b"event_hash", "market_count", b"market_count", "network_id", b"network_id", "oldest_sequence", b"oldest_sequence", "open_order_count", b"open_order_count", "ready_time", b"ready_time", "replayed_count", b"replayed_count", "snapshot_sequence", b"snapshot_sequence", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -592,6 +592,20 @@ export declare type GetNodeStatusResponse = Message<"dex.admin.v1.GetNodeStatusR
    * @generated from field: int64 audit_tree_size = 14;
    */
   auditTreeSize: bigint;
+
+  /**
+   * Epoch of the journal: 1, and a greater one after each restore from a backup.
+   *
+   * @generated from field: int64 epoch = 15;
+   */
+  epoch: bigint;
+
+  /**
+   * Journal position of the oldest record that is kept; 1 without retention.
+   *
+   * @generated from field: int64 oldest_sequence = 16;
+   */
+  oldestSequence: bigint;
 };
 
 /**
