@@ -481,7 +481,8 @@ func (x *StreamKlinesRequest) GetAfterSequence() int64 {
 // K-lines that changed together.
 type StreamKlinesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The feed's gap-free sequence, from 1.
+	// The feed's sequence, gap-free within an epoch; from 1, and after a restore from
+	// a backup above all that were ever used.
 	Sequence int64 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// The changed K-lines, ascending by open_time.
 	Klines        []*Kline `protobuf:"bytes,2,rep,name=klines,proto3" json:"klines,omitempty"`

@@ -509,7 +509,8 @@ func (x *Book) GetAsks() []*BookLevel {
 // What one batch of commands changed in a book: what became visible at once.
 type BookDelta struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The feed's gap-free sequence; the first delta of a market has 1.
+	// The feed's sequence, gap-free within an epoch; from 1, and after a restore from
+	// a backup above all that were ever used.
 	Sequence int64 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// The exchange's time of the command.
 	Time *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
@@ -584,7 +585,8 @@ type Trade struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The market.
 	MarketId string `protobuf:"bytes,1,opt,name=market_id,json=marketId,proto3" json:"market_id,omitempty"`
-	// Gap-free number of the trade in its market, from 1.
+	// Number of the trade in its market, gap-free within an epoch; from 1, and after a
+	// restore from a backup above all that were ever used.
 	TradeSequence int64 `protobuf:"varint,2,opt,name=trade_sequence,json=tradeSequence,proto3" json:"trade_sequence,omitempty"`
 	// When it happened: the exchange's time, or the recorded time of an external
 	// trade.

@@ -259,7 +259,9 @@ class StreamKlinesResponse(_message.Message):
     SEQUENCE_FIELD_NUMBER: _builtins.int
     KLINES_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """The feed's gap-free sequence, from 1."""
+    """The feed's sequence, gap-free within an epoch; from 1, and after a restore from
+    a backup above all that were ever used.
+    """
     @_builtins.property
     def klines(self) -> _containers.RepeatedCompositeFieldContainer[Global___Kline]:
         """The changed K-lines, ascending by open_time."""

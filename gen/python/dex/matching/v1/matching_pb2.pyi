@@ -272,7 +272,9 @@ class BookDelta(_message.Message):
     BIDS_FIELD_NUMBER: _builtins.int
     ASKS_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """The feed's gap-free sequence; the first delta of a market has 1."""
+    """The feed's sequence, gap-free within an epoch; from 1, and after a restore from
+    a backup above all that were ever used.
+    """
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """The exchange's time of the command."""
@@ -318,7 +320,9 @@ class Trade(_message.Message):
     market_id: _builtins.str
     """The market."""
     trade_sequence: _builtins.int
-    """Gap-free number of the trade in its market, from 1."""
+    """Number of the trade in its market, gap-free within an epoch; from 1, and after a
+    restore from a backup above all that were ever used.
+    """
     price_ticks: _builtins.int
     """Price in ticks."""
     quantity_lots: _builtins.int

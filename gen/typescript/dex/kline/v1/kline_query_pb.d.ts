@@ -258,7 +258,8 @@ export declare const StreamKlinesRequestSchema: GenMessage<StreamKlinesRequest>;
  */
 export declare type StreamKlinesResponse = Message<"dex.kline.v1.StreamKlinesResponse"> & {
   /**
-   * The feed's gap-free sequence, from 1.
+   * The feed's sequence, gap-free within an epoch; from 1, and after a restore from
+   * a backup above all that were ever used.
    *
    * @generated from field: int64 sequence = 1;
    */

@@ -246,7 +246,8 @@ export declare const BookSchema: GenMessage<Book>;
  */
 export declare type BookDelta = Message<"dex.matching.v1.BookDelta"> & {
   /**
-   * The feed's gap-free sequence; the first delta of a market has 1.
+   * The feed's sequence, gap-free within an epoch; from 1, and after a restore from
+   * a backup above all that were ever used.
    *
    * @generated from field: int64 sequence = 1;
    */
@@ -294,7 +295,8 @@ export declare type Trade = Message<"dex.matching.v1.Trade"> & {
   marketId: string;
 
   /**
-   * Gap-free number of the trade in its market, from 1.
+   * Number of the trade in its market, gap-free within an epoch; from 1, and after a
+   * restore from a backup above all that were ever used.
    *
    * @generated from field: int64 trade_sequence = 2;
    */
