@@ -39,7 +39,8 @@ def _in_a_line() -> Iterator[None]:
 @click.option(
     "--without-secret",
     is_flag=True,
-    help="Leave node.secret out: page tokens and tickets then end with a restore.",
+    help="Leave node.secret out: the key of the audit heads, page tokens and tickets then end "
+    "with a restore.",
 )
 @json_option
 def backup_command(folder: Path, destination: Path, without_secret: bool, as_json: bool) -> None:
