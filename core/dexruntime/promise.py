@@ -17,10 +17,12 @@ class Promise(Generic[Value]):
     costs no trip through the scheduler.
     """
 
-    __slots__ = ("_error", "_event", "_value", "done")
+    __slots__ = ("_error", "_event", "_value", "abandoned", "done")
 
     def __init__(self) -> None:
         self.done = False
+        # Its waiter was cancelled: nobody will look at the value.
+        self.abandoned = False
         self._value: Value | None = None
         self._error: Exception | None = None
         self._event: trio.Event | None = None
@@ -44,7 +46,11 @@ class Promise(Generic[Value]):
         """Return as soon as :meth:`result` may be called."""
         if not self.done:
             event = self._event = trio.Event()
-            await event.wait()
+            try:
+                await event.wait()
+            except trio.Cancelled:
+                self.abandoned = True
+                raise
 
     def result(self) -> Value:
         """The value; only when ``done``."""

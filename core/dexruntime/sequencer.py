@@ -24,11 +24,14 @@ from dexcore.commands import ITEM, ClockTick, Command, OrderCommand, encode_comm
 from dexcore.exchange import Exchange
 from dexcore.results import Outcome
 from dexruntime.clock import ClockNs
+from dexruntime.drain_rate import DrainRate
 from dexruntime.journal import JournalFull, JournalWriter
 from dexruntime.promise import Promise
 from dexruntime.views import Views
 
 QUEUE_COMMANDS_MAX: Final = 4_096
+# Order items in those commands: a second or two of work. One command always fits an empty queue.
+QUEUE_ITEMS_MAX: Final = 65_536
 # A batch ends after this many order items, so that one batch holds the loop for
 # about ten milliseconds at most.
 BATCH_ITEMS: Final = 512
@@ -62,10 +65,11 @@ class DurablePoint(NamedTuple):
 class Submission:
     """A command on its way, and the promise of its outcome."""
 
-    __slots__ = ("command", "data", "envelope", "promise")
+    __slots__ = ("command", "data", "envelope", "items", "promise")
 
     def __init__(self, command: Command, envelope: bytes) -> None:
         self.command = command
+        self.items = len(command.items) // ITEM.size if type(command) is OrderCommand else 1
         # Encoded here, so that what cannot be journaled fails its sender and nobody else.
         self.data = encode_command(command)
         self.envelope = envelope
@@ -93,6 +97,8 @@ class Sequencer:
         self._clock_ns = clock_ns
         self._observer = observer
         self._queue: deque[Submission] = deque()
+        self._queue_items = 0
+        self._drain_rate = DrainRate()
         self._work = trio.Event()
         self._room = trio.Event()
         # (sequence, submission or None for a tick, outcome), oldest first.
@@ -113,6 +119,28 @@ class Sequencer:
         return len(self._queue)
 
     @property
+    def queue_items(self) -> int:
+        """Order items in the commands that wait."""
+        return self._queue_items
+
+    @property
+    def is_full(self) -> bool:
+        """Whether :meth:`submit` would refuse."""
+        return len(self._queue) >= QUEUE_COMMANDS_MAX or self._queue_items >= QUEUE_ITEMS_MAX
+
+    @property
+    def is_half_full(self) -> bool:
+        """Whether streams should hold their senders back."""
+        return (
+            len(self._queue) >= QUEUE_COMMANDS_MAX // 2 or self._queue_items >= QUEUE_ITEMS_MAX // 2
+        )
+
+    @property
+    def retry_delay_ns(self) -> int:
+        """How long what waits will take, as fast as it went lately."""
+        return self._drain_rate.delay_ns(self._queue_items)
+
+    @property
     def durable_sequence(self) -> int:
         """Everything up to here is on disk and visible."""
         return self._views.applied_sequence
@@ -129,16 +157,17 @@ class Sequencer:
         """
         if self._draining:
             raise DrainingError
-        if len(self._queue) >= QUEUE_COMMANDS_MAX:
+        if self.is_full:
             raise QueueFull
         submission = Submission(command, envelope)
         self._queue.append(submission)
+        self._queue_items += submission.items
         self._work.set()
         return submission.promise
 
     async def wait_room(self) -> None:
         """Wait until the queue has room: how a stream slows its sender down."""
-        while len(self._queue) >= QUEUE_COMMANDS_MAX // 2:
+        while self.is_half_full:
             await self._room.wait()
 
     async def settled(self) -> int:
@@ -216,10 +245,9 @@ class Sequencer:
         queue = self._queue
         while taken < len(queue) and items < BATCH_ITEMS and size_bytes < BATCH_BYTES:
             submission = queue[taken]
-            command = submission.command
             records.append((sequence, now_ns, submission.data, submission.envelope))
             batch.append(submission)
-            items += len(command.items) // ITEM.size if type(command) is OrderCommand else 1
+            items += submission.items
             size_bytes += len(submission.data) + len(submission.envelope)
             sequence += 1
             taken += 1
@@ -227,7 +255,8 @@ class Sequencer:
             return
         self._journal.append(records)
         for _ in range(taken):
-            queue.popleft()
+            self._queue_items -= queue.popleft().items
+        self._drain_rate.drained(items, now_ns, is_busy=bool(queue))
         self.batch_commands_last = len(batch)
         self._apply_batch(batch, first, now_ns)
         self._in_flight.append(DurablePoint(sequence - 1, now_ns, self._exchange.event_hash))
@@ -248,12 +277,13 @@ class Sequencer:
         """Give everything that waits back to its senders: the journal takes nothing."""
         while self._queue:
             self._queue.popleft().promise.fail(full)
+        self._queue_items = 0
         self._tick_after_ns = self._now_ns() + FULL_PAUSE_NS
         self._tell_room()
         self._signal()
 
     def _tell_room(self) -> None:
-        if len(self._queue) < QUEUE_COMMANDS_MAX // 2 and self._room.statistics().tasks_waiting:
+        if not self.is_half_full and self._room.statistics().tasks_waiting:
             self._room.set()
             self._room = trio.Event()
 

@@ -25,6 +25,9 @@ from dexruntime.promise import Promise
 
 SIGNATURE_BYTES: Final = 64
 PUBLIC_KEY_BYTES: Final = 32
+# Signatures that wait: half a second of work of one process, and at most 8 MiB of orders or half a
+# GiB of payloads of the largest size.
+QUEUE_SIGNATURES_MAX: Final = 8_192
 # What one process takes at a time, so that the others get their share: 64 x 57 us is under 4 ms.
 TAKEN_MAX: Final = 64
 # Verdicts of one write: the loop goes on with the first while the rest is verified.
@@ -33,6 +36,10 @@ _READ_BYTES: Final = 1 << 18
 # Length of the message; key, signature and message follow.
 _HEAD: Final = struct.Struct("<I")
 _FIXED_BYTES: Final = _HEAD.size + PUBLIC_KEY_BYTES + SIGNATURE_BYTES
+
+
+class VerifierFull(Exception):
+    """Too many signatures wait; this one was not taken."""
 
 
 class VerifierFailed(Exception):
@@ -59,6 +66,7 @@ class SignatureVerifier:
         self._workers = workers or max(1, min(4, (os.cpu_count() or 1) - 1))
         self._waiting: deque[tuple[bytes, Promise[bool]]] = deque()
         self._wake = trio.Event()
+        self._room = trio.Event()
 
     @property
     def queue_depth(self) -> int:
@@ -66,15 +74,27 @@ class SignatureVerifier:
         return len(self._waiting)
 
     def enqueue(self, message: bytes, signature: bytes, public_key: bytes) -> Promise[bool]:
-        """Ask for a verdict on one signature."""
+        """Ask for a verdict on one signature.
+
+        Raises:
+            VerifierFull: too many wait.
+        """
         promise: Promise[bool] = Promise()
         if len(signature) != SIGNATURE_BYTES or len(public_key) != PUBLIC_KEY_BYTES:
             promise.set(False)
             return promise
+        if len(self._waiting) >= QUEUE_SIGNATURES_MAX:
+            raise VerifierFull
         request = b"".join((_HEAD.pack(len(message)), public_key, signature, message))
         self._waiting.append((request, promise))
         self._wake.set()
         return promise
+
+    async def wait_room(self) -> None:
+        """Wait until no more than half of the queue is taken: how a stream holds its sender
+        back."""
+        while len(self._waiting) >= QUEUE_SIGNATURES_MAX // 2:
+            await self._room.wait()
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled.
@@ -117,12 +137,26 @@ class SignatureVerifier:
                 if self._wake.is_set():
                     self._wake = trio.Event()
                 await self._wake.wait()
-            taken = [waiting.popleft() for _ in range(min(len(waiting), TAKEN_MAX))]
+            taken = self._take()
             asked.extend([promise for _, promise in taken])
             try:
                 await pipe.send_all(b"".join([request for request, _ in taken]))
             except trio.BrokenResourceError:
                 raise VerifierFailed("a verifying process takes no more signatures") from None
+
+    def _take(self) -> list[tuple[bytes, Promise[bool]]]:
+        """The oldest requests, without those nobody waits for any more: their call was cancelled
+        or ran out of time."""
+        waiting = self._waiting
+        taken: list[tuple[bytes, Promise[bool]]] = []
+        while waiting and len(taken) < TAKEN_MAX:
+            request = waiting.popleft()
+            if not request[1].abandoned:
+                taken.append(request)
+        if len(waiting) < QUEUE_SIGNATURES_MAX // 2 and self._room.statistics().tasks_waiting:
+            self._room.set()
+            self._room = trio.Event()
+        return taken
 
     async def _answer(self, pipe: trio.abc.ReceiveStream, asked: deque[Promise[bool]]) -> None:
         while True:

@@ -15,6 +15,7 @@ import trio
 from dexnode.files import connections_that_fit
 from dexnode.settings import GrpcSettings, TlsSettings
 from dexrpc import (
+    Gate,
     Interceptor,
     Method,
     RpcObserver,
@@ -71,6 +72,7 @@ class AioBackend:
         interceptors: Sequence[Interceptor],
         config: ServerConfig,
         observer: RpcObserver,
+        gate: Gate,
         settings: GrpcSettings,
         tls: TlsSettings,
     ) -> None:
@@ -78,7 +80,7 @@ class AioBackend:
         from dexrpc.aio_backend import AioServer, Endpoint
 
         self._server = AioServer(
-            methods, interceptors=interceptors, config=config, observer=observer
+            methods, interceptors=interceptors, config=config, observer=observer, gate=gate
         )
         self._host = settings.host
         self._endpoint = Endpoint(
@@ -99,6 +101,7 @@ def make_backend(
     methods: Sequence[Method],
     interceptors: Sequence[Interceptor],
     observer: RpcObserver,
+    gate: Gate,
     settings: GrpcSettings,
     tls: TlsSettings,
 ) -> RpcBackend:
@@ -106,9 +109,10 @@ def make_backend(
     config = ServerConfig(
         max_message_bytes=settings.message_bytes_max,
         max_connections=connections_that_fit(settings.connections_max),
+        max_connections_per_address=settings.connections_per_address_max,
         max_concurrent_streams=settings.streams_max,
     )
     if settings.backend == "aio":
-        return AioBackend(methods, interceptors, config, observer, settings, tls)
-    server = Server(methods, interceptors=interceptors, config=config, observer=observer)
+        return AioBackend(methods, interceptors, config, observer, gate, settings, tls)
+    server = Server(methods, interceptors=interceptors, config=config, observer=observer, gate=gate)
     return TrioBackend(server, settings, tls)

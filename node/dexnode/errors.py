@@ -18,7 +18,7 @@ from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 
 from dex.errors.v1 import errors_pb2 as pb
-from dexrpc import CallContext, RpcError, StatusCode
+from dexrpc import CallContext, RpcError, SendStalled, StatusCode
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,8 @@ class ErrorRule(NamedTuple):
     """The message when the place that refuses has nothing more exact to say."""
 
     retry_delay_ms: int = 0
-    """Wait before the same request may be sent again; zero: sending it again is refused again."""
+    """Wait before the same request may be sent again, where the place that refuses knows no better;
+    zero: sending it again is refused again."""
 
     @property
     def retryable(self) -> bool:
@@ -164,6 +165,12 @@ RULES: Final[Mapping[int, ErrorRule]] = {
     pb.ERROR_REASON_INTERNAL: ErrorRule(
         StatusCode.INTERNAL, "A fault of the node; its log has the details."
     ),
+    pb.ERROR_REASON_RATE_LIMITED: ErrorRule(
+        _FULL, "The budget is used up for now.", retry_delay_ms=1000
+    ),
+    pb.ERROR_REASON_COOLING_DOWN: ErrorRule(
+        _FULL, "Too much on this connection did not verify.", retry_delay_ms=1000
+    ),
 }
 
 # dexrpc refuses on its own account too: what its bare statuses mean in the contract's terms.
@@ -187,12 +194,14 @@ def refuse(
     *,
     field: str | None = None,
     metadata: Mapping[str, str] | None = None,
+    retry_delay_ns: int = 0,
 ) -> RpcError:
     """The error that ends a call for `reason`: `raise refuse(...)`.
 
     `message` is one sentence for a person, by default the reason's own. `field` is the path of the
-    offending field. `metadata` goes into ErrorInfo beside it. Raises ValueError for a reason that
-    is not in the contract: a fault of the caller.
+    offending field. `metadata` goes into ErrorInfo beside it. `retry_delay_ns` is what RetryInfo
+    asks for instead of the reason's own delay. Raises ValueError for a reason that is not in the
+    contract: a fault of the caller.
     """
     rule = _rule(reason)
     text = (message or rule.sentence)[:MESSAGE_CHARACTERS_MAX]
@@ -204,7 +213,7 @@ def refuse(
         details.append(BadRequest(field_violations=[violation]))
     if rule.retryable:
         delay = Duration()
-        delay.FromMilliseconds(rule.retry_delay_ms)
+        delay.FromNanoseconds(retry_delay_ns or rule.retry_delay_ms * 1_000_000)
         details.append(RetryInfo(retry_delay=delay))
     return RpcError(rule.code, text, details)
 
@@ -224,7 +233,11 @@ def rejection_of(error: RpcError) -> pb.Rejection:
     if info is None:
         return rejection(pb.ERROR_REASON_INTERNAL)
     reason = pb.ErrorReason.Value(REASON_PREFIX + info.reason)
-    return rejection(reason, info.metadata.get("field", ""), error.message)
+    refusal = rejection(reason, info.metadata.get("field", ""), error.message)
+    retry = next((detail for detail in error.details if isinstance(detail, RetryInfo)), None)
+    if retry is not None:
+        refusal.retry_delay.CopyFrom(retry.retry_delay)
+    return refusal
 
 
 def error_info(error: RpcError) -> ErrorInfo | None:
@@ -276,6 +289,8 @@ def _rpc_error(error: Exception, path: str) -> RpcError:
 
 
 def _with_reason(failure: RpcError) -> RpcError:
+    if isinstance(failure, SendStalled):
+        return refuse(pb.ERROR_REASON_SLOW_CONSUMER)
     reason = _REASON_OF_BARE_STATUS.get(failure.code)
     if reason is None or error_info(failure) is not None:
         return failure

@@ -31,15 +31,19 @@ from dexcore.commands import (
 from dexcore.limits import BATCH_ITEMS_MAX, EXPIRY_AHEAD_NS_MAX, INT64_MAX
 from dexcore.reasons import Reason
 from dexcore.results import Outcome
+from dexnode.admission import Admission, cost_of, say_standing
 from dexnode.errors import refuse
 from dexnode.ids import IdFormat
+from dexnode.rate_limit import Standing
+from dexnode.settings import LimitSettings
 from dexnode.times import time_ns_of
-from dexrpc import RpcError
+from dexrpc import CallContext, Peer, RpcError
 from dexruntime.clock import ClockNs
 from dexruntime.journal import JournalFull
 from dexruntime.promise import Promise
 from dexruntime.sequencer import DrainingError, QueueFull
 from dexruntime.shard import Shard
+from dexruntime.verifier import VerifierFull
 
 SIGNING_PREFIX: Final = b"triodex.payload.v1\0"
 DIGEST_BYTES: Final = 16
@@ -65,8 +69,15 @@ class Signed(NamedTuple):
 class Intake:
     """Takes signed envelopes for one shard."""
 
-    def __init__(self, shard: Shard, ids: IdFormat, clock_ns: ClockNs) -> None:
+    def __init__(
+        self,
+        shard: Shard,
+        ids: IdFormat,
+        clock_ns: ClockNs,
+        admission: Admission | None = None,
+    ) -> None:
         self._shard = shard
+        self.admission = admission or Admission(LimitSettings())
         self._ids = ids
         self._clock_ns = clock_ns
         self._network_id = shard.identity.network_id
@@ -74,13 +85,17 @@ class Intake:
 
     # --- a call with one envelope
 
-    async def run(self, envelope: payload_pb.SignedEnvelope, action: str) -> Outcome:
-        """Check one envelope, apply its command, return the durable outcome.
+    async def run(
+        self, envelope: payload_pb.SignedEnvelope, action: str, ctx: CallContext | None = None
+    ) -> Outcome:
+        """Check one envelope, charge its signer, apply its command, return the durable outcome.
+        The call's trailers say what is left of the budget.
 
         Raises:
             RpcError: it was refused.
         """
-        verdict = self.verify(envelope)
+        peer = Peer("nowhere", is_tls=False) if ctx is None else ctx.peer
+        verdict = self.verify(envelope, peer)
         signed = self.check(envelope, await verdict.wait())
         if signed.action != action:
             raise refuse(
@@ -88,16 +103,39 @@ class Intake:
                 f"the payload holds {signed.action}, this method performs {action}",
                 field=f"envelope.payload.{signed.action}",
             )
+        standing = self.charge(signed, peer)
+        if ctx is not None:
+            say_standing(ctx, standing)
         outcome = await settle(self.submit(signed))
         if outcome.reason != Reason.NONE:
             raise refuse(outcome.reason, field=outcome.field or None)
         return outcome
 
-    def verify(self, envelope: payload_pb.SignedEnvelope) -> Promise[bool]:
-        """Start checking the envelope's signature."""
-        return self._shard.verifier.enqueue(
-            SIGNING_PREFIX + envelope.payload, envelope.signature, envelope.public_key
-        )
+    def verify(self, envelope: payload_pb.SignedEnvelope, peer: Peer) -> Promise[bool]:
+        """Start checking the envelope's signature.
+
+        Raises:
+            RpcError: it was refused unverified: the key has run dry and is known on this
+                connection, or too many signatures wait.
+        """
+        data, public_key = envelope.payload, envelope.public_key
+        if self.admission.is_short(peer, public_key):
+            self._check_short(peer, public_key, data)
+        try:
+            return self._shard.verifier.enqueue(
+                SIGNING_PREFIX + data, envelope.signature, public_key
+            )
+        except VerifierFull:
+            raise self._overloaded() from None
+
+    def _check_short(self, peer: Peer, public_key: bytes, data: bytes) -> None:
+        try:
+            payload = payload_pb.Payload.FromString(data)
+        except DecodeError:
+            return
+        action = payload.WhichOneof("action")
+        if action is not None:
+            self.admission.check_unverified(peer, public_key, cost_of(payload, action))
 
     def check(self, envelope: payload_pb.SignedEnvelope, verified: bool) -> Signed:
         """Check everything about an envelope that needs no journal.
@@ -142,6 +180,29 @@ class Intake:
             envelope.SerializeToString(),
         )
 
+    def charge(self, signed: Signed, peer: Peer) -> Standing | None:
+        """Charge a checked envelope to its account and key; opening an account is charged to the
+        connection. Returns what is left.
+
+        Raises:
+            RpcError: nothing was charged: the budget is used up, or the node takes nothing.
+        """
+        if self._shard.sequencer.is_full:
+            raise self._overloaded()
+        if not signed.account_key:
+            return self.admission.charge_anonymous(peer)
+        if signed.action == "batch":
+            # More than a budget ever holds is no matter of patience.
+            _check_size(signed.payload.batch)
+        cost = cost_of(signed.payload, signed.action)
+        return self.admission.charge_signed(peer, signed.account_key, signed.public_key, cost)
+
+    def _overloaded(self) -> RpcError:
+        return refuse(
+            errors_pb2.ERROR_REASON_OVERLOADED,
+            retry_delay_ns=self._shard.sequencer.retry_delay_ns,
+        )
+
     def submit(self, signed: Signed) -> Promise[Outcome]:
         """Queue the command of a checked envelope.
 
@@ -159,7 +220,7 @@ class Intake:
         try:
             return self._shard.sequencer.submit(command, envelope)
         except QueueFull:
-            raise refuse(errors_pb2.ERROR_REASON_OVERLOADED) from None
+            raise self._overloaded() from None
         except DrainingError:
             raise refuse(errors_pb2.ERROR_REASON_NODE_DRAINING) from None
 
@@ -230,8 +291,7 @@ class Intake:
         return Transfer(*head, to_key, transfer.asset_id, transfer.amount_atoms)
 
     def _batch(self, batch: payload_pb.Batch) -> bytes:
-        if not 0 < len(batch.items) <= BATCH_ITEMS_MAX:
-            raise refuse(errors_pb2.ERROR_REASON_BATCH_SIZE, field="batch.items")
+        _check_size(batch)
         parts: list[bytes] = []
         for item in batch.items:
             action = item.WhichOneof("action")
@@ -324,6 +384,11 @@ def result_of(promise: Promise[Outcome]) -> Outcome:
         raise refuse(
             errors_pb2.ERROR_REASON_OVERLOADED, "the journal's disk is full or behind"
         ) from None
+
+
+def _check_size(batch: payload_pb.Batch) -> None:
+    if not 0 < len(batch.items) <= BATCH_ITEMS_MAX:
+        raise refuse(errors_pb2.ERROR_REASON_BATCH_SIZE, field="batch.items")
 
 
 def _byte(number: int) -> int:

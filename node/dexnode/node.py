@@ -22,14 +22,18 @@ from google.protobuf import descriptor_pool
 from grpc_health.v1 import health_pb2
 
 from dexflight.service import FlightService, FlightTls
+from dexnode.admission import Admission
+from dexnode.admission_interceptor import ReadBudgetInterceptor, StrikeInterceptor
 from dexnode.audit.log import AuditLog
 from dexnode.authz import Authorizer, KnownKey, PermissionTable
 from dexnode.backend import RpcBackend, make_backend
 from dexnode.bulk import ShardFlightSource
 from dexnode.draining import FeedInterceptor
 from dexnode.errors import ErrorInterceptor
+from dexnode.gate import NodeGate
 from dexnode.ids import IdFormat
 from dexnode.intake import Intake
+from dexnode.memory_watch import MemoryWatch
 from dexnode.pagination import PageTokens
 from dexnode.secret import derive_key, load_node_secret
 from dexnode.services import binding
@@ -72,6 +76,8 @@ class Node:
         self._telemetry = telemetry
         self._drain_asked = trio.Event()
         self._feeds = FeedInterceptor()
+        self._admission = Admission(config.limits)
+        self._memory = MemoryWatch(config.limits.memory_bytes_max)
         self.version = node_version()
         self.demo = config.demo.enabled
         self.data_dir: Path = config.node.data_dir / "journal"
@@ -110,6 +116,7 @@ class Node:
             # Whoever is told that the node is ready may stop it at once.
             await nursery.start(self._watch_signals)
             nursery.start_soon(self._telemetry.watch_loop)
+            nursery.start_soon(self._memory.run)
             nursery.start_soon(self._snapshot_now_and_then, shard)
             nursery.start_soon(audit.run, config.audit.head_interval_ms)
             self._say_ready(health)
@@ -158,15 +165,27 @@ class Node:
     def _backend(
         self, shard: Shard, audit: AuditLog, ids: IdFormat, health: HealthService
     ) -> RpcBackend:
+        permissions = PermissionTable.from_services(binding.SERVED)
+        gate = NodeGate(
+            self._config.limits,
+            permissions,
+            self._admission,
+            self._memory,
+            self._telemetry.gate_refused,
+        )
+        self._telemetry.observe_admission(self._admission, gate)
         return make_backend(
             self._methods(shard, audit, ids, health),
             [
                 self._telemetry.interceptor,
                 ErrorInterceptor(self._telemetry.call_refused),
-                self._authorizer(shard, ids),
+                StrikeInterceptor(self._admission),
+                self._authorizer(shard, ids, permissions),
+                ReadBudgetInterceptor(self._admission, permissions),
                 self._feeds,
             ],
             self._telemetry.rpc,
+            gate,
             self._config.grpc,
             self._config.tls,
         )
@@ -174,7 +193,7 @@ class Node:
     def _methods(
         self, shard: Shard, audit: AuditLog, ids: IdFormat, health: HealthService
     ) -> list[Method]:
-        intake = Intake(shard, ids, system_clock_ns)
+        intake = Intake(shard, ids, system_clock_ns, self._admission)
         pages = PageTokens(self._key("page tokens"))
         servicers: dict[str, object] = {
             binding.ORDER_INTAKE.full_name: OrderIntakeService(shard, intake, ids),
@@ -192,7 +211,7 @@ class Node:
             *reflection_methods([*names, HEALTH_SERVICE], descriptor_pool.Default()),
         ]
 
-    def _authorizer(self, shard: Shard, ids: IdFormat) -> Authorizer:
+    def _authorizer(self, shard: Shard, ids: IdFormat, permissions: PermissionTable) -> Authorizer:
         by_public_key = shard.exchange.accounts.by_public_key
 
         def find_key(public_key: bytes) -> KnownKey | None:
@@ -200,7 +219,7 @@ class Node:
             return None if account is None else KnownKey(ids.format(account.key), may_read=True)
 
         return Authorizer(
-            PermissionTable.from_services(binding.SERVED),
+            permissions,
             TokenVerifier(shard.identity.network_id, system_clock_ns),
             self._config.operators,
             find_key,

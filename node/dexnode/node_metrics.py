@@ -14,7 +14,9 @@ from dexcore.commands import Command, RecordTrades
 from dexcore.events import ExternalTrade
 from dexcore.results import OrderStatus, Outcome
 from dexkline import Interval
+from dexnode.admission import Admission
 from dexnode.errors import reason_name
+from dexnode.gate import NodeGate
 from dexnode.metrics import COUNT_BOUNDS, SECOND, Counter, Histogram, Registry, Sample
 from dexrpc import StatusCode
 from dexruntime.journal import SyncSample
@@ -52,7 +54,16 @@ class _MethodSeries:
 class RpcMetrics:
     """Calls and connections: the RpcObserver of dexrpc."""
 
-    __slots__ = ("_durations", "_methods", "_requests", "calls", "connections")
+    __slots__ = (
+        "_connection_refusals",
+        "_durations",
+        "_floods",
+        "_methods",
+        "_requests",
+        "_stalls",
+        "calls",
+        "connections",
+    )
 
     def __init__(self, registry: Registry) -> None:
         self._requests = registry.counter(
@@ -61,6 +72,21 @@ class RpcMetrics:
         self._durations = registry.histogram(
             "dex_rpc_duration_seconds",
             "From the first byte of a call to its status; a stream counts its whole life.",
+            ("method",),
+        )
+        self._connection_refusals = registry.counter(
+            "dex_rpc_connection_refusals_total",
+            "Connections closed when they were accepted, by the ceiling they met.",
+            ("ceiling",),
+        )
+        self._floods = registry.counter(
+            "dex_rpc_floods_total",
+            "Connections ended with ENHANCE_YOUR_CALM, by the frames they sent too many of.",
+            ("frames",),
+        )
+        self._stalls = registry.counter(
+            "dex_rpc_stalls_total",
+            "Answers given up since nobody read them, by method.",
             ("method",),
         )
         self._methods: dict[str, _MethodSeries] = {}
@@ -95,6 +121,18 @@ class RpcMetrics:
         series.by_code[code].value += 1
         series.duration.observe(int(seconds * 1e9))
 
+    def flood_ended(self, what: str) -> None:
+        """See dexrpc.RpcObserver."""
+        self._floods.series(what).value += 1
+
+    def call_stalled(self, method: str) -> None:
+        """See dexrpc.RpcObserver."""
+        self._stalls.series(method).value += 1
+
+    def connection_refused(self, reason: str) -> None:
+        """See dexrpc.RpcObserver."""
+        self._connection_refusals.series(reason).value += 1
+
 
 @final
 class NodeMetrics:
@@ -107,6 +145,7 @@ class NodeMetrics:
         self._call_refusals = registry.counter(
             "dex_rpc_refusals_total", "Calls refused, by reason.", ("reason",)
         )
+        self._admission = _AdmissionMetrics(registry)
         self._commands = registry.counter(
             "dex_commands_total", "Durable commands, by type and outcome.", ("command", "outcome")
         )
@@ -150,6 +189,15 @@ class NodeMetrics:
     def call_refused(self, reason: str) -> None:
         """A call ended with the reason of that name."""
         self._call_refusals.series(reason).value += 1
+
+    def gate_refused(self, reason: str, ceiling: str) -> None:
+        """The gate kept a call out."""
+        self._call_refusals.series(reason).value += 1
+        self._admission.refusals.series(ceiling).value += 1
+
+    def observe_admission(self, admission: Admission, gate: NodeGate) -> None:
+        """Read budgets and ceilings at every scrape from now on."""
+        self._admission.observe(admission, gate)
 
     def command_applied(self, command: Command, outcome: Outcome) -> None:
         """A command became durable; the observer of dexruntime.Shard."""
@@ -197,6 +245,38 @@ class NodeMetrics:
             if type(event) is ExternalTrade:
                 self._ingest_lag.observe(outcome.time_ns - event.time_ns)
                 return
+
+
+class _AdmissionMetrics:
+    """What is kept out, and where the ceilings stand."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.refusals = registry.counter(
+            "dex_gate_refusals_total",
+            "Calls refused before any work was done for them, by the ceiling they met, or "
+            "`cool_down`; `dex_rpc_refusals_total` counts them too.",
+            ("ceiling",),
+        )
+        self.used = registry.reading(
+            "gauge", "dex_ceiling_used", "What a ceiling holds at the moment.", ("ceiling",)
+        )
+        self.limit = registry.reading(
+            "gauge", "dex_ceiling_limit", "What it holds at most.", ("ceiling",)
+        )
+        self.budgets = registry.reading(
+            "gauge", "dex_budgets", "Budgets of accounts and keys that were used lately."
+        )
+        self.cool_downs = registry.reading(
+            "counter",
+            "dex_cool_downs_total",
+            "Times a connection had to cool down, after too much on it did not verify.",
+        )
+
+    def observe(self, admission: Admission, gate: NodeGate) -> None:
+        self.used.read = lambda: [Sample((c.name,), c.used) for c in gate.ceilings()]
+        self.limit.read = lambda: [Sample((c.name,), c.limit) for c in gate.ceilings()]
+        self.budgets.read = lambda: [Sample((), admission.bucket_count)]
+        self.cool_downs.read = lambda: [Sample((), admission.cooling_count)]
 
 
 class _ShardReadings:

@@ -16,6 +16,7 @@ from dexnode.config_text import config_rows
 from dexnode.errors import DOMAIN, RULES, reason_name
 from dexnode.metrics import OTHER, SERIES_MAX
 from dexnode.node_metrics import NodeMetrics
+from dexnode.reference_limits import limits_page
 
 
 def errors_page() -> str:
@@ -39,10 +40,13 @@ given as a `google.rpc.BadRequest.FieldViolation`, and what may be sent again un
 `google.rpc.RetryInfo`. A refused item of a batch or a stream carries a `dex.errors.v1.Rejection`
 with the same reason. Programs read the reason; messages are for people and may change.
 
-`FIELD_INVALID` names the broken rule in `metadata["rule"]`, e.g. `int64.gt`. `SLOW_CONSUMER` gives
-`metadata["last_sequence"]`, from which to resume. `SEQUENCE_GONE` gives
-`metadata["oldest_sequence"]`, the first the feed still holds. A mutation is safe to send again with
-the same signed envelope whatever the error was: it is answered with its first result.
+`RATE_LIMITED` names the budget in `metadata["budget"]`, `OVERLOADED` often the ceiling in
+`metadata["ceiling"]` ([limits](../limits.md)); their RetryInfo says how long it will take, and the
+delay below is what is asked when that is not known. `FIELD_INVALID` names the broken rule in
+`metadata["rule"]`, e.g. `int64.gt`. `SLOW_CONSUMER` gives `metadata["last_sequence"]`, from which
+to resume. `SEQUENCE_GONE` gives `metadata["oldest_sequence"]`, the first the feed still holds. A
+mutation is safe to send again with the same signed envelope whatever the error was: it is answered
+with its first result.
 
 {_table(("Number", "Reason", "gRPC status", "Send again", "Meaning"), rows)}"""
 
@@ -120,6 +124,7 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
     "config.md": config_page,
     "errors.md": errors_page,
     "metrics.md": metrics_page,
+    "../limits.md": limits_page,
 }
 
 

@@ -52,6 +52,9 @@ class GrpcSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     connections_max: Annotated[
         Positive, Meta(description="Connections at once; one more is closed at once.")
     ] = 20_000
+    connections_per_address_max: Annotated[
+        Positive, Meta(description="The same from one address.")
+    ] = 15_000
     streams_max: Annotated[Positive, Meta(description="Calls at once on one connection.")] = 1000
 
 
@@ -180,6 +183,82 @@ class AuditSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ] = 1_000
 
 
+PerSecond = Annotated[int, Meta(ge=0, le=10**9)]
+
+
+class LimitSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much anyone may ask, and how much the node takes at once. docs/limits.md has them all."""
+
+    account_orders_per_second: Annotated[
+        PerSecond, Meta(description="Orders and amends of an account, counted in items. 0: off.")
+    ] = 20_000
+    account_cancels_per_second: Annotated[
+        PerSecond,
+        Meta(description="Cancels of an account, a budget of their own. 0: off."),
+    ] = 20_000
+    account_reads_per_second: Annotated[
+        PerSecond, Meta(description="Calls of an account that read it. 0: off.")
+    ] = 5_000
+    key_orders_per_second: Annotated[
+        PerSecond, Meta(description="The same of one key of the account. 0: off.")
+    ] = 20_000
+    key_cancels_per_second: Annotated[
+        PerSecond, Meta(description="The same of one key of the account. 0: off.")
+    ] = 20_000
+    key_reads_per_second: Annotated[
+        PerSecond, Meta(description="The same of one key of the account. 0: off.")
+    ] = 5_000
+    connection_reads_per_second: Annotated[
+        PerSecond,
+        Meta(
+            description="Public calls on one connection, and accounts opened on it; streams count "
+            "when they begin. 0: off."
+        ),
+    ] = 5_000
+    burst_seconds: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=3600,
+            description="A budget holds what is refilled in this many seconds; those of orders and "
+            "cancels at least the 1,000 items of the largest batch.",
+        ),
+    ] = 2
+    bad_signatures_per_minute: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="Signatures and tokens on one connection that do not verify; one more "
+            "starts its cool-down. 0: off.",
+        ),
+    ] = 120
+    cool_down_seconds: Annotated[
+        Positive,
+        Meta(description="How long such a connection is answered with COOLING_DOWN, unlooked at."),
+    ] = 10
+    calls_in_flight_max: Annotated[
+        Positive,
+        Meta(
+            description="Unary calls that may wait for the node at once, half of it on one "
+            "connection; cancels may take a quarter more. Beyond: OVERLOADED."
+        ),
+    ] = 1024
+    subscribers_max: Annotated[
+        Positive, Meta(description="Streams of market data at once. Beyond: OVERLOADED.")
+    ] = 20_000
+    subscribers_per_connection_max: Annotated[
+        Positive, Meta(description="The same on one connection.")
+    ] = 500
+    memory_bytes_max: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="Resident memory from which on the node takes no new work but cancels. "
+            "0: nine tenths of what the machine or the container has.",
+        ),
+    ] = 0
+
+
 class DemoSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The demo market, a simulation: seeded bots that trade over gRPC like anyone else."""
 
@@ -200,6 +279,7 @@ class NodeConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     journal: JournalSettings = JournalSettings()
     snapshot: SnapshotSettings = SnapshotSettings()
     audit: AuditSettings = AuditSettings()
+    limits: LimitSettings = LimitSettings()
     demo: DemoSettings = DemoSettings()
     operators: Annotated[
         tuple[OperatorSettings, ...],

@@ -21,6 +21,8 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 
 from dexcore.commands import Command
 from dexcore.results import Outcome
+from dexnode.admission import Admission
+from dexnode.gate import NodeGate
 from dexnode.metrics_export import export_metrics
 from dexnode.metrics_http import MetricsServer
 from dexnode.node_metrics import NodeMetrics
@@ -84,6 +86,15 @@ class Telemetry:
     def call_refused(self) -> Callable[[str], None]:
         """What dexnode.errors.ErrorInterceptor counts with."""
         return self._metrics.call_refused
+
+    @property
+    def gate_refused(self) -> Callable[[str, str], None]:
+        """What dexnode.gate.NodeGate counts with."""
+        return self._metrics.gate_refused
+
+    def observe_admission(self, admission: Admission, gate: NodeGate) -> None:
+        """Show budgets and ceilings at every scrape from now on."""
+        self._metrics.observe_admission(admission, gate)
 
     @property
     def interceptor(

@@ -7,7 +7,8 @@ docs/reference/rpc.md for the whole of it. This package knows nothing of exchang
 from __future__ import annotations
 
 from dexrpc.config import ServerConfig
-from dexrpc.context import CallContext, Interceptor, Peer, Receiver, Sender
+from dexrpc.context import CallContext, Interceptor, Peer, Receiver, Sender, SendStalled
+from dexrpc.gate import Gate
 from dexrpc.health import HealthService
 from dexrpc.listener import Listener, open_listener
 from dexrpc.metadata import Metadata, MetadataView
@@ -20,6 +21,7 @@ from dexrpc.tls import server_ssl_context
 
 __all__ = [
     "CallContext",
+    "Gate",
     "HealthService",
     "Interceptor",
     "Listener",
@@ -31,6 +33,7 @@ __all__ = [
     "Receiver",
     "RpcError",
     "RpcObserver",
+    "SendStalled",
     "Sender",
     "Server",
     "ServerConfig",

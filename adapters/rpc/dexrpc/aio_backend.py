@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio  # noqa: TID251 - the host loop of grpc.aio
 import logging
 import math
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ from grpc import aio
 
 from dexrpc.config import ServerConfig
 from dexrpc.context import CallContext, Interceptor, Peer, Receiver, Sender
+from dexrpc.gate import Gate, OpenGate
 from dexrpc.metadata import Metadata, MetadataView, encode_metadata
 from dexrpc.method import Method, invoke, method_table
 from dexrpc.observer import NullObserver, RpcObserver
@@ -39,6 +41,8 @@ from dexrpc.status import DETAILS_KEY, RpcError, StatusCode, explain
 T = TypeVar("T")
 logger = logging.getLogger("dexrpc")
 
+# Connections whose state is kept; the least recently heard of goes first.
+_STATES_MAX = 20_000
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -99,7 +103,7 @@ class Endpoint:
 
 
 class _Context(CallContext):
-    def __init__(self, method: Method, context: Any) -> None:
+    def __init__(self, method: Method, context: Any, peer: Peer) -> None:
         remaining = context.time_remaining()
         deadline = math.inf if remaining is None else trio.current_time() + remaining
         metadata = [
@@ -107,7 +111,7 @@ class _Context(CallContext):
             for key, value in context.invocation_metadata() or ()
             if not key.startswith("grpc-")
         ]
-        super().__init__(method, MetadataView.decoded(metadata), _peer(context), deadline)
+        super().__init__(method, MetadataView.decoded(metadata), peer, deadline)
         self._context = context
 
     async def send_initial_metadata(self, metadata: Metadata) -> None:
@@ -115,7 +119,9 @@ class _Context(CallContext):
         await in_asyncio(self._context.send_initial_metadata(tuple(metadata)))
 
 
-def _peer(context: Any) -> Peer:
+def _peer(context: Any, states: OrderedDict[str, dict[str, Any]]) -> Peer:
+    """Who calls. grpc.aio does not tell of connections: what is kept of one hangs on its address
+    and port, for as many as there may be connections."""
     auth = context.auth_context()
     names = [
         name.decode("utf-8", "replace")
@@ -123,7 +129,11 @@ def _peer(context: Any) -> Peer:
         for name in auth.get(key, ())
     ]
     address = context.peer().removeprefix("ipv4:").removeprefix("ipv6:")
-    return Peer(address, auth.get("transport_security_type") == [b"ssl"], tuple(names))
+    state = states.setdefault(address, {})
+    states.move_to_end(address)
+    if len(states) > _STATES_MAX:
+        states.popitem(last=False)
+    return Peer(address, auth.get("transport_security_type") == [b"ssl"], tuple(names), state)
 
 
 @final
@@ -167,6 +177,7 @@ class AioServer(grpc.GenericRpcHandler):
         interceptors: Sequence[Interceptor] = (),
         config: ServerConfig | None = None,
         observer: RpcObserver | None = None,
+        gate: Gate | None = None,
     ) -> None:
         """As for Server. grpc.aio does not tell of connections, so the observer hears of none, and
         of the limits it takes those for messages, streams and metadata, and keepalive."""
@@ -174,6 +185,8 @@ class AioServer(grpc.GenericRpcHandler):
         self._interceptors = tuple(interceptors)
         self._config = config or ServerConfig()
         self._observer = observer or NullObserver()
+        self._gate = gate or OpenGate()
+        self._states: OrderedDict[str, dict[str, Any]] = OrderedDict()
         self._server: Any = None
         self._nursery: trio.Nursery
         self._token: trio.lowlevel.TrioToken
@@ -237,15 +250,24 @@ class AioServer(grpc.GenericRpcHandler):
     ) -> None:
         """The Trio side of a call. Raises nothing but Cancelled of an outer scope."""
         started_at = trio.current_time()
+        entered: Peer | None = None
         self._observer.call_started(method.path)
         error: RpcError | None = RpcError(StatusCode.CANCELLED, "the call was cancelled")
         try:
-            call = _Context(method, context)
+            call = _Context(method, context, _peer(context, self._states))
+            error = self._gate.admit(method, call.peer)
+            if error is not None:
+                context.set_trailing_metadata(_trailing(call, error))
+                return
+            entered = call.peer
+            error = RpcError(StatusCode.CANCELLED, "the call was cancelled")
             with scope, trio.CancelScope(deadline=call.deadline) as timed:
                 error = await self._invoke(call, context)
             if timed.cancelled_caught:
                 error = RpcError(StatusCode.DEADLINE_EXCEEDED, "the deadline passed")
         finally:
+            if entered is not None:
+                self._gate.leave(method, entered)
             code = StatusCode.OK if error is None else error.code
             self._observer.call_finished(method.path, code, trio.current_time() - started_at)
             ended.set_result(error)

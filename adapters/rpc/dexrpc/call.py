@@ -18,7 +18,8 @@ peer back at `stream_window_bytes`.
 Output. Messages go to the codec while the windows and the connection's output limit allow; the rest
 stays in `_pending`, the sender sleeps, and `pump` (called when a window opens or the socket drains)
 moves on. Trailers may not overtake pending bytes: a call that must end while part of a message is
-out resets the stream instead.
+out resets the stream instead. When nothing moves for `stall_timeout`, `stall` drops what is pending
+and the sender gets `SendStalled`: its status leaves at once, since trailers need no window.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 import trio
 
-from dexrpc.codec import CANCEL, INTERNAL_ERROR, NO_ERROR
-from dexrpc.context import CallContext, Peer, Receiver, Sender
+from dexrpc.codec import CANCEL, ENHANCE_YOUR_CALM, INTERNAL_ERROR, NO_ERROR
+from dexrpc.context import CallContext, Peer, Receiver, Sender, SendStalled
 from dexrpc.framing import MessageReader, frame_message
 from dexrpc.metadata import Metadata, MetadataView, encode_metadata
 from dexrpc.method import Method, invoke
@@ -86,8 +87,10 @@ class Call(CallContext):
         "_reader",
         "_ready",
         "_scope",
+        "_stalled",
         "_started_at",
         "_uncredited_bytes",
+        "blocked_since",
         "stream_id",
     )
 
@@ -121,6 +124,9 @@ class Call(CallContext):
         self._headers_sent = False
         self._pending: memoryview | None = None
         self._pending_cut = False
+        self._stalled = False
+        self.blocked_since = math.inf
+        """When a byte of what is pending last moved, on Trio's clock."""
         self._drained: list[Wakeup] = []
 
     # The task
@@ -179,9 +185,8 @@ class Call(CallContext):
             logger.exception("trailing metadata of %s may not be sent", self.method.path)
             error = RpcError(StatusCode.INTERNAL, "internal error")
             trailers = status_headers(error)
-        if self._pending is not None and self._pending_cut:
-            late = error is not None and error.code is StatusCode.DEADLINE_EXCEEDED
-            codec.reset(stream_id, CANCEL if late else INTERNAL_ERROR)
+        if self._pending_cut and (self._pending is not None or self._stalled):
+            codec.reset(stream_id, self._reset_code(error))
         else:
             if not self._headers_sent:
                 trailers = RESPONSE_HEADERS + trailers if error else trailers
@@ -193,6 +198,13 @@ class Call(CallContext):
                 codec.reset(stream_id, NO_ERROR)
         connection.call_ended(self, self._buffered_bytes)
         return StatusCode.OK if error is None else error.code
+
+    def _reset_code(self, error: RpcError | None) -> int:
+        """What to reset the stream with when part of a message is out and no status can follow."""
+        if self._stalled:
+            return ENHANCE_YOUR_CALM
+        late = error is not None and error.code is StatusCode.DEADLINE_EXCEEDED
+        return CANCEL if late else INTERNAL_ERROR
 
     def _trailers(self, error: RpcError | None) -> HeaderTuples:
         base = OK_TRAILERS if error is None else status_headers(error)
@@ -295,9 +307,12 @@ class Call(CallContext):
         self._connection.codec.send_headers(self.stream_id, headers, False)
 
     async def send_bytes(self, data: bytes) -> None:
-        """Send framed messages, waiting as long as the peer's window or the socket is full."""
-        while self._pending is not None:
-            await self._wait_drained()
+        """Send framed messages, waiting as long as the peer's window or the socket is full.
+
+        Raises:
+            SendStalled: nothing of it moved for `ServerConfig.stall_timeout`.
+        """
+        await self._wait_sent()
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._finished:
             raise trio.ClosedResourceError("the call has ended")
@@ -312,9 +327,23 @@ class Call(CallContext):
             return
         self._pending = memoryview(data)[sent:]
         self._pending_cut = sent > 0
+        self.blocked_since = trio.current_time()
         connection.blocked[self.stream_id] = self
+        await self._wait_sent()
+
+    async def _wait_sent(self) -> None:
         while self._pending is not None:
             await self._wait_drained()
+        if self._stalled:
+            raise SendStalled
+
+    def stall(self) -> None:
+        """The peer takes nothing of the answer: let go of it, and tell the handler."""
+        self._stalled = True
+        self._pending = None
+        self._connection.observer.call_stalled(self.method.path)
+        for wakeup in self._drained:
+            wakeup.wake()
 
     async def _wait_drained(self) -> None:
         wakeup = Wakeup()
@@ -331,6 +360,8 @@ class Call(CallContext):
             return True
         sent = self._connection.codec.send_data(self.stream_id, pending)
         if sent < len(pending):
+            if sent:
+                self.blocked_since = trio.current_time()
             self._pending = pending[sent:]
             self._pending_cut = self._pending_cut or sent > 0
             return False

@@ -41,11 +41,13 @@ STREAM_ID_MAX = 2**31 - 1
 
 
 class CodecError(Exception):
-    """The peer broke the protocol; the connection cannot go on. `code` is what GOAWAY carries."""
+    """The peer broke the protocol; the connection cannot go on. `code` is what GOAWAY carries,
+    `flood` names the frames there were too many of, if that was it."""
 
-    def __init__(self, code: int, message: str) -> None:
+    def __init__(self, code: int, message: str, flood: str = "") -> None:
         super().__init__(message)
         self.code = code
+        self.flood = flood
 
 
 @dataclass(frozen=True, slots=True)

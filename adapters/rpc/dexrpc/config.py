@@ -21,6 +21,9 @@ class ServerConfig:
     max_connections: int = 20_000
     """Connections at once. One more is closed as soon as it is accepted."""
 
+    max_connections_per_address: int = 15_000
+    """The same from one address (a port apart; a Unix socket counts as one)."""
+
     max_concurrent_streams: int = 1000
     """Calls at once on one connection (SETTINGS_MAX_CONCURRENT_STREAMS). Over it:
     RST_STREAM(REFUSED_STREAM), which clients may retry."""
@@ -41,6 +44,10 @@ class ServerConfig:
     """Request bytes held for all calls of one connection. The call that passes it ends with
     RESOURCE_EXHAUSTED."""
 
+    max_buffered_bytes_total: int = 512 * 1024 * 1024
+    """The same for all connections together. The call that passes it ends with
+    RESOURCE_EXHAUSTED."""
+
     max_output_bytes: int = 256 * 1024
     """Response bytes waiting for the socket of one connection. Over it `send` waits; over four
     times it (answers to PING and the like) the connection is not read until the peer reads."""
@@ -51,6 +58,15 @@ class ServerConfig:
     max_resets_per_second: int = 1000
     """RST_STREAM frames a peer may send in one second (rapid reset, CVE-2023-44487). Over it:
     GOAWAY(ENHANCE_YOUR_CALM)."""
+
+    max_refusals_per_second: int = 1000
+    """Requests on one connection in one second that reach no handler because they break a rule:
+    malformed, over a limit, of no known method, or on one stream too many; and streams the peer
+    makes the server reset (CVE-2025-8671). Over it: GOAWAY(ENHANCE_YOUR_CALM). What the gate
+    refuses is not counted: that may be the server's own fault."""
+
+    max_window_updates_per_second: int = 50_000
+    """WINDOW_UPDATE frames a peer may send in one second. Over it: GOAWAY(ENHANCE_YOUR_CALM)."""
 
     max_settings_per_second: int = 100
     """SETTINGS frames a peer may send in one second. Over it: GOAWAY(ENHANCE_YOUR_CALM)."""
@@ -71,6 +87,11 @@ class ServerConfig:
 
     idle_timeout: float = 3600.0
     """Seconds a connection may stay without a call before it is drained and closed."""
+
+    stall_timeout: float = 4.0
+    """Seconds a call's answer may wait without a byte of it moving, because the peer keeps its
+    window shut or leaves the socket full. Then `send` raises `SendStalled`; looked at once a
+    second, so that a stalled stream is cut within 5 s."""
 
     write_timeout: float = 60.0
     """Seconds the peer may leave the socket full before the connection is closed."""

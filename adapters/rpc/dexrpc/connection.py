@@ -28,7 +28,7 @@ from typing import Final, final
 
 import trio
 
-from dexrpc.call import Call
+from dexrpc.call import Call, HeaderTuples
 from dexrpc.codec import (
     ENHANCE_YOUR_CALM,
     NO_ERROR,
@@ -41,11 +41,18 @@ from dexrpc.codec import (
 )
 from dexrpc.config import CLOSE_GRACE_SECONDS, ServerConfig
 from dexrpc.context import Interceptor, Peer
-from dexrpc.guard import RateLimit
+from dexrpc.gate import Gate, OpenGate
+from dexrpc.guard import RateLimit, ServerLoad
 from dexrpc.metadata import Headers
 from dexrpc.method import Method
 from dexrpc.observer import RpcObserver
-from dexrpc.refusal import PlainAnswer, http_refusal, refusal_headers, rpc_refusal
+from dexrpc.refusal import (
+    PlainAnswer,
+    gate_headers,
+    http_refusal,
+    refusal_headers,
+    rpc_refusal,
+)
 from dexrpc.request import MalformedRequest, RequestHead
 from dexrpc.status import RpcError, StatusCode
 from dexrpc.transport import Transport
@@ -81,8 +88,13 @@ class Connection:
         interceptors: tuple[Interceptor, ...],
         config: ServerConfig,
         observer: RpcObserver,
+        gate: Gate | None = None,
+        load: ServerLoad | None = None,
     ) -> None:
+        """`load` is what the connections of one server share."""
         self.config = config
+        self.gate = gate or OpenGate()
+        self._load = load or ServerLoad()
         self.interceptors = interceptors
         self.observer = observer
         self.peer = peer
@@ -110,6 +122,8 @@ class Connection:
         self._output_ready = Wakeup()
         self._output_gone = Wakeup()
         self._resets = RateLimit(config.max_resets_per_second)
+        self._refusals = RateLimit(config.max_refusals_per_second)
+        self._windows = RateLimit(config.max_window_updates_per_second)
         self._settings = RateLimit(config.max_settings_per_second)
         self._controls = RateLimit(config.max_control_frames_per_second)
         self._opened_at = self._heard_at = self._busy_at = trio.current_time()
@@ -159,6 +173,8 @@ class Connection:
                         await self._output_gone.wait()
         except CodecError as error:
             logger.debug("%s: %s", self.peer.address, error)
+            if error.flood:
+                self.observer.flood_ended(error.flood)
             self._output_ready.wake()
 
     async def _write(self) -> None:
@@ -232,6 +248,11 @@ class Connection:
             self._pinged_at = now
             self.codec.ping(KEEPALIVE_PING)
             self._output_ready.wake()
+        stalled_at = now - config.stall_timeout
+        for stream_id, answer in list(self.blocked.items()):
+            if answer.blocked_since <= stalled_at:
+                self._unblock(stream_id)
+                answer.stall()
         if self._calls:
             self._busy_at = now
         elif self.state is State.OPEN and now - self._busy_at > config.idle_timeout:
@@ -251,11 +272,13 @@ class Connection:
     def released(self, size: int) -> None:
         """A call holds that many request bytes less."""
         self._buffered_bytes -= size
+        self._load.buffered_bytes -= size
 
     def call_ended(self, call: Call, held_bytes: int) -> None:
         """The call is over and its last words are in the output."""
         stream_id = call.stream_id
-        self._buffered_bytes -= held_bytes
+        self.released(held_bytes)
+        self.gate.leave(call.method, self.peer)
         self.blocked.pop(stream_id, None)
         self._calls.pop(stream_id, None)
         self.codec.forget(stream_id)
@@ -293,6 +316,7 @@ class Connection:
         if self._refuse_new or self._stream_count >= self.config.max_concurrent_streams:
             self.codec.reset(stream_id, REFUSED_STREAM)
             self.codec.forget(stream_id)
+            self._count_refusal()
             return
         try:
             head = self._head(headers)
@@ -300,6 +324,7 @@ class Connection:
             logger.debug("%s: %s", self.peer.address, error)
             self.codec.reset(stream_id, PROTOCOL_ERROR)
             self.codec.forget(stream_id)
+            self._count_refusal()
             return
         plain = http_refusal(head)
         if plain is not None:
@@ -311,7 +336,16 @@ class Connection:
         refusal = rpc_refusal(head, method, self.config)
         if refusal is not None or method is None:
             assert refusal is not None
-            self._refuse(stream_id, head, refusal, end_stream)
+            self._refuse(stream_id, refusal_headers(head, refusal), end_stream)
+            self.observer.call_started(UNKNOWN_METHOD)
+            self.observer.call_finished(UNKNOWN_METHOD, refusal.code, 0.0)
+            self._count_refusal()
+            return
+        shut = self.gate.admit(method, self.peer)
+        if shut is not None:
+            self._refuse(stream_id, gate_headers(shut), end_stream)
+            self.observer.call_started(head.path)
+            self.observer.call_finished(head.path, shut.code, 0.0)
             return
         call = Call(self, stream_id, method, head, self.peer, trio.current_time())
         self._calls[stream_id] = call
@@ -331,14 +365,16 @@ class Connection:
             self._heads[key] = head
         return head
 
-    def _refuse(self, stream_id: int, head: RequestHead, error: RpcError, ended: bool) -> None:
+    def _refuse(self, stream_id: int, headers: HeaderTuples, ended: bool) -> None:
         codec = self.codec
-        codec.send_headers(stream_id, refusal_headers(head, error), True)
+        codec.send_headers(stream_id, headers, True)
         if not ended:
             codec.reset(stream_id, NO_ERROR)
         codec.forget(stream_id)
-        self.observer.call_started(UNKNOWN_METHOD)
-        self.observer.call_finished(UNKNOWN_METHOD, error.code, 0.0)
+
+    def _count_refusal(self) -> None:
+        if self._refusals.exceeded():
+            self._too_much("refused HEADERS")
 
     def _answer_plainly(self, stream_id: int, answer: PlainAnswer) -> None:
         if answer.start():
@@ -357,12 +393,22 @@ class Connection:
             elif answer is not None:
                 answer.discard(flow_bytes)
             return
-        self._buffered_bytes += call.data_received(data, flow_bytes, end_stream)
-        if self._buffered_bytes > self.config.max_buffered_bytes:
+        held_bytes = call.data_received(data, flow_bytes, end_stream)
+        self._buffered_bytes += held_bytes
+        self._load.buffered_bytes += held_bytes
+        config = self.config
+        if self._load.buffered_bytes > config.max_buffered_bytes_total:
             call.abort(
                 RpcError(
                     StatusCode.RESOURCE_EXHAUSTED,
-                    f"over {self.config.max_buffered_bytes} request bytes wait on this connection",
+                    f"over {config.max_buffered_bytes_total} request bytes wait on this server",
+                )
+            )
+        if self._buffered_bytes > config.max_buffered_bytes:
+            call.abort(
+                RpcError(
+                    StatusCode.RESOURCE_EXHAUSTED,
+                    f"over {config.max_buffered_bytes} request bytes wait on this connection",
                 )
             )
 
@@ -374,11 +420,15 @@ class Connection:
             call.abort(None)
         else:
             self.codec.forget(stream_id)
-        if by_peer and self._resets.exceeded():
+        if not by_peer:
+            self._count_refusal()
+        elif self._resets.exceeded():
             self._too_much("RST_STREAM")
 
     def window_opened(self, stream_id: int) -> None:
         """See CodecSink."""
+        if self._windows.exceeded():
+            self._too_much("WINDOW_UPDATE")
         if not self.blocked:
             return
         if stream_id == 0:
@@ -407,4 +457,4 @@ class Connection:
 
     def _too_much(self, what: str) -> None:
         self.codec.goaway(ENHANCE_YOUR_CALM)
-        raise CodecError(ENHANCE_YOUR_CALM, f"too many {what} frames")
+        raise CodecError(ENHANCE_YOUR_CALM, f"too many {what} frames", flood=what)

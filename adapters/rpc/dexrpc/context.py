@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import trio
 
 from dexrpc.metadata import Metadata, MetadataView
+from dexrpc.status import RpcError, StatusCode
 
 if TYPE_CHECKING:
     from dexrpc.method import Method
@@ -36,6 +37,9 @@ class Peer:
     certificate_names: tuple[str, ...] = ()
     """Names in the client's certificate, empty unless it was verified: DNS names, URIs and e-mail
     addresses of the subjectAltName in that order, then the common name."""
+
+    state: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """For interceptors and the gate: what they know of this connection. It ends with it."""
 
 
 class CallContext(ABC):
@@ -69,6 +73,14 @@ class CallContext(ABC):
         message also does) and ValueError for metadata that may not travel."""
 
 
+class SendStalled(RpcError):
+    """The peer took nothing of an answer for `ServerConfig.stall_timeout`; what was under way is
+    dropped and nothing more can be sent. A handler may end with a status of its own instead."""
+
+    def __init__(self) -> None:
+        super().__init__(StatusCode.RESOURCE_EXHAUSTED, "the answer was not read in time")
+
+
 class Receiver(ABC, Generic[Req]):
     """The request stream of one call, for one task at a time."""
 
@@ -100,11 +112,12 @@ class Sender(ABC, Generic[Resp]):
 
     @abstractmethod
     async def send(self, message: Resp) -> None:
-        """Send one message; waits while the peer's flow-control window is exhausted."""
+        """Send one message; waits while the peer's flow-control window is exhausted. Raises
+        SendStalled."""
 
     @abstractmethod
     async def send_many(self, messages: Sequence[Resp]) -> None:
-        """Send messages in order with one wake-up and one coalesced write."""
+        """Send messages in order with one wake-up and one coalesced write. Raises SendStalled."""
 
 
 Interceptor = Callable[[CallContext, Callable[[], Awaitable[None]]], Awaitable[None]]

@@ -64,9 +64,10 @@ _unpack_setting: Final = struct.Struct(">HI").unpack_from
 class _Failure(Exception):
     """A connection error (RFC 9113 section 5.4.1)."""
 
-    def __init__(self, code: int, message: str) -> None:
+    def __init__(self, code: int, message: str, flood: str = "") -> None:
         super().__init__(message)
         self.code = code
+        self.flood = flood
 
 
 @final
@@ -123,7 +124,7 @@ class FrameCodec:
             self._buffer = self._walk(self._buffer + data if self._buffer else data)
         except _Failure as failure:
             self.goaway(failure.code)
-            raise CodecError(failure.code, str(failure)) from None
+            raise CodecError(failure.code, str(failure), failure.flood) from None
 
     def send_headers(self, stream_id: int, headers: Headers, end_stream: bool) -> None:
         """See Codec.send_headers."""
@@ -335,8 +336,10 @@ class FrameCodec:
             raise _Failure(PROTOCOL_ERROR, "CONTINUATION without a header block")
         _, first_flags, parts = self._block
         parts.append(payload)
-        if len(parts) > _CONTINUATIONS_MAX:
-            raise _Failure(ENHANCE_YOUR_CALM, "a header block without end")
+        # A compressed block is never larger than the list it stands for.
+        block_max = self._limits.max_header_list_bytes * _HEADER_LIST_HARD_FACTOR
+        if len(parts) > _CONTINUATIONS_MAX or sum(map(len, parts)) > block_max:
+            raise _Failure(ENHANCE_YOUR_CALM, "a header block without end", "CONTINUATION")
         if flags & END_HEADERS:
             self._block = None
             self._on_block(first_flags, stream_id, b"".join(parts))
@@ -345,7 +348,9 @@ class FrameCodec:
         try:
             headers: Headers = self._decoder.decode(block, raw=True)  # type: ignore[assignment]
         except hpack.OversizedHeaderListError:
-            raise _Failure(ENHANCE_YOUR_CALM, "the header list is far over the limit") from None
+            raise _Failure(
+                ENHANCE_YOUR_CALM, "the header list is far over the limit", "HEADERS"
+            ) from None
         except (hpack.HPACKError, IndexError, ValueError) as error:
             raise _Failure(COMPRESSION_ERROR, f"the header block is broken: {error}") from None
         ended = bool(flags & END_STREAM)
@@ -413,6 +418,7 @@ class FrameCodec:
             if stream is None:
                 if stream_id > self._highest:
                     raise _Failure(PROTOCOL_ERROR, "WINDOW_UPDATE on an idle stream")
+                self._sink.control_received(False)
                 return
             stream.send_window += increment
             if not increment or stream.send_window > _WINDOW_MAX:

@@ -8,6 +8,17 @@ import trio
 
 
 @final
+class ServerLoad:
+    """What the connections of one server hold together."""
+
+    __slots__ = ("buffered_bytes",)
+
+    def __init__(self) -> None:
+        self.buffered_bytes = 0
+        """Request bytes that handlers have not taken yet."""
+
+
+@final
 class RateLimit:
     """At most `count_max` events in any one-second window that starts with an event."""
 

@@ -10,6 +10,7 @@ a gRPC server needs otherwise:
 * Streams are counted and forgotten by the owner. h2 walks all streams for every new one, which is
   quadratic in the number of calls in flight, and answers one stream too many with the death of the
   connection where RST_STREAM(REFUSED_STREAM) does.
+* A header block without end is answered with ENHANCE_YOUR_CALM, and bounded in bytes too.
 * Header blocks are coded through `dexrpc.header_blocks`, and h2's own validation of each header is
   off: the connection validates a header list once and remembers the verdict.
 
@@ -19,13 +20,16 @@ hold credit back until half of a window is used even when the owner has already 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, final
 
 import h2.config
 import h2.connection
+import h2.errors
 import h2.events
 import h2.exceptions
 import h2.settings
+from h2.frame_buffer import CONTINUATION_BACKLOG
 from hyperframe.exceptions import HyperframeError
 from hyperframe.frame import Frame, GoAwayFrame
 
@@ -52,7 +56,7 @@ HEADER_LIST_HARD_FACTOR = 4
 
 
 class _Connection(h2.connection.H2Connection):
-    """h2's connection with the three changes named above."""
+    """h2's connection with the changes named above."""
 
     def __init__(self, limits: CodecLimits) -> None:
         super().__init__(config=_CONFIG)
@@ -83,6 +87,18 @@ class _Connection(h2.connection.H2Connection):
         changes: dict[Any, Any] = super()._local_settings_acked()
         self.decoder.max_header_list_size = limit
         return changes
+
+    @property
+    def header_block(self) -> Sequence[Any]:
+        """Frames of a header block that has not ended."""
+        return self.incoming_buffer._headers_buffer
+
+    def _terminate_connection(self, error_code: Any) -> None:
+        # h2 calls a header block without end PROTOCOL_ERROR; it is a flood (CVE-2024-27316).
+        flood = len(self.header_block) > CONTINUATION_BACKLOG
+        super()._terminate_connection(
+            h2.errors.ErrorCodes.ENHANCE_YOUR_CALM if flood else error_code
+        )
 
     def _receive_goaway_frame(self, frame: GoAwayFrame) -> tuple[list[Frame], list[Any]]:
         event = h2.events.ConnectionTerminated()
@@ -138,18 +154,29 @@ class H2Codec:
         try:
             events = self._h2.receive_data(data)
         except h2.exceptions.DenialOfServiceError as error:
-            raise CodecError(ENHANCE_YOUR_CALM, str(error)) from error
+            raise CodecError(ENHANCE_YOUR_CALM, str(error), "HEADERS") from error
         except h2.exceptions.ProtocolError as error:
+            if len(self._h2.header_block) > CONTINUATION_BACKLOG:
+                raise CodecError(ENHANCE_YOUR_CALM, str(error), "CONTINUATION") from error
             raise CodecError(int(error.error_code), str(error)) from error
         except (HyperframeError, ValueError, KeyError, AssertionError) as error:
             # Bytes h2 itself stumbles over are the peer's fault all the same.
             self.goaway(PROTOCOL_ERROR)
             raise CodecError(PROTOCOL_ERROR, f"unreadable frame: {error!r}") from error
+        if self._h2.header_block:
+            self._check_header_block()
         handlers = self._handlers
         for event in events:
             handler = handlers.get(event.__class__)
             if handler is not None:
                 handler(event)
+
+    def _check_header_block(self) -> None:
+        """h2 counts the frames of a header block, not their bytes."""
+        size = sum(len(part.data) for part in self._h2.header_block)
+        if size > self._limits.max_header_list_bytes * HEADER_LIST_HARD_FACTOR:
+            self.goaway(ENHANCE_YOUR_CALM)
+            raise CodecError(ENHANCE_YOUR_CALM, "a header block without end", "CONTINUATION")
 
     def send_headers(self, stream_id: int, headers: Headers, end_stream: bool) -> None:
         """See Codec.send_headers."""

@@ -97,7 +97,10 @@ class StaticEncoder:
         block = _encoded.get(key)
         if block is None:
             block = b"".join(_encode_field(name, value) for name, value in key)
-            if len(_encoded) < _BLOCKS_MAX and len(block) <= _BLOCK_BYTES_MAX:
+            if len(block) <= _BLOCK_BYTES_MAX:
+                # Trailers that say what is left of a budget differ call by call.
+                if len(_encoded) >= _BLOCKS_MAX:
+                    _encoded.clear()
                 _encoded[key] = block
         if self._resized is not None:
             self._resized = None

@@ -22,6 +22,17 @@ class RpcObserver(Protocol):
     def call_finished(self, method: str, code: StatusCode, seconds: float) -> None:
         """The counterpart of `call_started`. CANCELLED when the client gave up or went away."""
 
+    def flood_ended(self, what: str) -> None:
+        """A connection was ended with ENHANCE_YOUR_CALM. `what` names the frames it sent too many
+        of: RST_STREAM, refused HEADERS, CONTINUATION, WINDOW_UPDATE, SETTINGS or control frame."""
+
+    def call_stalled(self, method: str) -> None:
+        """An answer of that method was given up: its peer took nothing of it for too long."""
+
+    def connection_refused(self, reason: str) -> None:
+        """A connection was closed when it was accepted: `connections` or `address`, by the ceiling
+        it met."""
+
 
 class NullObserver:
     """Tells nobody."""
@@ -36,4 +47,13 @@ class NullObserver:
         """See RpcObserver."""
 
     def call_finished(self, method: str, code: StatusCode, seconds: float) -> None:
+        """See RpcObserver."""
+
+    def flood_ended(self, what: str) -> None:
+        """See RpcObserver."""
+
+    def call_stalled(self, method: str) -> None:
+        """See RpcObserver."""
+
+    def connection_refused(self, reason: str) -> None:
         """See RpcObserver."""

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from functools import lru_cache
 from typing import final
 
+import trio
+
 from dexrpc.call import RESPONSE_HEADERS, HeaderTuples, status_headers
-from dexrpc.codec import Codec
+from dexrpc.codec import ENHANCE_YOUR_CALM, Codec
 from dexrpc.config import ServerConfig
 from dexrpc.framing import ENCODINGS
+from dexrpc.metadata import encode_metadata
 from dexrpc.method import Method
 from dexrpc.request import RequestHead
 from dexrpc.status import RpcError, StatusCode
@@ -47,6 +52,14 @@ def refusal_headers(head: RequestHead, error: RpcError) -> HeaderTuples:
     return RESPONSE_HEADERS + extra + status_headers(error)
 
 
+@lru_cache(maxsize=256)
+def gate_headers(error: RpcError) -> HeaderTuples:
+    """The same for a refusal of the gate, remembered by the error's identity: under overload this
+    is most of what a server sends."""
+    extra = tuple(encode_metadata(error.trailing_metadata))
+    return RESPONSE_HEADERS + status_headers(error) + extra
+
+
 @final
 class PlainAnswer:
     """An HTTP answer with a line of text, sent when the request has ended.
@@ -59,6 +72,7 @@ class PlainAnswer:
         self._stream_id = stream_id
         self._headers = headers
         self._rest = _NOT_GRPC
+        self.blocked_since = math.inf
 
     def discard(self, flow_bytes: int) -> None:
         """Let the peer go on sending what nobody reads."""
@@ -67,6 +81,7 @@ class PlainAnswer:
 
     def start(self) -> bool:
         """The request has ended: answer it. True once the stream is over."""
+        self.blocked_since = trio.current_time()
         self._codec.send_headers(self._stream_id, self._headers, False)
         return self.pump()
 
@@ -79,3 +94,8 @@ class PlainAnswer:
         codec.end_stream(stream_id)
         codec.forget(stream_id)
         return True
+
+    def stall(self) -> None:
+        """The peer takes nothing of it: give up. The owner hears of the end as of any other."""
+        self._codec.reset(self._stream_id, ENHANCE_YOUR_CALM)
+        self._codec.forget(self._stream_id)

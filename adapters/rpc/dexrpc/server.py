@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import ssl
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, final
 
@@ -12,6 +13,8 @@ import trio
 from dexrpc.config import ServerConfig
 from dexrpc.connection import Connection
 from dexrpc.context import Interceptor, Peer
+from dexrpc.gate import Gate, OpenGate
+from dexrpc.guard import ServerLoad
 from dexrpc.listener import Listener, format_address
 from dexrpc.method import Method, method_table
 from dexrpc.observer import NullObserver, RpcObserver
@@ -35,14 +38,18 @@ class Server:
         interceptors: Sequence[Interceptor] = (),
         config: ServerConfig | None = None,
         observer: RpcObserver | None = None,
+        gate: Gate | None = None,
     ) -> None:
         """`interceptors` run outermost first. Raises ValueError for two methods of one path."""
         self._methods = method_table(list(methods))
         self._interceptors = tuple(interceptors)
         self._config = config or ServerConfig()
         self._observer = observer or NullObserver()
+        self._gate = gate or OpenGate()
+        self._load = ServerLoad()
         self._connections: set[Connection] = set()
         self._accepted = 0
+        self._accepted_by_host: Counter[str] = Counter()
         self._listening = trio.CancelScope()
         self._serving = trio.CancelScope()
         self._all_gone = trio.Event()
@@ -52,6 +59,11 @@ class Server:
     def connection_count(self) -> int:
         """Connections accepted and not yet closed."""
         return self._accepted
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Request bytes that handlers have not taken yet, of all connections."""
+        return self._load.buffered_bytes
 
     async def serve(
         self,
@@ -104,15 +116,27 @@ class Server:
                     logger.warning("cannot accept: %s", error)
                     await trio.sleep(_ACCEPT_PAUSE_SECONDS)
                     continue
-                if self._accepted >= self._config.max_connections:
-                    logger.warning("connection refused: %s are open", self._accepted)
+                host = _host_of(stream)
+                ceiling = self._ceiling_met(host)
+                if ceiling:
+                    logger.warning("connection of %s refused: too many %s", host, ceiling)
+                    self._observer.connection_refused(ceiling)
                     await trio.aclose_forcefully(stream)
                     continue
                 self._accepted += 1
-                nursery.start_soon(self._serve_stream, stream, listener.ssl_context)
+                self._accepted_by_host[host] += 1
+                nursery.start_soon(self._serve_stream, stream, host, listener.ssl_context)
+
+    def _ceiling_met(self, host: str) -> str:
+        """What keeps a connection of that host out, or nothing."""
+        if self._accepted >= self._config.max_connections:
+            return "connections"
+        if self._accepted_by_host[host] >= self._config.max_connections_per_address:
+            return "address"
+        return ""
 
     async def _serve_stream(
-        self, stream: trio.SocketStream, ssl_context: ssl.SSLContext | None
+        self, stream: trio.SocketStream, host: str, ssl_context: ssl.SSLContext | None
     ) -> None:
         """One connection, start to end. Raises nothing but Cancelled."""
         self._observer.connection_opened()
@@ -124,6 +148,9 @@ class Server:
             logger.exception("a connection failed")
         finally:
             self._accepted -= 1
+            self._accepted_by_host[host] -= 1
+            if not self._accepted_by_host[host]:
+                del self._accepted_by_host[host]
             self._observer.connection_closed()
             self._all_gone.set()
 
@@ -153,7 +180,14 @@ class Server:
 
     async def _serve_transport(self, transport: Transport, peer: Peer) -> None:
         connection = Connection(
-            transport, peer, self._methods, self._interceptors, self._config, self._observer
+            transport,
+            peer,
+            self._methods,
+            self._interceptors,
+            self._config,
+            self._observer,
+            self._gate,
+            self._load,
         )
         self._connections.add(connection)
         try:
@@ -164,3 +198,12 @@ class Server:
             self._connections.discard(connection)
             with trio.CancelScope(shield=True):
                 await transport.aclose()
+
+
+def _host_of(stream: trio.SocketStream) -> str:
+    """The peer's address without its port; empty for a Unix socket or a peer that is gone."""
+    try:
+        name: Any = stream.socket.getpeername()
+    except OSError:
+        return ""
+    return str(name[0]) if isinstance(name, tuple) else ""

@@ -35,17 +35,17 @@ class AccountsService:
         self._pages = pages
 
     async def register_key(
-        self, request: pb.RegisterKeyRequest, _ctx: CallContext
+        self, request: pb.RegisterKeyRequest, ctx: CallContext
     ) -> pb.RegisterKeyResponse:
         """Open an account, or give one another key."""
-        outcome = await self._intake.run(request.envelope, "register_key")
+        outcome = await self._intake.run(request.envelope, "register_key", ctx)
         return pb.RegisterKeyResponse(
             applied=render.applied(outcome), account_id=self._ids.format(outcome.key)
         )
 
-    async def transfer(self, request: pb.TransferRequest, _ctx: CallContext) -> pb.TransferResponse:
+    async def transfer(self, request: pb.TransferRequest, ctx: CallContext) -> pb.TransferResponse:
         """Move available funds to another account."""
-        outcome = await self._intake.run(request.envelope, "transfer")
+        outcome = await self._intake.run(request.envelope, "transfer", ctx)
         return pb.TransferResponse(applied=render.applied(outcome))
 
     async def get_account(

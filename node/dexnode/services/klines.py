@@ -17,6 +17,7 @@ from dexruntime.shard import Shard
 from dexruntime.views import KlineChange
 
 KLINES_PAGE: Final = 500
+CHANGES_AT_ONCE: Final = 64
 
 
 @final
@@ -71,10 +72,12 @@ class KlineQueryService:
                         klines=[render.kline(market.spec.market_id, interval, current)],
                     )
                 )
-        async for changes in follow(feed, after, 64):
-            await send.send_many(
-                [_message(market.spec.market_id, interval, change) for change in changes]
-            )
+
+        async def send_changes(changes: list[KlineChange]) -> None:
+            market_id = market.spec.market_id
+            await send.send_many([_message(market_id, interval, change) for change in changes])
+
+        await follow(feed, after, CHANGES_AT_ONCE, send_changes)
 
 
 def _message(market_id: str, interval: Interval, change: KlineChange) -> pb.StreamKlinesResponse:

@@ -22,6 +22,7 @@ BOOK_DEPTH: Final = 50
 BOOK_DEPTH_STREAM: Final = 1_000_000
 TRADES_PAGE: Final = 100
 TRADES_PER_MESSAGE: Final = 256
+CHANGES_AT_ONCE: Final = 256
 
 
 @final
@@ -68,8 +69,11 @@ class MatchingService:
             snapshot = await self._book(market, BOOK_DEPTH_STREAM)
             after = snapshot.sequence
             await send.send(pb.StreamBookResponse(snapshot=snapshot))
-        async for changes in follow(view.book_feed, after, 256):
+
+        async def send_changes(changes: list[BookChange]) -> None:
             await send.send_many([_book_item(change) for change in changes])
+
+        await follow(view.book_feed, after, CHANGES_AT_ONCE, send_changes)
 
     async def stream_trades(
         self,
@@ -83,8 +87,11 @@ class MatchingService:
         after = view.trade_feed.last_sequence
         if request.start_sequence:
             after = await self._catch_up(market, view, request.start_sequence, send)
-        async for trades in follow(view.trade_feed, after, TRADES_PER_MESSAGE):
+
+        async def send_trades(trades: list[PublicTrade]) -> None:
             await send.send(self._trades_message(market, trades))
+
+        await follow(view.trade_feed, after, TRADES_PER_MESSAGE, send_trades)
 
     async def list_trades(
         self, request: pb.ListTradesRequest, _ctx: CallContext

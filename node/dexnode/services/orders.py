@@ -13,16 +13,20 @@ from dex.orders.v1 import order_intake_pb2 as pb
 from dexcore.reasons import Reason, Refused
 from dexcore.results import Outcome
 from dexnode import render
+from dexnode.admission import RateLimited
 from dexnode.authz import require_account
 from dexnode.errors import refuse, rejection, rejection_of
 from dexnode.ids import IdFormat
 from dexnode.intake import ORDER_ACTIONS, Intake, result_of
-from dexrpc import CallContext, Receiver, RpcError, Sender
+from dexnode.rate_limit import Standing
+from dexrpc import CallContext, Peer, Receiver, RpcError, Sender
 from dexruntime.promise import Promise
 from dexruntime.shard import Shard
 
 # Envelopes of one stream between its reader and its writer.
 STREAM_WINDOW: Final = 1_024
+# How long an envelope of a stream waits for the sequencer to have room before it is rejected.
+STREAM_WAIT_SECONDS: Final = 1.0
 
 
 class _Answer(NamedTuple):
@@ -31,6 +35,7 @@ class _Answer(NamedTuple):
     nonce: int
     outcome: Promise[Outcome] | None
     refusal: RpcError
+    standing: Standing | None = None
 
     @property
     def done(self) -> bool:
@@ -44,13 +49,16 @@ class _Answer(NamedTuple):
 
 
 class _Verifying(NamedTuple):
-    """A request, None when it was malformed, and the verdict on its signature to come."""
+    """A request and the verdict on its signature to come; None for one that was refused unseen."""
 
-    request: pb.OrderStreamRequest | None
-    verdict: Promise[bool]
+    request: pb.OrderStreamRequest
+    verdict: Promise[bool] | None
+    refusal: RpcError
+    arrived_at: float
 
 
 _NONE: Final = refuse(errors_pb2.ERROR_REASON_INTERNAL)
+_NO_REQUEST: Final = pb.OrderStreamRequest()
 
 
 @final
@@ -63,49 +71,49 @@ class OrderIntakeService:
         self._ids = ids
 
     async def place_order(
-        self, request: pb.PlaceOrderRequest, _ctx: CallContext
+        self, request: pb.PlaceOrderRequest, ctx: CallContext
     ) -> pb.PlaceOrderResponse:
         """Place one order."""
-        outcome = _single(await self._intake.run(request.envelope, "place"))
+        outcome = _single(await self._intake.run(request.envelope, "place", ctx))
         response = pb.PlaceOrderResponse()
         render.fill_applied(response.applied, outcome)
         render.fill_result(self._ids, response.result, outcome.items[0])
         return response
 
     async def cancel_order(
-        self, request: pb.CancelOrderRequest, _ctx: CallContext
+        self, request: pb.CancelOrderRequest, ctx: CallContext
     ) -> pb.CancelOrderResponse:
         """Cancel one open order."""
-        outcome = _single(await self._intake.run(request.envelope, "cancel"))
+        outcome = _single(await self._intake.run(request.envelope, "cancel", ctx))
         response = pb.CancelOrderResponse()
         render.fill_applied(response.applied, outcome)
         render.fill_result(self._ids, response.result, outcome.items[0])
         return response
 
     async def amend_order(
-        self, request: pb.AmendOrderRequest, _ctx: CallContext
+        self, request: pb.AmendOrderRequest, ctx: CallContext
     ) -> pb.AmendOrderResponse:
         """Change one open order."""
-        outcome = _single(await self._intake.run(request.envelope, "amend"))
+        outcome = _single(await self._intake.run(request.envelope, "amend", ctx))
         response = pb.AmendOrderResponse()
         render.fill_applied(response.applied, outcome)
         render.fill_result(self._ids, response.result, outcome.items[0])
         return response
 
     async def cancel_all(
-        self, request: pb.CancelAllRequest, _ctx: CallContext
+        self, request: pb.CancelAllRequest, ctx: CallContext
     ) -> pb.CancelAllResponse:
         """Cancel every open order of the account."""
-        outcome = await self._intake.run(request.envelope, "cancel_all")
+        outcome = await self._intake.run(request.envelope, "cancel_all", ctx)
         response = pb.CancelAllResponse()
         self._fill(response, outcome)
         return response
 
     async def submit_batch(
-        self, request: pb.SubmitBatchRequest, _ctx: CallContext
+        self, request: pb.SubmitBatchRequest, ctx: CallContext
     ) -> pb.SubmitBatchResponse:
         """Apply up to 1,000 items under one signature."""
-        outcome = await self._intake.run(request.envelope, "batch")
+        outcome = await self._intake.run(request.envelope, "batch", ctx)
         response = pb.SubmitBatchResponse()
         self._fill(response, outcome)
         return response
@@ -136,15 +144,18 @@ class OrderIntakeService:
     async def order_stream(
         self,
         requests: Receiver[bytes],
-        _ctx: CallContext,
+        ctx: CallContext,
         send: Sender[pb.OrderStreamResponse],
     ) -> None:
         """Answer envelopes in their order.
 
         Three tasks, so that none waits for another's work: one reads and starts
         verifying, one queues what is verified, this one answers what is durable. What
-        is between them is bounded, and a full window stops the reading.
+        is between them is bounded, and a full window stops the reading. So does a
+        backlog of signatures; a backlog of the sequencer holds an envelope back for a
+        second and then rejects it.
         """
+        peer = ctx.peer
         verifying: deque[_Verifying] = deque()
         answers: deque[_Answer] = deque()
         changed = trio.Event()
@@ -159,7 +170,10 @@ class OrderIntakeService:
             nonlocal reading
             try:
                 while True:
-                    verifying.extend(map(self._verify, await requests.receive_available()))
+                    arrived = await requests.receive_available()
+                    await self._shard.verifier.wait_room()
+                    now = trio.current_time()
+                    verifying.extend([self._verify(data, peer, now) for data in arrived])
                     signal()
                     while len(verifying) + len(answers) >= STREAM_WINDOW:
                         await changed.wait()
@@ -173,10 +187,7 @@ class OrderIntakeService:
                 if not verifying:
                     await changed.wait()
                     continue
-                request, verdict = verifying[0]
-                verified = await verdict.wait()
-                await self._shard.sequencer.wait_room()
-                answers.append(self._queue(request, verified))
+                answers.append(await self._judge(verifying[0], peer))
                 verifying.popleft()
                 if len(answers) == 1 or not verifying:
                     signal()
@@ -199,20 +210,39 @@ class OrderIntakeService:
 
     # --- stream parts
 
-    def _verify(self, data: bytes) -> _Verifying:
+    def _verify(self, data: bytes, peer: Peer, now: float) -> _Verifying:
         """Parse a request and start checking its signature."""
+        cooling = self._intake.admission.cooling(peer)
+        if cooling is not None:
+            return _Verifying(_NO_REQUEST, None, cooling, now)
         try:
             request = pb.OrderStreamRequest.FromString(data)
         except DecodeError:
-            malformed: Promise[bool] = Promise()
-            malformed.set(False)
-            return _Verifying(None, malformed)
-        return _Verifying(request, self._intake.verify(request.envelope))
+            malformed = refuse(errors_pb2.ERROR_REASON_MALFORMED_MESSAGE)
+            return _Verifying(_NO_REQUEST, None, malformed, now)
+        try:
+            return _Verifying(request, self._intake.verify(request.envelope, peer), _NONE, now)
+        except RpcError as refusal:
+            return _Verifying(request, None, refusal, now)
 
-    def _queue(self, request: pb.OrderStreamRequest | None, verified: bool) -> _Answer:
+    async def _judge(self, asked: _Verifying, peer: Peer) -> _Answer:
+        """Queue what verifies, or say why not."""
+        if asked.verdict is None:
+            return _refused(0, asked.refusal)
+        verified = await asked.verdict.wait()
+        sequencer = self._shard.sequencer
+        if sequencer.is_half_full:
+            with trio.move_on_at(asked.arrived_at + STREAM_WAIT_SECONDS) as waiting:
+                await sequencer.wait_room()
+            if waiting.cancelled_caught:
+                refusal = refuse(
+                    errors_pb2.ERROR_REASON_OVERLOADED, retry_delay_ns=sequencer.retry_delay_ns
+                )
+                return _refused(0, refusal)
+        return self._queue(asked.request, verified, peer)
+
+    def _queue(self, request: pb.OrderStreamRequest, verified: bool, peer: Peer) -> _Answer:
         nonce = 0
-        if request is None:
-            return _Answer(nonce, None, refuse(errors_pb2.ERROR_REASON_MALFORMED_MESSAGE))
         try:
             signed = self._intake.check(request.envelope, verified)
             nonce = signed.payload.nonce
@@ -222,12 +252,20 @@ class OrderIntakeService:
                     f"an order stream does not perform {signed.action}",
                     field=f"envelope.payload.{signed.action}",
                 )
-            return _Answer(nonce, self._intake.submit(signed), _NONE)
+            standing = self._intake.charge(signed, peer)
+            return _Answer(nonce, self._intake.submit(signed), _NONE, standing)
         except RpcError as refusal:
-            return _Answer(nonce, None, refusal)
+            self._intake.admission.note_refusal(peer, refusal)
+            return _refused(nonce, refusal)
 
     def _response(self, answer: _Answer) -> pb.OrderStreamResponse:
         response = pb.OrderStreamResponse(nonce=answer.nonce)
+        standing = answer.standing
+        if standing is not None:
+            left = response.rate_limit
+            left.limit = standing.limit
+            left.remaining = standing.remaining
+            left.reset_ms = -(-standing.reset_ns // 1_000_000)
         if answer.outcome is None:
             response.rejection.CopyFrom(rejection_of(answer.refusal))
             return response
@@ -252,6 +290,11 @@ class OrderIntakeService:
         ids, add, fill_result = self._ids, response.results.add, render.fill_result
         for item in outcome.items:
             fill_result(ids, add(), item)
+
+
+def _refused(nonce: int, refusal: RpcError) -> _Answer:
+    standing = refusal.standing if isinstance(refusal, RateLimited) else None
+    return _Answer(nonce, None, refusal, standing)
 
 
 def _single(outcome: Outcome) -> Outcome:

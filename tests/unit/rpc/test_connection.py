@@ -68,6 +68,8 @@ class Observer:
     def __init__(self) -> None:
         self.running = 0
         self.codes: list[StatusCode] = []
+        self.floods: list[str] = []
+        self.stalled: list[str] = []
 
     def connection_opened(self) -> None: ...
 
@@ -79,6 +81,14 @@ class Observer:
     def call_finished(self, method: str, code: StatusCode, seconds: float) -> None:
         self.running -= 1
         self.codes.append(code)
+
+    def flood_ended(self, what: str) -> None:
+        self.floods.append(what)
+
+    def call_stalled(self, method: str) -> None:
+        self.stalled.append(method)
+
+    def connection_refused(self, reason: str) -> None: ...
 
 
 class Bench:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,25 +14,29 @@ import trio.testing
 from dexcore.checkpoint import encode_state
 from dexcore.codec import CodecError
 from dexcore.commands import Command, Deposit
+from dexcore.limits import BATCH_ITEMS_MAX
 from dexcore.results import Outcome
+from dexruntime.drain_rate import DELAY_NS_MAX, DELAY_NS_MIN
 from dexruntime.journal import JournalFull, SyncSample, read_journal
 from dexruntime.promise import Promise
 from dexruntime.sequencer import (
     BATCHES_IN_FLIGHT_MAX,
     QUEUE_COMMANDS_MAX,
+    QUEUE_ITEMS_MAX,
     DrainingError,
     QueueFull,
 )
 from dexruntime.shard import Shard
 from dexruntime.storage import PosixStorage
 from tests.sim.disk import SimulatedDisk
-from tests.unit.core.exchanges import OPERATOR, START_NS, orders, place, seed_of
+from tests.unit.core.exchanges import BUY, OPERATOR, START_NS, orders, place, seed_of
 from tests.unit.runtime.shards import (
     GatedStorage,
     do,
     open_market,
     random_orders,
     running,
+    trio_clock_ns,
     until,
 )
 
@@ -116,6 +121,32 @@ async def test_few_batches_wait_in_front_of_the_disk_and_the_queue_is_bounded(
             await promise.wait()
         await until(lambda: had_room == [True])
         assert shard.exchange.sequence == applied + len(promises)
+
+
+async def test_the_queue_is_bounded_in_items_and_says_how_long_it_takes(tmp_path: Path) -> None:
+    """A command may hold a thousand items: their number is what takes time."""
+    storage = GatedStorage(PosixStorage(tmp_path))
+    async with running(storage, clock_ns=trio_clock_ns) as shard:
+        traders = await open_market(shard)
+        sequencer = shard.sequencer
+        storage.gate.shut()
+        batch = [place(BUY, 90, 1)] * BATCH_ITEMS_MAX
+        nonces = itertools.count(100)
+        for _ in range(BATCHES_IN_FLIGHT_MAX + 1):
+            sequencer.submit(orders(traders[0], next(nonces), batch))
+            await trio.testing.wait_all_tasks_blocked()
+        promises = []
+        while not sequencer.is_full:
+            promises.append(sequencer.submit(orders(traders[0], next(nonces), batch)))
+            assert sequencer.queue_items < QUEUE_ITEMS_MAX + BATCH_ITEMS_MAX, "no bound on items"
+        assert sequencer.queue_depth < QUEUE_COMMANDS_MAX // 10
+        with pytest.raises(QueueFull):
+            sequencer.submit(orders(traders[0], next(nonces), batch[:1]))
+        storage.gate.open()
+        for promise in promises:
+            await promise.wait()
+        assert sequencer.queue_items == 0
+        assert DELAY_NS_MIN <= sequencer.retry_delay_ns <= DELAY_NS_MAX
 
 
 async def test_what_cannot_be_journaled_fails_its_sender_alone(tmp_path: Path) -> None:

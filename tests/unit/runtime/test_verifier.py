@@ -12,11 +12,18 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 from nacl.signing import SigningKey
 
 from dexruntime.promise import Promise
 from dexruntime.storage import PosixStorage
-from dexruntime.verifier import SignatureVerifier, VerifierFailed, verify_one
+from dexruntime.verifier import (
+    QUEUE_SIGNATURES_MAX,
+    SignatureVerifier,
+    VerifierFailed,
+    VerifierFull,
+    verify_one,
+)
 from tests.unit.core.exchanges import seed_of
 from tests.unit.runtime.shards import open_market, running
 
@@ -141,3 +148,42 @@ def test_a_process_ends_when_its_pipe_does() -> None:
         timeout=30,
     )
     assert done.stdout == b"\1" * 20 + b"\0"
+
+
+async def test_the_queue_is_bounded_and_streams_wait_for_room() -> None:
+    verifier = SignatureVerifier(1)
+    signature = signed(b"payload")
+    promises = [
+        verifier.enqueue(b"payload", signature, PUBLIC) for _ in range(QUEUE_SIGNATURES_MAX)
+    ]
+    with pytest.raises(VerifierFull):
+        verifier.enqueue(b"payload", signature, PUBLIC)
+    depths: list[int] = []
+
+    async def wait_room() -> None:
+        await verifier.wait_room()
+        depths.append(verifier.queue_depth)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait_room)
+        await trio.testing.wait_all_tasks_blocked()
+        assert depths == []
+        await nursery.start(verifier.run)
+        for promise in promises:
+            assert await promise.wait()
+        nursery.cancel_scope.cancel()
+    assert depths[0] < QUEUE_SIGNATURES_MAX // 2
+
+
+async def test_a_verdict_nobody_waits_for_is_not_worked_out() -> None:
+    verifier = SignatureVerifier(1)
+    given_up = [verifier.enqueue(b"payload", signed(b"payload"), PUBLIC) for _ in range(100)]
+    for promise in given_up:
+        with trio.move_on_after(0):
+            await promise.wait()
+    last = verifier.enqueue(b"payload", signed(b"payload"), PUBLIC)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(verifier.run)
+        assert await last.wait()
+        nursery.cancel_scope.cancel()
+    assert not any(promise.done for promise in given_up), "a call that was given up was worked on"

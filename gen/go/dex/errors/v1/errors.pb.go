@@ -17,6 +17,7 @@ package errorsv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -146,6 +147,13 @@ const (
 	// The audit log has no such record, or none in a tree of that size, or no
 	// signed head of that size.
 	ErrorReason_ERROR_REASON_NOT_IN_AUDIT_LOG ErrorReason = 107
+	// The budget of the account, of its key or of the connection is used up for
+	// now; metadata["budget"] says which. Try again after the delay.
+	ErrorReason_ERROR_REASON_RATE_LIMITED ErrorReason = 105
+	// Too many signatures or tokens on this connection did not verify: for a while
+	// it is answered without a look at what it sends. Other connections of the
+	// account are not touched.
+	ErrorReason_ERROR_REASON_COOLING_DOWN ErrorReason = 106
 )
 
 // Enum value maps for ErrorReason.
@@ -205,6 +213,8 @@ var (
 		103: "ERROR_REASON_SEQUENCE_GONE",
 		104: "ERROR_REASON_INTERNAL",
 		107: "ERROR_REASON_NOT_IN_AUDIT_LOG",
+		105: "ERROR_REASON_RATE_LIMITED",
+		106: "ERROR_REASON_COOLING_DOWN",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":             0,
@@ -261,6 +271,8 @@ var (
 		"ERROR_REASON_SEQUENCE_GONE":           103,
 		"ERROR_REASON_INTERNAL":                104,
 		"ERROR_REASON_NOT_IN_AUDIT_LOG":        107,
+		"ERROR_REASON_RATE_LIMITED":            105,
+		"ERROR_REASON_COOLING_DOWN":            106,
 	}
 )
 
@@ -302,7 +314,10 @@ type Rejection struct {
 	Field string `protobuf:"bytes,2,opt,name=field,proto3" json:"field,omitempty"`
 	// One English sentence for a person. Not part of the contract: programs read
 	// `reason`.
-	Message       string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	Message string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	// What google.rpc.RetryInfo is for a call: wait this long before sending the
+	// same again. Unset when sending it again changes nothing.
+	RetryDelay    *durationpb.Duration `protobuf:"bytes,4,opt,name=retry_delay,json=retryDelay,proto3" json:"retry_delay,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -358,15 +373,24 @@ func (x *Rejection) GetMessage() string {
 	return ""
 }
 
+func (x *Rejection) GetRetryDelay() *durationpb.Duration {
+	if x != nil {
+		return x.RetryDelay
+	}
+	return nil
+}
+
 var File_dex_errors_v1_errors_proto protoreflect.FileDescriptor
 
 const file_dex_errors_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1adex/errors/v1/errors.proto\x12\rdex.errors.v1\"o\n" +
+	"\x1adex/errors/v1/errors.proto\x12\rdex.errors.v1\x1a\x1egoogle/protobuf/duration.proto\"\xab\x01\n" +
 	"\tRejection\x122\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1a.dex.errors.v1.ErrorReasonR\x06reason\x12\x14\n" +
 	"\x05field\x18\x02 \x01(\tR\x05field\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage*\xc3\x0e\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\x12:\n" +
+	"\vretry_delay\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"retryDelay*\x81\x0f\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eERROR_REASON_MALFORMED_MESSAGE\x10\x01\x12\"\n" +
@@ -421,7 +445,9 @@ const file_dex_errors_v1_errors_proto_rawDesc = "" +
 	"\x1aERROR_REASON_SLOW_CONSUMER\x10f\x12\x1e\n" +
 	"\x1aERROR_REASON_SEQUENCE_GONE\x10g\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10h\x12!\n" +
-	"\x1dERROR_REASON_NOT_IN_AUDIT_LOG\x10kB\xa5\x01\n" +
+	"\x1dERROR_REASON_NOT_IN_AUDIT_LOG\x10k\x12\x1d\n" +
+	"\x19ERROR_REASON_RATE_LIMITED\x10i\x12\x1d\n" +
+	"\x19ERROR_REASON_COOLING_DOWN\x10jB\xa5\x01\n" +
 	"\x11com.dex.errors.v1B\vErrorsProtoP\x01Z-triodex.example/gen/go/dex/errors/v1;errorsv1\xa2\x02\x03DEX\xaa\x02\rDex.Errors.V1\xca\x02\rDex\\Errors\\V1\xe2\x02\x19Dex\\Errors\\V1\\GPBMetadata\xea\x02\x0fDex::Errors::V1b\x06proto3"
 
 var (
@@ -439,16 +465,18 @@ func file_dex_errors_v1_errors_proto_rawDescGZIP() []byte {
 var file_dex_errors_v1_errors_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_dex_errors_v1_errors_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
 var file_dex_errors_v1_errors_proto_goTypes = []any{
-	(ErrorReason)(0),  // 0: dex.errors.v1.ErrorReason
-	(*Rejection)(nil), // 1: dex.errors.v1.Rejection
+	(ErrorReason)(0),            // 0: dex.errors.v1.ErrorReason
+	(*Rejection)(nil),           // 1: dex.errors.v1.Rejection
+	(*durationpb.Duration)(nil), // 2: google.protobuf.Duration
 }
 var file_dex_errors_v1_errors_proto_depIdxs = []int32{
 	0, // 0: dex.errors.v1.Rejection.reason:type_name -> dex.errors.v1.ErrorReason
-	1, // [1:1] is the sub-list for method output_type
-	1, // [1:1] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	2, // 1: dex.errors.v1.Rejection.retry_delay:type_name -> google.protobuf.Duration
+	2, // [2:2] is the sub-list for method output_type
+	2, // [2:2] is the sub-list for method input_type
+	2, // [2:2] is the sub-list for extension type_name
+	2, // [2:2] is the sub-list for extension extendee
+	0, // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_dex_errors_v1_errors_proto_init() }

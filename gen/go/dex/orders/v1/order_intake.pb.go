@@ -886,7 +886,10 @@ type OrderStreamResponse struct {
 	// One result per item, in order; empty when the envelope was refused.
 	Results []*OrderResult `protobuf:"bytes,3,rep,name=results,proto3" json:"results,omitempty"`
 	// Set when the envelope as a whole was refused.
-	Rejection     *v1.Rejection `protobuf:"bytes,4,opt,name=rejection,proto3" json:"rejection,omitempty"`
+	Rejection *v1.Rejection `protobuf:"bytes,4,opt,name=rejection,proto3" json:"rejection,omitempty"`
+	// What is left of the signer's budget; unset when the node limits none or the
+	// signer is not known. Calls say the same in their trailers.
+	RateLimit     *RateLimit `protobuf:"bytes,5,opt,name=rate_limit,json=rateLimit,proto3" json:"rate_limit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -949,6 +952,78 @@ func (x *OrderStreamResponse) GetRejection() *v1.Rejection {
 	return nil
 }
 
+func (x *OrderStreamResponse) GetRateLimit() *RateLimit {
+	if x != nil {
+		return x.RateLimit
+	}
+	return nil
+}
+
+// A budget of items, refilled at a steady rate: the tighter one of the account
+// and its key, of orders or of cancels by what the envelope held.
+type RateLimit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Items the budget holds when it is full.
+	Limit int64 `protobuf:"varint,1,opt,name=limit,proto3" json:"limit,omitempty"`
+	// Whole items left.
+	Remaining int64 `protobuf:"varint,2,opt,name=remaining,proto3" json:"remaining,omitempty"`
+	// Milliseconds until it is full again, rounded up; zero when it is full.
+	ResetMs       int64 `protobuf:"varint,3,opt,name=reset_ms,json=resetMs,proto3" json:"reset_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RateLimit) Reset() {
+	*x = RateLimit{}
+	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RateLimit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RateLimit) ProtoMessage() {}
+
+func (x *RateLimit) ProtoReflect() protoreflect.Message {
+	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RateLimit.ProtoReflect.Descriptor instead.
+func (*RateLimit) Descriptor() ([]byte, []int) {
+	return file_dex_orders_v1_order_intake_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *RateLimit) GetLimit() int64 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *RateLimit) GetRemaining() int64 {
+	if x != nil {
+		return x.Remaining
+	}
+	return 0
+}
+
+func (x *RateLimit) GetResetMs() int64 {
+	if x != nil {
+		return x.ResetMs
+	}
+	return 0
+}
+
 // Asks what an order would do.
 type CheckOrderRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -962,7 +1037,7 @@ type CheckOrderRequest struct {
 
 func (x *CheckOrderRequest) Reset() {
 	*x = CheckOrderRequest{}
-	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[15]
+	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -974,7 +1049,7 @@ func (x *CheckOrderRequest) String() string {
 func (*CheckOrderRequest) ProtoMessage() {}
 
 func (x *CheckOrderRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[15]
+	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -987,7 +1062,7 @@ func (x *CheckOrderRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckOrderRequest.ProtoReflect.Descriptor instead.
 func (*CheckOrderRequest) Descriptor() ([]byte, []int) {
-	return file_dex_orders_v1_order_intake_proto_rawDescGZIP(), []int{15}
+	return file_dex_orders_v1_order_intake_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CheckOrderRequest) GetAccountId() string {
@@ -1025,7 +1100,7 @@ type CheckOrderResponse struct {
 
 func (x *CheckOrderResponse) Reset() {
 	*x = CheckOrderResponse{}
-	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[16]
+	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1037,7 +1112,7 @@ func (x *CheckOrderResponse) String() string {
 func (*CheckOrderResponse) ProtoMessage() {}
 
 func (x *CheckOrderResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[16]
+	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1050,7 +1125,7 @@ func (x *CheckOrderResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckOrderResponse.ProtoReflect.Descriptor instead.
 func (*CheckOrderResponse) Descriptor() ([]byte, []int) {
-	return file_dex_orders_v1_order_intake_proto_rawDescGZIP(), []int{16}
+	return file_dex_orders_v1_order_intake_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CheckOrderResponse) GetRejection() *v1.Rejection {
@@ -1145,12 +1220,18 @@ const file_dex_orders_v1_order_intake_proto_rawDesc = "" +
 	"\aapplied\x18\x01 \x01(\v2\x16.dex.orders.v1.AppliedR\aapplied\x124\n" +
 	"\aresults\x18\x02 \x03(\v2\x1a.dex.orders.v1.OrderResultR\aresults\"W\n" +
 	"\x12OrderStreamRequest\x12A\n" +
-	"\benvelope\x18\x01 \x01(\v2\x1d.dex.orders.v1.SignedEnvelopeB\x06\xbaH\x03\xc8\x01\x01R\benvelope\"\xcb\x01\n" +
+	"\benvelope\x18\x01 \x01(\v2\x1d.dex.orders.v1.SignedEnvelopeB\x06\xbaH\x03\xc8\x01\x01R\benvelope\"\x84\x02\n" +
 	"\x13OrderStreamResponse\x12\x14\n" +
 	"\x05nonce\x18\x01 \x01(\x03R\x05nonce\x120\n" +
 	"\aapplied\x18\x02 \x01(\v2\x16.dex.orders.v1.AppliedR\aapplied\x124\n" +
 	"\aresults\x18\x03 \x03(\v2\x1a.dex.orders.v1.OrderResultR\aresults\x126\n" +
-	"\trejection\x18\x04 \x01(\v2\x18.dex.errors.v1.RejectionR\trejection\"t\n" +
+	"\trejection\x18\x04 \x01(\v2\x18.dex.errors.v1.RejectionR\trejection\x127\n" +
+	"\n" +
+	"rate_limit\x18\x05 \x01(\v2\x18.dex.orders.v1.RateLimitR\trateLimit\"Z\n" +
+	"\tRateLimit\x12\x14\n" +
+	"\x05limit\x18\x01 \x01(\x03R\x05limit\x12\x1c\n" +
+	"\tremaining\x18\x02 \x01(\x03R\tremaining\x12\x19\n" +
+	"\breset_ms\x18\x03 \x01(\x03R\aresetMs\"t\n" +
 	"\x11CheckOrderRequest\x12(\n" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\taccountId\x125\n" +
@@ -1196,7 +1277,7 @@ func file_dex_orders_v1_order_intake_proto_rawDescGZIP() []byte {
 }
 
 var file_dex_orders_v1_order_intake_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_dex_orders_v1_order_intake_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_dex_orders_v1_order_intake_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_dex_orders_v1_order_intake_proto_goTypes = []any{
 	(OrderStatus)(0),              // 0: dex.orders.v1.OrderStatus
 	(*Fill)(nil),                  // 1: dex.orders.v1.Fill
@@ -1214,58 +1295,60 @@ var file_dex_orders_v1_order_intake_proto_goTypes = []any{
 	(*SubmitBatchResponse)(nil),   // 13: dex.orders.v1.SubmitBatchResponse
 	(*OrderStreamRequest)(nil),    // 14: dex.orders.v1.OrderStreamRequest
 	(*OrderStreamResponse)(nil),   // 15: dex.orders.v1.OrderStreamResponse
-	(*CheckOrderRequest)(nil),     // 16: dex.orders.v1.CheckOrderRequest
-	(*CheckOrderResponse)(nil),    // 17: dex.orders.v1.CheckOrderResponse
-	(*v1.Rejection)(nil),          // 18: dex.errors.v1.Rejection
-	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
-	(*SignedEnvelope)(nil),        // 20: dex.orders.v1.SignedEnvelope
-	(*NewOrder)(nil),              // 21: dex.orders.v1.NewOrder
+	(*RateLimit)(nil),             // 16: dex.orders.v1.RateLimit
+	(*CheckOrderRequest)(nil),     // 17: dex.orders.v1.CheckOrderRequest
+	(*CheckOrderResponse)(nil),    // 18: dex.orders.v1.CheckOrderResponse
+	(*v1.Rejection)(nil),          // 19: dex.errors.v1.Rejection
+	(*timestamppb.Timestamp)(nil), // 20: google.protobuf.Timestamp
+	(*SignedEnvelope)(nil),        // 21: dex.orders.v1.SignedEnvelope
+	(*NewOrder)(nil),              // 22: dex.orders.v1.NewOrder
 }
 var file_dex_orders_v1_order_intake_proto_depIdxs = []int32{
 	0,  // 0: dex.orders.v1.OrderResult.status:type_name -> dex.orders.v1.OrderStatus
 	1,  // 1: dex.orders.v1.OrderResult.fills:type_name -> dex.orders.v1.Fill
-	18, // 2: dex.orders.v1.OrderResult.rejection:type_name -> dex.errors.v1.Rejection
-	19, // 3: dex.orders.v1.Applied.apply_time:type_name -> google.protobuf.Timestamp
-	20, // 4: dex.orders.v1.PlaceOrderRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
+	19, // 2: dex.orders.v1.OrderResult.rejection:type_name -> dex.errors.v1.Rejection
+	20, // 3: dex.orders.v1.Applied.apply_time:type_name -> google.protobuf.Timestamp
+	21, // 4: dex.orders.v1.PlaceOrderRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
 	3,  // 5: dex.orders.v1.PlaceOrderResponse.applied:type_name -> dex.orders.v1.Applied
 	2,  // 6: dex.orders.v1.PlaceOrderResponse.result:type_name -> dex.orders.v1.OrderResult
-	20, // 7: dex.orders.v1.CancelOrderRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
+	21, // 7: dex.orders.v1.CancelOrderRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
 	3,  // 8: dex.orders.v1.CancelOrderResponse.applied:type_name -> dex.orders.v1.Applied
 	2,  // 9: dex.orders.v1.CancelOrderResponse.result:type_name -> dex.orders.v1.OrderResult
-	20, // 10: dex.orders.v1.AmendOrderRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
+	21, // 10: dex.orders.v1.AmendOrderRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
 	3,  // 11: dex.orders.v1.AmendOrderResponse.applied:type_name -> dex.orders.v1.Applied
 	2,  // 12: dex.orders.v1.AmendOrderResponse.result:type_name -> dex.orders.v1.OrderResult
-	20, // 13: dex.orders.v1.CancelAllRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
+	21, // 13: dex.orders.v1.CancelAllRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
 	3,  // 14: dex.orders.v1.CancelAllResponse.applied:type_name -> dex.orders.v1.Applied
 	2,  // 15: dex.orders.v1.CancelAllResponse.results:type_name -> dex.orders.v1.OrderResult
-	20, // 16: dex.orders.v1.SubmitBatchRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
+	21, // 16: dex.orders.v1.SubmitBatchRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
 	3,  // 17: dex.orders.v1.SubmitBatchResponse.applied:type_name -> dex.orders.v1.Applied
 	2,  // 18: dex.orders.v1.SubmitBatchResponse.results:type_name -> dex.orders.v1.OrderResult
-	20, // 19: dex.orders.v1.OrderStreamRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
+	21, // 19: dex.orders.v1.OrderStreamRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
 	3,  // 20: dex.orders.v1.OrderStreamResponse.applied:type_name -> dex.orders.v1.Applied
 	2,  // 21: dex.orders.v1.OrderStreamResponse.results:type_name -> dex.orders.v1.OrderResult
-	18, // 22: dex.orders.v1.OrderStreamResponse.rejection:type_name -> dex.errors.v1.Rejection
-	21, // 23: dex.orders.v1.CheckOrderRequest.order:type_name -> dex.orders.v1.NewOrder
-	18, // 24: dex.orders.v1.CheckOrderResponse.rejection:type_name -> dex.errors.v1.Rejection
-	4,  // 25: dex.orders.v1.OrderIntake.PlaceOrder:input_type -> dex.orders.v1.PlaceOrderRequest
-	6,  // 26: dex.orders.v1.OrderIntake.CancelOrder:input_type -> dex.orders.v1.CancelOrderRequest
-	8,  // 27: dex.orders.v1.OrderIntake.AmendOrder:input_type -> dex.orders.v1.AmendOrderRequest
-	10, // 28: dex.orders.v1.OrderIntake.CancelAll:input_type -> dex.orders.v1.CancelAllRequest
-	12, // 29: dex.orders.v1.OrderIntake.SubmitBatch:input_type -> dex.orders.v1.SubmitBatchRequest
-	14, // 30: dex.orders.v1.OrderIntake.OrderStream:input_type -> dex.orders.v1.OrderStreamRequest
-	16, // 31: dex.orders.v1.OrderIntake.CheckOrder:input_type -> dex.orders.v1.CheckOrderRequest
-	5,  // 32: dex.orders.v1.OrderIntake.PlaceOrder:output_type -> dex.orders.v1.PlaceOrderResponse
-	7,  // 33: dex.orders.v1.OrderIntake.CancelOrder:output_type -> dex.orders.v1.CancelOrderResponse
-	9,  // 34: dex.orders.v1.OrderIntake.AmendOrder:output_type -> dex.orders.v1.AmendOrderResponse
-	11, // 35: dex.orders.v1.OrderIntake.CancelAll:output_type -> dex.orders.v1.CancelAllResponse
-	13, // 36: dex.orders.v1.OrderIntake.SubmitBatch:output_type -> dex.orders.v1.SubmitBatchResponse
-	15, // 37: dex.orders.v1.OrderIntake.OrderStream:output_type -> dex.orders.v1.OrderStreamResponse
-	17, // 38: dex.orders.v1.OrderIntake.CheckOrder:output_type -> dex.orders.v1.CheckOrderResponse
-	32, // [32:39] is the sub-list for method output_type
-	25, // [25:32] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	19, // 22: dex.orders.v1.OrderStreamResponse.rejection:type_name -> dex.errors.v1.Rejection
+	16, // 23: dex.orders.v1.OrderStreamResponse.rate_limit:type_name -> dex.orders.v1.RateLimit
+	22, // 24: dex.orders.v1.CheckOrderRequest.order:type_name -> dex.orders.v1.NewOrder
+	19, // 25: dex.orders.v1.CheckOrderResponse.rejection:type_name -> dex.errors.v1.Rejection
+	4,  // 26: dex.orders.v1.OrderIntake.PlaceOrder:input_type -> dex.orders.v1.PlaceOrderRequest
+	6,  // 27: dex.orders.v1.OrderIntake.CancelOrder:input_type -> dex.orders.v1.CancelOrderRequest
+	8,  // 28: dex.orders.v1.OrderIntake.AmendOrder:input_type -> dex.orders.v1.AmendOrderRequest
+	10, // 29: dex.orders.v1.OrderIntake.CancelAll:input_type -> dex.orders.v1.CancelAllRequest
+	12, // 30: dex.orders.v1.OrderIntake.SubmitBatch:input_type -> dex.orders.v1.SubmitBatchRequest
+	14, // 31: dex.orders.v1.OrderIntake.OrderStream:input_type -> dex.orders.v1.OrderStreamRequest
+	17, // 32: dex.orders.v1.OrderIntake.CheckOrder:input_type -> dex.orders.v1.CheckOrderRequest
+	5,  // 33: dex.orders.v1.OrderIntake.PlaceOrder:output_type -> dex.orders.v1.PlaceOrderResponse
+	7,  // 34: dex.orders.v1.OrderIntake.CancelOrder:output_type -> dex.orders.v1.CancelOrderResponse
+	9,  // 35: dex.orders.v1.OrderIntake.AmendOrder:output_type -> dex.orders.v1.AmendOrderResponse
+	11, // 36: dex.orders.v1.OrderIntake.CancelAll:output_type -> dex.orders.v1.CancelAllResponse
+	13, // 37: dex.orders.v1.OrderIntake.SubmitBatch:output_type -> dex.orders.v1.SubmitBatchResponse
+	15, // 38: dex.orders.v1.OrderIntake.OrderStream:output_type -> dex.orders.v1.OrderStreamResponse
+	18, // 39: dex.orders.v1.OrderIntake.CheckOrder:output_type -> dex.orders.v1.CheckOrderResponse
+	33, // [33:40] is the sub-list for method output_type
+	26, // [26:33] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_dex_orders_v1_order_intake_proto_init() }
@@ -1280,7 +1363,7 @@ func file_dex_orders_v1_order_intake_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dex_orders_v1_order_intake_proto_rawDesc), len(file_dex_orders_v1_order_intake_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   17,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -55,7 +55,9 @@ type OrderIntakeClient interface {
 	SubmitBatch(ctx context.Context, in *SubmitBatchRequest, opts ...grpc.CallOption) (*SubmitBatchResponse, error)
 	// A session of envelopes, each holding a batch or any single action. Answers
 	// come in the order of the requests. A bad envelope is answered with a
-	// rejection and the stream goes on.
+	// rejection and the stream goes on. A node that is behind first reads the
+	// stream more slowly, so that flow control holds the sender back; an envelope
+	// that still waits after a second is rejected with OVERLOADED.
 	OrderStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[OrderStreamRequest, OrderStreamResponse], error)
 	// Says what an order would do now without placing it: whether it would be
 	// refused, what it would reserve, what it would fill.
@@ -168,7 +170,9 @@ type OrderIntakeServer interface {
 	SubmitBatch(context.Context, *SubmitBatchRequest) (*SubmitBatchResponse, error)
 	// A session of envelopes, each holding a batch or any single action. Answers
 	// come in the order of the requests. A bad envelope is answered with a
-	// rejection and the stream goes on.
+	// rejection and the stream goes on. A node that is behind first reads the
+	// stream more slowly, so that flow control holds the sender back; an envelope
+	// that still waits after a second is rejected with OVERLOADED.
 	OrderStream(grpc.BidiStreamingServer[OrderStreamRequest, OrderStreamResponse]) error
 	// Says what an order would do now without placing it: whether it would be
 	// refused, what it would reserve, what it would fill.

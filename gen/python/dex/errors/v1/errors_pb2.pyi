@@ -11,6 +11,7 @@ oversized message) has the gRPC status alone.
 """
 
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
@@ -148,6 +149,15 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The audit log has no such record, or none in a tree of that size, or no
     signed head of that size.
     """
+    ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 105
+    """The budget of the account, of its key or of the connection is used up for
+    now; metadata["budget"] says which. Try again after the delay.
+    """
+    ERROR_REASON_COOLING_DOWN: _ErrorReason.ValueType  # 106
+    """Too many signatures or tokens on this connection did not verify: for a while
+    it is answered without a look at what it sends. Other connections of the
+    account are not touched.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a request or an item of a batch was refused."""
@@ -270,6 +280,15 @@ ERROR_REASON_NOT_IN_AUDIT_LOG: ErrorReason.ValueType  # 107
 """The audit log has no such record, or none in a tree of that size, or no
 signed head of that size.
 """
+ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 105
+"""The budget of the account, of its key or of the connection is used up for
+now; metadata["budget"] says which. Try again after the delay.
+"""
+ERROR_REASON_COOLING_DOWN: ErrorReason.ValueType  # 106
+"""Too many signatures or tokens on this connection did not verify: for a while
+it is answered without a look at what it sends. Other connections of the
+account are not touched.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final
@@ -283,6 +302,7 @@ class Rejection(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     FIELD_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    RETRY_DELAY_FIELD_NUMBER: _builtins.int
     reason: Global___ErrorReason.ValueType
     """The reason; ERROR_REASON_UNSPECIFIED when the item was accepted."""
     field: _builtins.str
@@ -293,16 +313,23 @@ class Rejection(_message.Message):
     """One English sentence for a person. Not part of the contract: programs read
     `reason`.
     """
+    @_builtins.property
+    def retry_delay(self) -> _duration_pb2.Duration:
+        """What google.rpc.RetryInfo is for a call: wait this long before sending the
+        same again. Unset when sending it again changes nothing.
+        """
+
     def __init__(
         self,
         *,
         reason: Global___ErrorReason.ValueType = ...,
         field: _builtins.str = ...,
         message: _builtins.str = ...,
+        retry_delay: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["retry_delay", b"retry_delay"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "message", b"message", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "message", b"message", "reason", b"reason", "retry_delay", b"retry_delay"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

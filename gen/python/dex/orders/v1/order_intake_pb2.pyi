@@ -480,6 +480,7 @@ class OrderStreamResponse(_message.Message):
     APPLIED_FIELD_NUMBER: _builtins.int
     RESULTS_FIELD_NUMBER: _builtins.int
     REJECTION_FIELD_NUMBER: _builtins.int
+    RATE_LIMIT_FIELD_NUMBER: _builtins.int
     nonce: _builtins.int
     """Nonce of the payload that is answered; zero when it could not be read."""
     @_builtins.property
@@ -494,6 +495,12 @@ class OrderStreamResponse(_message.Message):
     def rejection(self) -> _errors_pb2.Rejection:
         """Set when the envelope as a whole was refused."""
 
+    @_builtins.property
+    def rate_limit(self) -> Global___RateLimit:
+        """What is left of the signer's budget; unset when the node limits none or the
+        signer is not known. Calls say the same in their trailers.
+        """
+
     def __init__(
         self,
         *,
@@ -501,14 +508,47 @@ class OrderStreamResponse(_message.Message):
         applied: Global___Applied | None = ...,
         results: _abc.Iterable[Global___OrderResult] | None = ...,
         rejection: _errors_pb2.Rejection | None = ...,
+        rate_limit: Global___RateLimit | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "rejection", b"rejection"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "rate_limit", b"rate_limit", "rejection", b"rejection"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "nonce", b"nonce", "rejection", b"rejection", "results", b"results"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "nonce", b"nonce", "rate_limit", b"rate_limit", "rejection", b"rejection", "results", b"results"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OrderStreamResponse: _TypeAlias = OrderStreamResponse  # noqa: Y015
+
+@_typing.final
+class RateLimit(_message.Message):
+    """A budget of items, refilled at a steady rate: the tighter one of the account
+    and its key, of orders or of cancels by what the envelope held.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMIT_FIELD_NUMBER: _builtins.int
+    REMAINING_FIELD_NUMBER: _builtins.int
+    RESET_MS_FIELD_NUMBER: _builtins.int
+    limit: _builtins.int
+    """Items the budget holds when it is full."""
+    remaining: _builtins.int
+    """Whole items left."""
+    reset_ms: _builtins.int
+    """Milliseconds until it is full again, rounded up; zero when it is full."""
+    def __init__(
+        self,
+        *,
+        limit: _builtins.int = ...,
+        remaining: _builtins.int = ...,
+        reset_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "remaining", b"remaining", "reset_ms", b"reset_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RateLimit: _TypeAlias = RateLimit  # noqa: Y015
 
 @_typing.final
 class CheckOrderRequest(_message.Message):

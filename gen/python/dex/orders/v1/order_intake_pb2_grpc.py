@@ -120,7 +120,9 @@ class OrderIntakeServicer:
     def OrderStream(self, request_iterator, context):
         """A session of envelopes, each holding a batch or any single action. Answers
         come in the order of the requests. A bad envelope is answered with a
-        rejection and the stream goes on.
+        rejection and the stream goes on. A node that is behind first reads the
+        stream more slowly, so that flow control holds the sender back; an envelope
+        that still waits after a second is rejected with OVERLOADED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

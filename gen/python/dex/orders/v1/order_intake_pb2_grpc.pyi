@@ -59,7 +59,9 @@ class OrderIntakeStub:
     OrderStream: _grpc.StreamStreamMultiCallable[_order_intake_pb2.OrderStreamRequest, _order_intake_pb2.OrderStreamResponse]
     """A session of envelopes, each holding a batch or any single action. Answers
     come in the order of the requests. A bad envelope is answered with a
-    rejection and the stream goes on.
+    rejection and the stream goes on. A node that is behind first reads the
+    stream more slowly, so that flow control holds the sender back; an envelope
+    that still waits after a second is rejected with OVERLOADED.
     """
     CheckOrder: _grpc.UnaryUnaryMultiCallable[_order_intake_pb2.CheckOrderRequest, _order_intake_pb2.CheckOrderResponse]
     """Says what an order would do now without placing it: whether it would be
@@ -96,7 +98,9 @@ class OrderIntakeAsyncStub(OrderIntakeStub):
     OrderStream: _aio.StreamStreamMultiCallable[_order_intake_pb2.OrderStreamRequest, _order_intake_pb2.OrderStreamResponse]  # type: ignore[assignment]
     """A session of envelopes, each holding a batch or any single action. Answers
     come in the order of the requests. A bad envelope is answered with a
-    rejection and the stream goes on.
+    rejection and the stream goes on. A node that is behind first reads the
+    stream more slowly, so that flow control holds the sender back; an envelope
+    that still waits after a second is rejected with OVERLOADED.
     """
     CheckOrder: _aio.UnaryUnaryMultiCallable[_order_intake_pb2.CheckOrderRequest, _order_intake_pb2.CheckOrderResponse]  # type: ignore[assignment]
     """Says what an order would do now without placing it: whether it would be
@@ -166,7 +170,9 @@ class OrderIntakeServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_order_intake_pb2.OrderStreamResponse], _abc.AsyncIterator[_order_intake_pb2.OrderStreamResponse]]:
         """A session of envelopes, each holding a batch or any single action. Answers
         come in the order of the requests. A bad envelope is answered with a
-        rejection and the stream goes on.
+        rejection and the stream goes on. A node that is behind first reads the
+        stream more slowly, so that flow control holds the sender back; an envelope
+        that still waits after a second is rejected with OVERLOADED.
         """
 
     @_abc_1.abstractmethod

@@ -12,6 +12,7 @@
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
+import type { Duration } from "@bufbuild/protobuf/wkt";
 
 /**
  * Describes the file dex/errors/v1/errors.proto.
@@ -47,6 +48,14 @@ export declare type Rejection = Message<"dex.errors.v1.Rejection"> & {
    * @generated from field: string message = 3;
    */
   message: string;
+
+  /**
+   * What google.rpc.RetryInfo is for a call: wait this long before sending the
+   * same again. Unset when sending it again changes nothing.
+   *
+   * @generated from field: google.protobuf.Duration retry_delay = 4;
+   */
+  retryDelay?: Duration | undefined;
 };
 
 /**
@@ -443,6 +452,23 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_NOT_IN_AUDIT_LOG = 107;
    */
   NOT_IN_AUDIT_LOG = 107,
+
+  /**
+   * The budget of the account, of its key or of the connection is used up for
+   * now; metadata["budget"] says which. Try again after the delay.
+   *
+   * @generated from enum value: ERROR_REASON_RATE_LIMITED = 105;
+   */
+  RATE_LIMITED = 105,
+
+  /**
+   * Too many signatures or tokens on this connection did not verify: for a while
+   * it is answered without a look at what it sends. Other connections of the
+   * account are not touched.
+   *
+   * @generated from enum value: ERROR_REASON_COOLING_DOWN = 106;
+   */
+  COOLING_DOWN = 106,
 }
 
 /**

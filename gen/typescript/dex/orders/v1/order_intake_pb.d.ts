@@ -434,6 +434,14 @@ export declare type OrderStreamResponse = Message<"dex.orders.v1.OrderStreamResp
    * @generated from field: dex.errors.v1.Rejection rejection = 4;
    */
   rejection?: Rejection | undefined;
+
+  /**
+   * What is left of the signer's budget; unset when the node limits none or the
+   * signer is not known. Calls say the same in their trailers.
+   *
+   * @generated from field: dex.orders.v1.RateLimit rate_limit = 5;
+   */
+  rateLimit?: RateLimit | undefined;
 };
 
 /**
@@ -441,6 +449,41 @@ export declare type OrderStreamResponse = Message<"dex.orders.v1.OrderStreamResp
  * Use `create(OrderStreamResponseSchema)` to create a new message.
  */
 export declare const OrderStreamResponseSchema: GenMessage<OrderStreamResponse>;
+
+/**
+ * A budget of items, refilled at a steady rate: the tighter one of the account
+ * and its key, of orders or of cancels by what the envelope held.
+ *
+ * @generated from message dex.orders.v1.RateLimit
+ */
+export declare type RateLimit = Message<"dex.orders.v1.RateLimit"> & {
+  /**
+   * Items the budget holds when it is full.
+   *
+   * @generated from field: int64 limit = 1;
+   */
+  limit: bigint;
+
+  /**
+   * Whole items left.
+   *
+   * @generated from field: int64 remaining = 2;
+   */
+  remaining: bigint;
+
+  /**
+   * Milliseconds until it is full again, rounded up; zero when it is full.
+   *
+   * @generated from field: int64 reset_ms = 3;
+   */
+  resetMs: bigint;
+};
+
+/**
+ * Describes the message dex.orders.v1.RateLimit.
+ * Use `create(RateLimitSchema)` to create a new message.
+ */
+export declare const RateLimitSchema: GenMessage<RateLimit>;
 
 /**
  * Asks what an order would do.
@@ -650,7 +693,9 @@ export declare const OrderIntake: GenService<{
   /**
    * A session of envelopes, each holding a batch or any single action. Answers
    * come in the order of the requests. A bad envelope is answered with a
-   * rejection and the stream goes on.
+   * rejection and the stream goes on. A node that is behind first reads the
+   * stream more slowly, so that flow control holds the sender back; an envelope
+   * that still waits after a second is rejected with OVERLOADED.
    *
    * @generated from rpc dex.orders.v1.OrderIntake.OrderStream
    */

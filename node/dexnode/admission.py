@@ -1,0 +1,304 @@
+"""Who may ask how much: budgets of accounts, keys and connections, and the connection's cool-down.
+
+Theory of operation. A budget is charged to an account or a key only once a signature or a token of
+that key has verified, so nobody can use up the budget of an account by claiming it. What does not
+verify counts against the connection it came on, and after too many the connection cools down: it is
+refused before anything is verified. Nothing here ever looks at a claimed account.
+
+Orders and cancels have budgets of their own: whoever is out of orders can still cancel. Items are
+counted, not messages: a batch of 100 costs 100. A request is charged to the account and to its key
+or to neither.
+
+A key that has run dry on a connection where it has proven itself before is refused from the
+unverified payload alone: on other connections that would tell strangers how busy an account is.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple, final
+
+from dex.errors.v1 import errors_pb2
+from dexnode.errors import error_info, refuse
+from dexnode.rate_limit import NS, Bucket, BucketTable, Budget, ClockNs, Standing
+from dexnode.settings import LimitSettings
+from dexrpc import CallContext, Peer, RpcError
+
+if TYPE_CHECKING:
+    from dex.orders.v1 import signed_payload_pb2 as payload_pb
+
+# The largest batch must fit a full budget.
+ORDER_BURST_MIN: Final = 1_000
+# Keys remembered of one connection as proven.
+PROVEN_KEYS_MAX: Final = 64
+_STATE: Final = "admission"
+# What proves nothing. Who signs well but for a stranger's account is a stranger.
+_STRIKES: Final = frozenset(
+    {
+        "SIGNATURE_INVALID",
+        "TOKEN_INVALID",
+        "UNKNOWN_KEY",
+        "UNKNOWN_ACCOUNT",
+        "KEY_REVOKED",
+        "KEY_EXPIRED",
+    }
+)
+_CANCELS: Final = frozenset({"cancel", "cancel_all"})
+
+
+@final
+class RateLimited(RpcError):
+    """RATE_LIMITED, and where the budget stands."""
+
+    def __init__(self, budget: str, standing: Standing, wait_ns: int) -> None:
+        error = refuse(
+            errors_pb2.ERROR_REASON_RATE_LIMITED,
+            metadata={"budget": budget},
+            retry_delay_ns=wait_ns,
+        )
+        super().__init__(error.code, error.message, error.details, metadata_of(standing))
+        self.standing = standing
+
+
+class Cost(NamedTuple):
+    """What a signed action is charged, in items."""
+
+    orders: int
+    cancels: int
+
+
+@final
+class _ConnectionState:
+    """What is known of one connection; it ends with it."""
+
+    __slots__ = ("cool_until_ns", "proven", "reads", "strikes")
+
+    def __init__(self, reads: Bucket | None, strikes: Bucket | None) -> None:
+        self.reads = reads
+        self.strikes = strikes
+        self.cool_until_ns = 0
+        self.proven: dict[bytes, int] = {}
+
+
+@final
+class Admission:
+    """The budgets of one node."""
+
+    def __init__(self, settings: LimitSettings, clock_ns: ClockNs = time.monotonic_ns) -> None:
+        self._clock_ns = clock_ns
+        seconds = settings.burst_seconds
+
+        def table(items_per_second: int, least: int = 1) -> BucketTable:
+            return BucketTable(_budget(items_per_second, seconds, least))
+
+        self._account_orders = table(settings.account_orders_per_second, ORDER_BURST_MIN)
+        self._account_cancels = table(settings.account_cancels_per_second, ORDER_BURST_MIN)
+        self._account_reads = table(settings.account_reads_per_second)
+        self._key_orders = table(settings.key_orders_per_second, ORDER_BURST_MIN)
+        self._key_cancels = table(settings.key_cancels_per_second, ORDER_BURST_MIN)
+        self._key_reads = table(settings.key_reads_per_second)
+        self._connection_reads = _budget(settings.connection_reads_per_second, seconds, 1)
+        strikes = settings.bad_signatures_per_minute
+        self._strikes = Budget(strikes, strikes, 60 * NS)
+        self._cool_down_ns = settings.cool_down_seconds * NS
+        self.cooling_count = 0
+        """Cool-downs begun since the start."""
+
+    @property
+    def bucket_count(self) -> int:
+        """Budgets of accounts and keys that are kept at the moment."""
+        return sum(
+            map(
+                len,
+                (
+                    self._account_orders,
+                    self._account_cancels,
+                    self._account_reads,
+                    self._key_orders,
+                    self._key_cancels,
+                    self._key_reads,
+                ),
+            )
+        )
+
+    # --- the connection
+
+    def cooling(self, peer: Peer) -> RpcError | None:
+        """The refusal of a connection that cools down, with the time that is left of it; None for
+        any other."""
+        state = peer.state.get(_STATE)
+        if state is None or not state.cool_until_ns:
+            return None
+        left_ns = state.cool_until_ns - self._clock_ns()
+        if left_ns <= 0:
+            state.cool_until_ns = 0
+            return None
+        return refuse(errors_pb2.ERROR_REASON_COOLING_DOWN, retry_delay_ns=left_ns)
+
+    def note_refusal(self, peer: Peer, error: RpcError) -> None:
+        """Something on this connection was refused: a strike, if it proved nothing."""
+        info = error_info(error)
+        if info is None or info.reason not in _STRIKES:
+            return
+        state = self._state(peer)
+        if state.strikes is None:
+            return
+        now_ns = self._clock_ns()
+        if state.strikes.wait_ns(1, now_ns):
+            state.cool_until_ns = now_ns + self._cool_down_ns
+            self.cooling_count += 1
+        else:
+            state.strikes.take(1)
+
+    # --- charging
+
+    def charge_anonymous(self, peer: Peer) -> Standing | None:
+        """Charge the connection for what nobody signed for: a public read, or an account opened.
+
+        Raises:
+            RpcError: RATE_LIMITED.
+        """
+        bucket = self._state(peer).reads
+        return self._charge((("connection_reads", bucket, 1),), self._clock_ns())
+
+    def charge_read(self, account_id: object, public_key: bytes | None) -> Standing | None:
+        """Charge a read to the account that asks and its key.
+
+        Raises:
+            RpcError: RATE_LIMITED.
+        """
+        now_ns = self._clock_ns()
+        charges = [("account_reads", self._account_reads.bucket(account_id, now_ns), 1)]
+        if public_key is not None:
+            charges.append(("key_reads", self._key_reads.bucket(public_key, now_ns), 1))
+        return self._charge(charges, now_ns)
+
+    def charge_signed(
+        self, peer: Peer, account_key: int, public_key: bytes, cost: Cost
+    ) -> Standing | None:
+        """Charge what a verified payload asks for; the signature is the account's.
+
+        Raises:
+            RpcError: RATE_LIMITED; nothing was charged.
+        """
+        proven = self._state(peer).proven
+        if public_key not in proven:
+            if len(proven) >= PROVEN_KEYS_MAX:
+                proven.clear()
+            proven[public_key] = account_key
+        now_ns = self._clock_ns()
+        return self._charge(self._signed(account_key, public_key, cost, now_ns), now_ns)
+
+    def is_short(self, peer: Peer, public_key: bytes) -> bool:
+        """Whether a payload of this key is worth a look before its signature is: the key has
+        proven itself on this connection, and has asked for more than it had."""
+        state = peer.state.get(_STATE)
+        account_key = None if state is None else state.proven.get(public_key)
+        if account_key is None:
+            return False
+        now_ns = self._clock_ns()
+        return any(
+            bucket is not None and bucket.is_short
+            for _, bucket, _ in self._signed(account_key, public_key, Cost(1, 1), now_ns)
+        )
+
+    def check_unverified(self, peer: Peer, public_key: bytes, cost: Cost) -> None:
+        """Refuse an unverified payload that would be refused if it did verify. Charges nothing.
+        Only after `is_short`.
+
+        Raises:
+            RpcError: RATE_LIMITED.
+        """
+        account_key = self._state(peer).proven[public_key]
+        now_ns = self._clock_ns()
+        _check(self._signed(account_key, public_key, cost, now_ns), now_ns)
+
+    # --- parts
+
+    def _state(self, peer: Peer) -> _ConnectionState:
+        state: _ConnectionState | None = peer.state.get(_STATE)
+        if state is None:
+            now_ns = self._clock_ns()
+            reads, strikes = self._connection_reads, self._strikes
+            state = peer.state[_STATE] = _ConnectionState(
+                Bucket(reads, now_ns) if reads.items else None,
+                Bucket(strikes, now_ns) if strikes.items else None,
+            )
+        return state
+
+    def _signed(
+        self, account_key: int, public_key: bytes, cost: Cost, now_ns: int
+    ) -> list[_Charge]:
+        charges: list[_Charge] = []
+        if cost.orders:
+            orders = cost.orders
+            bucket = self._account_orders.bucket(account_key, now_ns)
+            charges.append(("account_orders", bucket, orders))
+            charges.append(("key_orders", self._key_orders.bucket(public_key, now_ns), orders))
+        if cost.cancels:
+            cancels = cost.cancels
+            bucket = self._account_cancels.bucket(account_key, now_ns)
+            charges.append(("account_cancels", bucket, cancels))
+            charges.append(("key_cancels", self._key_cancels.bucket(public_key, now_ns), cancels))
+        return charges
+
+    def _charge(self, charges: Sequence[_Charge], now_ns: int) -> Standing | None:
+        """Charge all or none; returns the tightest standing, None where nothing is limited."""
+        _check(charges, now_ns)
+        tightest: Standing | None = None
+        for _, bucket, items in charges:
+            if bucket is None:
+                continue
+            bucket.take(items)
+            bucket.is_short = False
+            standing = bucket.standing()
+            if tightest is None or standing.remaining < tightest.remaining:
+                tightest = standing
+        return tightest
+
+
+_Charge = tuple[str, Bucket | None, int]
+
+
+def _check(charges: Sequence[_Charge], now_ns: int) -> None:
+    """Raises RATE_LIMITED for the charge that has to wait longest."""
+    worst_ns, worst_name, worst_bucket = 0, "", None
+    for name, bucket, items in charges:
+        if bucket is None:
+            continue
+        wait_ns = bucket.wait_ns(items, now_ns)
+        if wait_ns:
+            bucket.is_short = True
+        if wait_ns > worst_ns:
+            worst_ns, worst_name, worst_bucket = wait_ns, name, bucket
+    if worst_bucket is not None:
+        raise RateLimited(worst_name, worst_bucket.standing(), worst_ns)
+
+
+def _budget(items_per_second: int, burst_seconds: int, least: int) -> Budget:
+    return Budget(items_per_second, max(least, items_per_second * burst_seconds))
+
+
+def cost_of(payload: payload_pb.Payload, action: str) -> Cost:
+    """What a payload is charged: one an item, cancels apart."""
+    if action == "batch":
+        items = payload.batch.items
+        cancels = sum(item.WhichOneof("action") in _CANCELS for item in items)
+        return Cost(len(items) - cancels, cancels)
+    return Cost(0, 1) if action in _CANCELS else Cost(1, 0)
+
+
+def metadata_of(standing: Standing) -> tuple[tuple[str, str], ...]:
+    """The standing as response metadata: items, items, and seconds rounded up."""
+    return (
+        ("ratelimit-limit", str(standing.limit)),
+        ("ratelimit-remaining", str(standing.remaining)),
+        ("ratelimit-reset", str(-(-standing.reset_ns // NS))),
+    )
+
+
+def say_standing(ctx: CallContext, standing: Standing | None) -> None:
+    """Put the standing into the call's trailers."""
+    if standing is not None:
+        ctx.set_trailing_metadata((*ctx.trailing_metadata, *metadata_of(standing)))

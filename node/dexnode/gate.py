@@ -1,0 +1,185 @@
+"""The node's gate: what is too much at the moment is refused before any work is done for it.
+
+Theory of operation. Everything a node does for a call is bounded by how many calls it lets in: each
+waits for a signature, for the sequencer and for the disk, and leaves when it has its answer. So the
+number of unary calls inside is the length of the queue, whatever they wait for, and the rate at
+which they leave says how long the next would wait. Past the ceiling a call is refused in the
+reader's task, before a task is made or its message read, with that time as RetryInfo.
+
+One connection gets half of the ceiling at most. Cancels get a quarter more than the rest, since who
+cannot cancel is stuck with risk; operators and health checks are always let in. Memory over its
+ceiling lets only these and cancels in.
+"""
+
+from __future__ import annotations
+
+import enum
+import time
+from collections.abc import Callable
+from typing import Final, NamedTuple, final
+
+from dex.errors.v1 import errors_pb2
+from dexnode.admission import Admission
+from dexnode.authz import ACCOUNT_READ, OPERATOR, PUBLIC_PREFIX, SIGNED, PermissionTable
+from dexnode.errors import refuse
+from dexnode.memory_watch import MemoryWatch
+from dexnode.rate_limit import ClockNs
+from dexnode.settings import LimitSettings
+from dexrpc import Method, MethodKind, Peer, RpcError
+from dexruntime.drain_rate import DELAY_NS_MAX, DrainRate
+
+CANCEL_METHODS: Final = frozenset({"CancelOrder", "CancelAll"})
+# Delays are told in steps, so that a refusal is made once and sent many times.
+DELAY_STEP_NS: Final = 50 * 10**6
+_STATE: Final = "gate"
+
+
+class _Kind(enum.IntEnum):
+    """What a method is to the gate."""
+
+    OPEN = 0
+    """Always let in."""
+    CALL = 1
+    CANCEL = 2
+    SUBSCRIBER = 3
+    SESSION = 4
+    """A stream both ways: it holds its sender back by itself."""
+
+
+class _Rule(NamedTuple):
+    kind: _Kind
+    proves: bool
+    """Whether a signature or token is looked at."""
+
+
+class Ceiling(NamedTuple):
+    """One ceiling at the moment, for the metrics."""
+
+    name: str
+    used: int
+    limit: int
+
+
+@final
+class NodeGate:
+    """The dexrpc.Gate of a node."""
+
+    def __init__(
+        self,
+        settings: LimitSettings,
+        permissions: PermissionTable,
+        admission: Admission,
+        memory: MemoryWatch,
+        refused: Callable[[str, str], None],
+        clock_ns: ClockNs = time.monotonic_ns,
+    ) -> None:
+        """`refused(reason, ceiling)` is called for everything that is not let in."""
+        self._permissions = permissions
+        self._admission = admission
+        self._memory = memory
+        self._refused = refused
+        self._clock_ns = clock_ns
+        self._rules: dict[str, _Rule] = {}
+        self._rate = DrainRate()
+        self._errors: dict[tuple[str, int], RpcError] = {}
+        self._calls = self._subscribers = 0
+        calls_max = settings.calls_in_flight_max
+        self._calls_max = calls_max
+        self._connection_calls_max = max(1, calls_max // 2)
+        self._subscribers_max = settings.subscribers_max
+        self._connection_subscribers_max = settings.subscribers_per_connection_max
+
+    def ceilings(self) -> tuple[Ceiling, ...]:
+        """Where every ceiling stands."""
+        memory = self._memory
+        return (
+            Ceiling("calls", self._calls, self._calls_max),
+            Ceiling("subscribers", self._subscribers, self._subscribers_max),
+            Ceiling("memory_bytes", memory.resident_bytes, memory.bytes_max),
+        )
+
+    def admit(self, method: Method, peer: Peer) -> RpcError | None:
+        """See dexrpc.Gate."""
+        rule = self._rules.get(method.path) or self._rule(method)
+        kind = rule.kind
+        if kind is _Kind.OPEN:
+            return None
+        if rule.proves:
+            cooling = self._admission.cooling(peer)
+            if cooling is not None:
+                self._refused("COOLING_DOWN", "cool_down")
+                return cooling
+        counts = peer.state.get(_STATE)
+        if counts is None:
+            counts = peer.state[_STATE] = [0] * len(_Kind)
+        ceiling = self._ceiling_met(kind, counts)
+        if ceiling:
+            self._refused("OVERLOADED", ceiling)
+            return self._overloaded(ceiling)
+        counts[kind] += 1
+        if kind is _Kind.SUBSCRIBER:
+            self._subscribers += 1
+        elif kind is not _Kind.SESSION:
+            self._calls += 1
+        return None
+
+    def leave(self, method: Method, peer: Peer) -> None:
+        """See dexrpc.Gate."""
+        kind = self._rules[method.path].kind
+        if kind is _Kind.OPEN:
+            return
+        peer.state[_STATE][kind] -= 1
+        if kind is _Kind.SUBSCRIBER:
+            self._subscribers -= 1
+        elif kind is not _Kind.SESSION:
+            self._calls -= 1
+            self._rate.drained(1, self._clock_ns(), is_busy=self._calls > 0)
+
+    def _ceiling_met(self, kind: _Kind, counts: list[int]) -> str:
+        """The ceiling that keeps a call of that kind out, or nothing."""
+        if kind is _Kind.CANCEL:
+            over = self._calls >= self._calls_max * 5 // 4
+            return "calls" if over else ""
+        if self._memory.is_high:
+            return "memory"
+        if kind is _Kind.CALL:
+            if self._calls >= self._calls_max:
+                return "calls"
+            if counts[_Kind.CALL] >= self._connection_calls_max:
+                return "connection_calls"
+        elif kind is _Kind.SUBSCRIBER:
+            if self._subscribers >= self._subscribers_max:
+                return "subscribers"
+            if counts[kind] >= self._connection_subscribers_max:
+                return "connection_subscribers"
+        return ""
+
+    def _overloaded(self, ceiling: str) -> RpcError:
+        delay_ns = DELAY_NS_MAX if ceiling == "memory" else self._rate.delay_ns(self._calls)
+        steps = -(-delay_ns // DELAY_STEP_NS)
+        error = self._errors.get((ceiling, steps))
+        if error is None:
+            error = self._errors[ceiling, steps] = refuse(
+                errors_pb2.ERROR_REASON_OVERLOADED,
+                f"The node is at its ceiling of {ceiling.replace('_', ' ')}.",
+                metadata={"ceiling": ceiling},
+                retry_delay_ns=steps * DELAY_STEP_NS,
+            )
+        return error
+
+    def _rule(self, method: Method) -> _Rule:
+        asked = self._permissions.asked(method.path)
+        permission = None if asked is None else asked.permission
+        proves = permission in {SIGNED, ACCOUNT_READ}
+        if permission == OPERATOR or method.path.startswith(PUBLIC_PREFIX):
+            kind = _Kind.OPEN
+        elif method.kind is MethodKind.UNARY_STREAM:
+            kind = _Kind.SUBSCRIBER
+        elif method.kind is not MethodKind.UNARY_UNARY:
+            kind = _Kind.SESSION
+        elif method.path.rpartition("/")[2] in CANCEL_METHODS:
+            kind = _Kind.CANCEL
+        else:
+            kind = _Kind.CALL
+        rule = self._rules[method.path] = _Rule(kind, proves)
+        return rule
