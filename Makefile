@@ -64,6 +64,7 @@ lock: $(VENV)/.dev ## solve requirements/ and tools/package-lock.json again (LOC
 	@$(LOCK_OURS) --all-extras --constraint requirements/dev.txt --output-file /dev/null
 	@$(LOCK) requirements/go.in --output-file requirements/go.txt
 	@$(LOCK) requirements/node.in --output-file requirements/node.txt
+	@$(LOCK) requirements/fuzz.in --output-file requirements/fuzz.txt
 	@cd tools && npm install --package-lock-only --ignore-scripts --omit-lockfile-registry-resolved --no-audit --no-fund
 
 tools: $(VENV)/.dev # programs the tests use and PyPI does not install

@@ -179,7 +179,7 @@ class TradeColumns:
         ]
         reader.end()
         sequences = columns[_SEQUENCE]
-        if count and (int(sequences[0]) <= 0 or (np.diff(sequences) <= 0).any()):
+        if count and (int(sequences[0]) <= 0 or (sequences[1:] <= sequences[:-1]).any()):
             raise ValueError("trade_sequence of a checkpoint does not rise")
         store = cls(on_full)
         store._extend(np.stack(columns) if count else np.empty((_WIDTH, 0), np.int64))

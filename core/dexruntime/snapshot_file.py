@@ -103,11 +103,13 @@ def decode_snapshot(data: bytes, name: str) -> Snapshot:
     checked, digest = data[:-_DIGEST_BYTES], data[-_DIGEST_BYTES:]
     if hashlib.blake2b(checked, digest_size=_DIGEST_BYTES).digest() != digest:
         raise SnapshotDamaged(f"{name} does not match its digest")
-    if not checked.startswith(_MAGIC):
+    if not checked.startswith(_MAGIC) or len(checked) < len(_MAGIC) + 2:
         raise SnapshotDamaged(f"{name} is not a snapshot")
     (version,) = struct.unpack_from("<H", checked, len(_MAGIC))
     if not SNAPSHOT_VERSION_OLDEST <= version <= SNAPSHOT_VERSION:
         raise FormatUnsupported(name, version, SNAPSHOT_VERSION)
+    if len(checked) < _HEADER.size:
+        raise SnapshotDamaged(f"{name} ends in its header")
     (_, _, shard, epoch, sequence, time_ns, chain, event_bytes, event, state_bytes, state) = (
         _HEADER.unpack_from(checked)[:11]
     )
@@ -116,11 +118,27 @@ def decode_snapshot(data: bytes, name: str) -> Snapshot:
     if len(body) != body_bytes:
         raise SnapshotDamaged(f"{name} has {len(body)} of its {body_bytes} bytes")
     if encoding == _ZLIB:
-        body = zlib.decompress(body, bufsize=plain_bytes or 1)
-    identity = Identity(network[:network_bytes].decode(), shard, epoch)
+        body = _inflate(body, plain_bytes, name)
+    try:
+        identity = Identity(network[:network_bytes].decode(), shard, epoch)
+    except UnicodeDecodeError:
+        raise SnapshotDamaged(f"{name} has no network id") from None
     return Snapshot(
         identity, sequence, time_ns, chain, event[:event_bytes], state[:state_bytes], body
     )
+
+
+def _inflate(body: bytes, plain_bytes: int, name: str) -> bytes:
+    """The body as it was; never more of it than the header says."""
+    inflater = zlib.decompressobj()
+    try:
+        # One byte more shows a longer one; zero would mean no limit.
+        plain = inflater.decompress(body, plain_bytes + 1)
+    except (zlib.error, OverflowError) as error:
+        raise SnapshotDamaged(f"{name} cannot be inflated: {error}") from None
+    if len(plain) != plain_bytes or not inflater.eof:
+        raise SnapshotDamaged(f"{name} does not inflate to its {plain_bytes} bytes")
+    return plain
 
 
 def write_snapshot(

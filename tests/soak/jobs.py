@@ -47,9 +47,10 @@ JOBS: Final = (
     ),
     Job(
         "fuzz",
-        "Random and spoiled valid input, without coverage feedback: each decoder takes it or "
-        "refuses it with its own error, and takes nothing that was changed where a code seals it.",
-        "inputs",
+        "Requests, journal records, the wire, and sealed things, each a family with a process of "
+        "its own: input is taken or refused with its own error, means the same in any pieces, and "
+        "nothing is believed that was changed where a code seals it.",
+        "executions",
         10_000_000,
         fuzz.work,
     ),

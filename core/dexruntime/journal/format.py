@@ -164,7 +164,10 @@ def decode_segment_header(sector: bytes) -> SegmentHeader:
     )
     if not FORMAT_VERSION_OLDEST <= version <= FORMAT_VERSION:
         raise VersionError(version)
-    identity = Identity(network[:network_bytes].decode(), shard, epoch)
+    try:
+        identity = Identity(network[:network_bytes].decode(), shard, epoch)
+    except UnicodeDecodeError:
+        raise FormatError("segment header has no network id") from None
     return SegmentHeader(identity, first, time_ns, chain, size, checksum, version)
 
 
