@@ -11,7 +11,7 @@ import json
 from hashlib import blake2b
 from typing import Any, Final
 
-from dexcore.accounts import Answered
+from dexcore.accounts import Account, Answered, Key
 from dexcore.book import Order
 from dexcore.exchange import Exchange
 from dexcore.invariant import check
@@ -20,7 +20,7 @@ from dexcore.market import Market, MarketSpec, MarketStatus
 from dexcore.results import ItemResult
 
 # The least version that holds a state is written, so that a journal of an old release still gives
-# the state hash it gave then. 1 is release 0.1.0's; 2 has epochs.
+# the state hash it gave then. 1 is release 0.1.0's; 2 has epochs, and keys with limits.
 FORMAT_VERSION: Final = 2
 FORMAT_VERSION_OLDEST: Final = 1
 
@@ -35,7 +35,7 @@ def encode_state(exchange: Exchange) -> bytes:
         "assets": [[a.asset_id, a.scale, a.supply_atoms] for a in exchange.ledger.assets],
         "cells": _cells(exchange),
         "accounts": [
-            [account.key, [key.hex() for key in account.public_keys], list(account.open_orders)]
+            [account.key, _keys(account), list(account.open_orders)]
             for account in exchange.accounts.by_key.values()
         ],
         "markets": [_market(market) for market in exchange.markets],
@@ -48,6 +48,8 @@ def encode_state(exchange: Exchange) -> bytes:
     }
     if exchange.epochs:
         state |= {"version": FORMAT_VERSION, "epochs": [list(row) for row in exchange.epochs]}
+    if any(isinstance(key, list) for _, keys, _ in state["accounts"] for key in keys):
+        state["version"] = FORMAT_VERSION
     return json.dumps(state, sort_keys=True, separators=(",", ":")).encode()
 
 
@@ -91,6 +93,23 @@ def _cells(exchange: Exchange) -> list[list[int]]:
     ]
 
 
+def _keys(account: Account) -> list[str | list[Any]]:
+    """A key that does everything for good is its bytes alone, as every key of version 1 is."""
+    return [
+        key.public_key.hex()
+        if key.is_full and not key.label
+        else [
+            key.public_key.hex(),
+            key.scopes,
+            key.expire_time_ns,
+            key.label,
+            key.revoke_sequence,
+            key.revoke_time_ns,
+        ]
+        for key in account.keys.values()
+    ]
+
+
 def _market(market: Market) -> dict[str, Any]:
     return {
         "spec": list(market.spec),
@@ -131,16 +150,26 @@ def _restore_ledger(exchange: Exchange, state: dict[str, Any]) -> None:
     ledger = exchange.ledger
     for asset_id, scale, supply_atoms in state["assets"]:
         ledger.add_asset(asset_id, scale).supply_atoms = supply_atoms
-    for account_key, public_keys, _ in state["accounts"]:
+    for account_key, keys, _ in state["accounts"]:
         account = exchange.accounts.open(account_key)
         ledger.open_account(account_key)
-        for key in public_keys:
-            exchange.accounts.register(account, bytes.fromhex(key))
+        for row in keys:
+            _restore_key(exchange, account, [row] if isinstance(row, str) else row)
     for account_key, index, available, held in state["cells"]:
         known = account_key in (EXTERNAL_ACCOUNT_KEY, FEE_ACCOUNT_KEY)
         check(known or account_key in exchange.accounts.by_key, "a cell without an account")
         cell = ledger.cell(account_key, ledger.assets[index])
         cell.available, cell.held = available, held
+
+
+def _restore_key(exchange: Exchange, account: Account, row: list[Any]) -> None:
+    public_key, *limits = row
+    key = Key(account, bytes.fromhex(public_key), *limits[:3])
+    check(key.public_key not in exchange.accounts.by_public_key, "a key of two accounts")
+    if limits:
+        key.revoke_sequence, key.revoke_time_ns = limits[3:]
+    account.keys[key.public_key] = key
+    exchange.accounts.by_public_key[key.public_key] = key
 
 
 def _restore_market(exchange: Exchange, row: dict[str, Any]) -> None:

@@ -54,7 +54,11 @@ class OrderCommand(NamedTuple):
 
 
 class RegisterKey(NamedTuple):
-    """Signed: add ``new_public_key``; ``account_key`` zero opens an account."""
+    """Signed: add ``new_public_key``; ``account_key`` zero opens an account.
+
+    ``scopes`` are bits of :mod:`dexcore.accounts`; zero, and a
+    ``key_expire_time_ns`` of zero, are those of the signing key.
+    """
 
     account_key: int
     nonce: int
@@ -62,6 +66,21 @@ class RegisterKey(NamedTuple):
     digest: bytes
     public_key: bytes
     new_public_key: bytes
+    scopes: int = 0
+    key_expire_time_ns: int = 0
+    label: str = ""
+
+
+class RevokeKey(NamedTuple):
+    """Signed: end a key of the account, and with ``cancel_all`` its open orders too."""
+
+    account_key: int
+    nonce: int
+    expire_time_ns: int
+    digest: bytes
+    public_key: bytes
+    revoked_public_key: bytes
+    cancel_all: int
 
 
 class Transfer(NamedTuple):
@@ -165,6 +184,7 @@ Command = (
     | RecordTrades
     | RecordOperation
     | BeginEpoch
+    | RevokeKey
     | ClockTick
 )
 
@@ -179,7 +199,7 @@ class CommandType(NamedTuple):
 # Numbers are never given to another command, and versions only grow.
 COMMAND_TYPES: Final[dict[type, CommandType]] = {
     OrderCommand: CommandType(1, 1),
-    RegisterKey: CommandType(2, 1),
+    RegisterKey: CommandType(2, 2),
     Transfer: CommandType(3, 1),
     CreateMarket: CommandType(4, 1),
     SetMarketStatus: CommandType(5, 1),
@@ -190,6 +210,7 @@ COMMAND_TYPES: Final[dict[type, CommandType]] = {
     ClockTick: CommandType(10, 1),
     RecordOperation: CommandType(11, 1),
     BeginEpoch: CommandType(12, 1),
+    RevokeKey: CommandType(13, 1),
 }
 _HEADS: Final = {command: bytes(known) for command, known in COMMAND_TYPES.items()}
 
@@ -275,8 +296,18 @@ def _read_orders(data: bytes) -> OrderCommand:
     return OrderCommand(account_key, nonce, expire_time_ns, digest, public_key, data[size:])
 
 
-def _read_register(r: ValueReader) -> RegisterKey:
+def _read_register_v1(r: ValueReader) -> RegisterKey:
     return RegisterKey(r.integer(), r.integer(), r.integer(), r.data(), r.data(), r.data())
+
+
+def _read_register(r: ValueReader) -> RegisterKey:
+    return RegisterKey(*_read_register_v1(r)[:6], r.integer(), r.integer(), r.text())
+
+
+def _read_revoke(r: ValueReader) -> RevokeKey:
+    return RevokeKey(
+        r.integer(), r.integer(), r.integer(), r.data(), r.data(), r.data(), r.integer()
+    )
 
 
 def _read_transfer(r: ValueReader) -> Transfer:
@@ -345,7 +376,8 @@ def _read_operation(r: ValueReader) -> RecordOperation:
 # the command as it is now.
 _READERS: Final[dict[bytes, Callable[..., Command]]] = {
     bytes((1, 1)): _read_orders,
-    bytes((2, 1)): _read_register,
+    bytes((2, 1)): _read_register_v1,
+    bytes((2, 2)): _read_register,
     bytes((3, 1)): _read_transfer,
     bytes((4, 1)): _read_market,
     bytes((5, 1)): _read_status,
@@ -356,6 +388,7 @@ _READERS: Final[dict[bytes, Callable[..., Command]]] = {
     bytes((10, 1)): _read_tick,
     bytes((11, 1)): _read_operation,
     bytes((12, 1)): _read_epoch,
+    bytes((13, 1)): _read_revoke,
 }
 
 

@@ -183,6 +183,23 @@ class Transferred(NamedTuple):
     amount_atoms: int
 
 
+class KeyLimited(NamedTuple):
+    """A key was registered with less than everything, or with a label."""
+
+    account_key: int
+    public_key: bytes
+    scopes: int
+    expire_time_ns: int
+    label: str
+
+
+class KeyRevoked(NamedTuple):
+    """A key of an account ended."""
+
+    account_key: int
+    public_key: bytes
+
+
 class OperationRecorded(NamedTuple):
     """An operator asked for something that changes nothing here."""
 
@@ -211,6 +228,8 @@ Event = (
     | Transferred
     | OperationRecorded
     | EpochBegan
+    | KeyLimited
+    | KeyRevoked
 )
 
 # Numbers are part of the hashed bytes and never change. The first are all
@@ -238,6 +257,8 @@ _GENERAL: Final[dict[type, bytes]] = {
     Transferred: b"\x45",
     OperationRecorded: b"\x46",
     EpochBegan: b"\x47",
+    KeyLimited: b"\x48",
+    KeyRevoked: b"\x49",
 }
 _PACK: Final = {
     kind: (struct.Struct(f"<B{len(kind._fields)}q").pack, number)  # type: ignore[attr-defined]

@@ -13,7 +13,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, final
 
-from dexcore.accounts import Account, Accounts, Answered, NonceTable
+from dexcore.accounts import (
+    ALL_SCOPES,
+    MANAGE_KEYS,
+    TRADE,
+    TRANSFER,
+    Account,
+    Accounts,
+    Answered,
+    Key,
+    NonceTable,
+)
 from dexcore.admin import Epochs, OperatorDesk
 from dexcore.commands import (
     ACTION_AMEND,
@@ -21,6 +31,7 @@ from dexcore.commands import (
     ACTION_CANCEL_ALL,
     ACTION_PLACE,
     ITEM,
+    NO_MARKET,
     BeginEpoch,
     ClockTick,
     Command,
@@ -31,6 +42,7 @@ from dexcore.commands import (
     RecordOperation,
     RecordTrades,
     RegisterKey,
+    RevokeKey,
     SetFees,
     SetMarketStatus,
     Transfer,
@@ -41,20 +53,22 @@ from dexcore.events import (
     AccountOpened,
     CommandRefused,
     ItemRefused,
+    KeyLimited,
     KeyRegistered,
+    KeyRevoked,
     Ticked,
     Transferred,
     chain_hash,
 )
 from dexcore.invariant import check
 from dexcore.ledger import Ledger
-from dexcore.limits import BATCH_ITEMS_MAX, ITEM_INDEX_LIMIT
+from dexcore.limits import BATCH_ITEMS_MAX, ITEM_INDEX_LIMIT, KEY_LABEL_CHARACTERS_MAX
 from dexcore.market import Market
 from dexcore.matching import Matcher
 from dexcore.reasons import Reason, Refused
 from dexcore.results import ItemResult, Outcome, refused_item
 
-SignedCommand = OrderCommand | RegisterKey | Transfer
+SignedCommand = OrderCommand | RegisterKey | RevokeKey | Transfer
 
 
 @final
@@ -102,6 +116,7 @@ class Exchange:
         self._handlers: dict[type, Callable[[Any, Outcome], None]] = {
             OrderCommand: self._orders,
             RegisterKey: self._register_key,
+            RevokeKey: self._revoke_key,
             Transfer: self._transfer,
             CreateMarket: self._desk.create_market,
             SetMarketStatus: self._desk.set_market_status,
@@ -192,8 +207,11 @@ class Exchange:
             ),
         )
 
+    def _signer(self, command: SignedCommand, scope: int) -> Key:
+        return self.accounts.signer(command.account_key, command.public_key, scope, self.time_ns)
+
     def _orders(self, command: OrderCommand, outcome: Outcome) -> None:
-        account = self.accounts.signer(command.account_key, command.public_key)
+        account = self._signer(command, TRADE).account
         if self._once(command, account.key, outcome):
             return
         if len(command.items) > BATCH_ITEMS_MAX * ITEM.size:
@@ -230,31 +248,78 @@ class Exchange:
             raise Refused(Reason.FIELD_INVALID, "action")
 
     def _register_key(self, command: RegisterKey, outcome: Outcome) -> None:
+        signer: Key | None = None
         if command.account_key:
-            account = self.accounts.signer(command.account_key, command.public_key)
-            space = account.key
-            if self._once(command, space, outcome):
-                return
+            signer = self._signer(command, MANAGE_KEYS)
+            space = signer.account.key
         else:
             # A stranger has no account to number nonces in; its key is the space.
             space = -1 - int.from_bytes(command.public_key[:8], "big")
-            if self._once(command, space, outcome):
-                return
-            if command.new_public_key != command.public_key:
-                raise Refused(Reason.UNKNOWN_KEY, "public_key")
-            if command.public_key in self.accounts.by_public_key:
-                raise Refused(Reason.KEY_ALREADY_REGISTERED, "public_key")
-            account_key = outcome.sequence * ITEM_INDEX_LIMIT
-            account = self.accounts.open(account_key)
-            self.ledger.open_account(account_key)
-            outcome.events.append(AccountOpened(account_key))
-        self.accounts.register(account, command.new_public_key)
-        outcome.events.append(KeyRegistered(account.key, command.new_public_key))
-        outcome.key = account.key
+        if self._once(command, space, outcome):
+            return
+        self._check_limits(command)
+        if signer is None:
+            key = Key(self._open_account(command, outcome), command.public_key, label=command.label)
+        else:
+            scopes = command.scopes or signer.scopes
+            expire_time_ns = command.key_expire_time_ns or signer.expire_time_ns
+            signer.check_covers(scopes, expire_time_ns, "register_key")
+            key = Key(signer.account, command.new_public_key, scopes, expire_time_ns, command.label)
+        self.accounts.register(key)
+        account_key = key.account.key
+        outcome.events.append(KeyRegistered(account_key, key.public_key))
+        if not key.is_full or key.label:
+            outcome.events.append(
+                KeyLimited(account_key, key.public_key, key.scopes, key.expire_time_ns, key.label)
+            )
+        outcome.key = account_key
         self._remember(command, space, outcome)
 
+    def _check_limits(self, command: RegisterKey) -> None:
+        if command.scopes & ~ALL_SCOPES:
+            raise Refused(Reason.FIELD_INVALID, "register_key.scopes")
+        if command.key_expire_time_ns and command.key_expire_time_ns <= self.time_ns:
+            raise Refused(Reason.FIELD_INVALID, "register_key.expire_time")
+        if len(command.label) > KEY_LABEL_CHARACTERS_MAX:
+            raise Refused(Reason.FIELD_INVALID, "register_key.label")
+
+    def _open_account(self, command: RegisterKey, outcome: Outcome) -> Account:
+        """A new account for its first key, which has every scope and never expires."""
+        if command.new_public_key != command.public_key:
+            raise Refused(Reason.UNKNOWN_KEY, "public_key")
+        if command.scopes not in (0, ALL_SCOPES):
+            raise Refused(Reason.FIELD_INVALID, "register_key.scopes")
+        if command.key_expire_time_ns:
+            raise Refused(Reason.FIELD_INVALID, "register_key.expire_time")
+        if command.public_key in self.accounts.by_public_key:
+            raise Refused(Reason.KEY_ALREADY_REGISTERED, "public_key")
+        account_key = outcome.sequence * ITEM_INDEX_LIMIT
+        account = self.accounts.open(account_key)
+        self.ledger.open_account(account_key)
+        outcome.events.append(AccountOpened(account_key))
+        return account
+
+    def _revoke_key(self, command: RevokeKey, outcome: Outcome) -> None:
+        signer = self._signer(command, MANAGE_KEYS)
+        account = signer.account
+        if self._once(command, account.key, outcome):
+            return
+        key = account.keys.get(command.revoked_public_key)
+        if key is None:
+            raise Refused(Reason.UNKNOWN_KEY, "revoke_key.public_key")
+        if not key.revoke_sequence:
+            signer.check_covers(key.scopes, key.expire_time_ns, "revoke_key.public_key")
+            self.accounts.revoke(key, outcome.sequence, outcome.time_ns)
+            outcome.events.append(KeyRevoked(account.key, key.public_key))
+        if command.cancel_all:
+            self._matcher.events = outcome.events
+            outcome.items = tuple(self._matcher.cancel_all(account, NO_MARKET))
+            self._matcher.flush_levels()
+        outcome.key = account.key
+        self._remember(command, account.key, outcome)
+
     def _transfer(self, command: Transfer, outcome: Outcome) -> None:
-        account = self.accounts.signer(command.account_key, command.public_key)
+        account = self._signer(command, TRANSFER).account
         if self._once(command, account.key, outcome):
             return
         try:

@@ -11,6 +11,9 @@ BATCH_ITEMS_MAX: Final = 1_000
 # Results of cancel-all must fit one message: about 50 bytes each.
 OPEN_ORDERS_PER_ACCOUNT_MAX: Final = 20_000
 KEYS_PER_ACCOUNT_MAX: Final = 16
+# With the revoked ones, which stay known so that nobody registers them again.
+KEYS_EVER_PER_ACCOUNT_MAX: Final = 256
+KEY_LABEL_CHARACTERS_MAX: Final = 64
 # A payload may be valid at most this long; nonces are remembered as long.
 EXPIRY_AHEAD_NS_MAX: Final = 5 * 60 * 10**9
 EXTERNAL_TRADES_PER_COMMAND_MAX: Final = 10_000

@@ -102,8 +102,8 @@ RULES: Final[Mapping[int, ErrorRule]] = {
     pb.ERROR_REASON_KEY_REVOKED: ErrorRule(_WHO, "The public key was revoked."),
     pb.ERROR_REASON_KEY_EXPIRED: ErrorRule(_WHO, "The public key has expired."),
     pb.ERROR_REASON_KEY_LACKS_SCOPE: ErrorRule(_DENIED, "The public key lacks the scope for this."),
-    pb.ERROR_REASON_LAST_MANAGING_KEY: ErrorRule(
-        _STATE, "It is the account's last key that manages keys and never expires."
+    pb.ERROR_REASON_LAST_FULL_KEY: ErrorRule(
+        _STATE, "It is the account's last key that has every scope and never expires."
     ),
     pb.ERROR_REASON_UNKNOWN_MARKET: ErrorRule(_MISSING, "No such market."),
     pb.ERROR_REASON_MARKET_EXISTS: ErrorRule(_EXISTS, "The market exists with other parameters."),

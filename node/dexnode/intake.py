@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 
 from dex.errors.v1 import errors_pb2
 from dex.orders.v1 import signed_payload_pb2 as payload_pb
+from dexcore.accounts import MANAGE_KEYS, TRADE, TRANSFER
 from dexcore.commands import (
     ACTION_AMEND,
     ACTION_CANCEL,
@@ -26,10 +27,11 @@ from dexcore.commands import (
     Item,
     OrderCommand,
     RegisterKey,
+    RevokeKey,
     Transfer,
 )
 from dexcore.limits import BATCH_ITEMS_MAX, EXPIRY_AHEAD_NS_MAX, INT64_MAX
-from dexcore.reasons import Reason
+from dexcore.reasons import Reason, Refused
 from dexcore.results import Outcome
 from dexnode.admission import Admission, cost_of, say_standing
 from dexnode.errors import refuse
@@ -49,8 +51,13 @@ SIGNING_PREFIX: Final = b"triodex.payload.v1\0"
 DIGEST_BYTES: Final = 16
 PAYLOAD_BYTES_MAX: Final = 65_536
 ORDER_ACTIONS: Final = frozenset({"place", "cancel", "amend", "cancel_all", "batch"})
+# What the key that signs must be allowed; everything else is trading.
+SCOPES: Final = {"transfer": TRANSFER, "register_key": MANAGE_KEYS, "revoke_key": MANAGE_KEYS}
 # No key: an id of another shard or epoch names nothing here, and no order has it.
 UNKNOWN_ORDER_KEY: Final = INT64_MAX
+
+
+_KEY_SCOPES: Final = frozenset(payload_pb.KeyScope.values()) - {0}
 
 
 class Signed(NamedTuple):
@@ -256,13 +263,20 @@ class Intake:
                 raise _invalid("account_id", "must be set")
             return 0
         account_key = self._ids.key_of(payload.account_id)
-        accounts = self._shard.exchange.accounts
-        account = None if account_key is None else accounts.by_key.get(account_key)
-        if account is None:
+        if account_key is None:
             raise refuse(errors_pb2.ERROR_REASON_UNKNOWN_ACCOUNT, field="account_id")
-        if accounts.by_public_key.get(public_key) is not account:
-            raise refuse(errors_pb2.ERROR_REASON_UNKNOWN_KEY, field="public_key")
-        return account.key
+        accounts, scope = self._shard.exchange.accounts, SCOPES.get(action, TRADE)
+        try:
+            accounts.signer(account_key, public_key, scope, self._clock_ns())
+        except Refused as refused:
+            # What is not durable yet may still be lost: the core says it, in journal order.
+            if refused.reason != Reason.KEY_REVOKED or self._is_durably_revoked(public_key):
+                raise refuse(refused.reason, field=refused.field) from None
+        return account_key
+
+    def _is_durably_revoked(self, public_key: bytes) -> bool:
+        key = self._shard.exchange.accounts.by_public_key[public_key]
+        return key.revoke_sequence <= self._shard.sequencer.durable_sequence
 
     # --- translation
 
@@ -280,15 +294,32 @@ class Intake:
         if signed.action in ORDER_ACTIONS:
             return OrderCommand(*head, self._item(signed.action, getattr(payload, signed.action)))
         if signed.action == "register_key":
-            new_key = payload.register_key.public_key
-            if len(new_key) != 32:
-                raise _invalid("register_key.public_key", "must be 32 bytes")
-            return RegisterKey(*head, new_key)
+            return self._register_key(head, payload.register_key)
+        if signed.action == "revoke_key":
+            revoked = payload.revoke_key
+            _check_public_key(revoked.public_key, "revoke_key.public_key")
+            return RevokeKey(*head, revoked.public_key, int(revoked.cancel_all))
         transfer = payload.transfer
         to_key = self._ids.key_of(transfer.to_account_id)
         if to_key is None:
             raise refuse(errors_pb2.ERROR_REASON_UNKNOWN_ACCOUNT, field="transfer.to_account_id")
         return Transfer(*head, to_key, transfer.asset_id, transfer.amount_atoms)
+
+    def _register_key(
+        self, head: tuple[int, int, int, bytes, bytes], added: payload_pb.KeyRegistration
+    ) -> RegisterKey:
+        _check_public_key(added.public_key, "register_key.public_key")
+        scopes = 0
+        for scope in added.scopes:
+            if scope not in _KEY_SCOPES:
+                raise _invalid("register_key.scopes", "must be scopes of the contract")
+            scopes |= 1 << (scope - 1)
+        expire_time_ns = 0
+        if added.HasField("expire_time"):
+            expire_time_ns = time_ns_of(added.expire_time, "register_key.expire_time")
+            if expire_time_ns <= 0:
+                raise _invalid("register_key.expire_time", "must be ahead")
+        return RegisterKey(*head, added.public_key, scopes, expire_time_ns, added.label)
 
     def _batch(self, batch: payload_pb.Batch) -> bytes:
         _check_size(batch)
@@ -394,6 +425,11 @@ def _check_size(batch: payload_pb.Batch) -> None:
 def _byte(number: int) -> int:
     """An open enum may carry any int32; what no byte holds is as unknown as zero."""
     return number if 0 <= number < 256 else 0
+
+
+def _check_public_key(public_key: bytes, field: str) -> None:
+    if len(public_key) != 32:
+        raise _invalid(field, "must be 32 bytes")
 
 
 def _invalid(field: str, rule: str) -> RpcError:

@@ -21,6 +21,8 @@ import trio
 from google.protobuf import descriptor_pool
 from grpc_health.v1 import health_pb2
 
+from dexcore.accounts import READ
+from dexcore.reasons import Reason
 from dexflight.service import FlightService, FlightTls
 from dexnode.admission import Admission
 from dexnode.admission_interceptor import ReadBudgetInterceptor, StrikeInterceptor
@@ -215,8 +217,15 @@ class Node:
         by_public_key = shard.exchange.accounts.by_public_key
 
         def find_key(public_key: bytes) -> KnownKey | None:
-            account = by_public_key.get(public_key)
-            return None if account is None else KnownKey(ids.format(account.key), may_read=True)
+            key = by_public_key.get(public_key)
+            if key is None:
+                return None
+            refusal = key.refusal(system_clock_ns())
+            if refusal == Reason.KEY_REVOKED:
+                # Not said before it is durable, as everything else.
+                durable = key.revoke_sequence <= shard.sequencer.durable_sequence
+                refusal = refusal if durable else Reason.NONE
+            return KnownKey(ids.format(key.account.key), bool(key.scopes & READ), refusal)
 
         return Authorizer(
             permissions,

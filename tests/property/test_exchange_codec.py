@@ -22,6 +22,7 @@ from dexcore.commands import (
     RecordOperation,
     RecordTrades,
     RegisterKey,
+    RevokeKey,
     SetFees,
     SetMarketStatus,
     Transfer,
@@ -56,7 +57,8 @@ COMMANDS: dict[type, st.SearchStrategy[Command]] = {
     OrderCommand: st.builds(
         OrderCommand, *signed, st.lists(item_bytes, min_size=1, max_size=3).map(b"".join)
     ),
-    RegisterKey: st.builds(RegisterKey, *signed, keys),
+    RegisterKey: st.builds(RegisterKey, *signed, keys, ints, ints, texts),
+    RevokeKey: st.builds(RevokeKey, *signed, keys, ints),
     Transfer: st.builds(Transfer, *signed, ints, texts, ints),
     CreateMarket: st.builds(
         CreateMarket,

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from tests.reference.exchange_keys import MANAGE, MOVE, TRADE, AKey, KeyRing
 from tests.reference.exchange_rules import (
     AMEND,
     ANY_MARKET,
@@ -34,7 +35,6 @@ from tests.reference.exchange_rules import (
 
 STATUSES = {1: "OPEN", 2: "CANCEL_ONLY", 3: "HALTED"}
 MILLION = 1_000_000
-FIVE_MINUTES_NS = 300 * 10**9
 
 Item = tuple[int, ...]
 Trade = tuple[int, ...]
@@ -144,7 +144,7 @@ class Twin:
         self.time_ns = 0
         self.markets: list[Market] = []
         self.scales: dict[str, int] = {}
-        self.keys: dict[bytes, int] = {}
+        self.keys = KeyRing()
         self.accounts: list[int] = []
         self.owned: dict[tuple[int, str], int] = {}
         self.fees: dict[str, int] = {}
@@ -190,18 +190,34 @@ class Twin:
 
     # --- signed commands
 
-    def _signer(self, account_key: int, public_key: bytes) -> None:
-        if account_key not in self.accounts:
-            raise No("UNKNOWN_ACCOUNT", "account_id")
-        if self.keys.get(public_key) != account_key:
-            raise No("UNKNOWN_KEY", "public_key")
+    def _do_revokekey(
+        self,
+        answer: Answer,
+        account_key: int,
+        nonce: int,
+        expire_time_ns: int,
+        digest: bytes,
+        public_key: bytes,
+        revoked_public_key: bytes,
+        cancel_all: int,
+    ) -> Answer | None:
+        signer = self.keys.signer(account_key, public_key, MANAGE, self.time_ns)
+        first = self._first(account_key, nonce, digest, expire_time_ns, answer)
+        if first:
+            return first
+        self.keys.revoke(signer, revoked_public_key)
+        if cancel_all:
+            answer.items += [self._cancel(each) for each in self._cancellable(account_key)]
+        answer.key = account_key
+        self.answered[(account_key, nonce)] = (digest, expire_time_ns, answer)
+        return None
 
     def _first(
         self, space: Any, nonce: int, digest: bytes, expire_ns: int, answer: Answer
     ) -> Answer | None:
         if expire_ns <= self.time_ns:
             raise No("PAYLOAD_EXPIRED", "expire_time")
-        if expire_ns > self.time_ns + FIVE_MINUTES_NS:
+        if expire_ns > self.time_ns + 300 * 10**9:
             raise No("EXPIRY_TOO_FAR", "expire_time")
         known_digest, known_expire_ns, first = self.answered.get((space, nonce), (b"", 0, answer))
         if known_expire_ns > self.time_ns:
@@ -228,7 +244,7 @@ class Twin:
         public_key: bytes,
         items: list[Item],
     ) -> Answer | None:
-        self._signer(account_key, public_key)
+        self.keys.signer(account_key, public_key, TRADE, self.time_ns)
         first = self._first(account_key, nonce, digest, expire_time_ns, answer)
         if first:
             return first
@@ -254,23 +270,20 @@ class Twin:
         digest: bytes,
         public_key: bytes,
         new_public_key: bytes,
+        **limits: Any,
     ) -> Answer | None:
         space: Any = account_key or public_key
-        if account_key:
-            self._signer(account_key, public_key)
+        who = account_key, public_key, MANAGE, self.time_ns
+        signer = self.keys.signer(*who) if account_key else None
         first = self._first(space, nonce, digest, expire_time_ns, answer)
         if first:
             return first
-        if not account_key and new_public_key != public_key:
-            raise No("UNKNOWN_KEY", "public_key")
-        if new_public_key in self.keys:
-            raise No("KEY_ALREADY_REGISTERED", "public_key")
-        if list(self.keys.values()).count(account_key) >= 16:
-            raise No("TOO_MANY_KEYS", "public_key")
-        if not account_key:
-            account_key = answer.sequence * 4096
+        of_signer = new_public_key == public_key
+        rights, ends_ns = self.keys.grant(signer, self.time_ns, of_signer, **limits)
+        account_key = account_key or answer.sequence * 4096
+        self.keys.add(new_public_key, AKey(account_key, rights, ends_ns))
+        if signer is None:
             self.accounts.append(account_key)
-        self.keys[new_public_key] = account_key
         answer.key = account_key
         self.answered[(space, nonce)] = (digest, expire_time_ns, answer)
         return None
@@ -287,7 +300,7 @@ class Twin:
         asset_id: str,
         amount_atoms: int,
     ) -> Answer | None:
-        self._signer(account_key, public_key)
+        self.keys.signer(account_key, public_key, MOVE, self.time_ns)
         first = self._first(account_key, nonce, digest, expire_time_ns, answer)
         if first:
             return first
@@ -321,11 +334,11 @@ class Twin:
             raise No("FIELD_INVALID", "action")
         if market != ANY_MARKET:
             self._market(market)
-        return [
-            self._cancel(order)
-            for order in self.open_orders(owner)
-            if market in (ANY_MARKET, order.market.index) and order.market.status != "HALTED"
-        ]
+        chosen = self._cancellable(owner)
+        return [self._cancel(o) for o in chosen if market in (ANY_MARKET, o.market.index)]
+
+    def _cancellable(self, owner: int) -> list[Order]:
+        return [o for o in self.open_orders(owner) if o.market.status != "HALTED"]
 
     def _market(self, index: int) -> Market:
         if not 0 <= index < len(self.markets):

@@ -78,6 +78,19 @@ def payloads() -> dict[str, wire.Payload]:
         },
         "transfer": {"transfer": transfer},
         "network_outside_ascii": {"cancel": cancel, "network_id": "börse-測試"},
+        "register_key_with_limits": {
+            "register_key": wire.KeyRegistration(
+                public_key=Key(SEEDS["ones"]).public_bytes,
+                scopes=[wire.KEY_SCOPE_READ, wire.KEY_SCOPE_TRADE],
+                expire_time=Timestamp(seconds=1_798_761_600),
+                label="market maker, Zürich",
+            )
+        },
+        "revoke_key": {
+            "revoke_key": wire.KeyRevocation(
+                public_key=Key(SEEDS["ones"]).public_bytes, cancel_all=True
+            )
+        },
     }
     common = {"network_id": NETWORK, "account_id": ACCOUNT, "nonce": 1, "expire_time": EXPIRE}
     return {name: wire.Payload(**{**common, **action}) for name, action in actions.items()}

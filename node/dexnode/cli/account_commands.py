@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import secrets
+import time
 from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
 import click
 
+from dex.accounts.v1.accounts_pb2 import AccountKey
 from dexnode.cli.common import DECIMAL, Target, print_json, print_table, target_options
-from dexsdk import Key, LedgerEntryKind, SyncClient
+from dexsdk import Key, KeyScope, LedgerEntryKind, SyncClient
 
 
 @click.group()
@@ -56,14 +60,115 @@ def _say(target: Target, account_id: str, text: str) -> None:
 @account.command()
 @target_options
 def keys(target: Target) -> None:
-    """List the public keys of the account."""
+    """List the keys of the account, the revoked ones too: what each may do, until when."""
     with target.client() as client:
-        found = client.get_account()
-    public_keys = [key.hex() for key in found.public_keys]
+        found = client.list_keys()
     if target.as_json:
-        print_json({"account_id": found.account_id, "public_keys": public_keys})
+        print_json([_key_facts(key) for key in found])
+        return
+    print_table(
+        ("public key", "scopes", "expires", "revoked", "label"),
+        [
+            (
+                facts["public_key"],
+                " ".join(facts["scopes"]),
+                facts.get("expire_time", "never"),
+                facts.get("revoke_time", "no"),
+                facts["label"],
+            )
+            for facts in map(_key_facts, found)
+        ],
+    )
+
+
+def _key_facts(key: AccountKey) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "public_key": key.public_key.hex(),
+        "scopes": [KeyScope(scope).name.lower() for scope in key.scopes],
+        "label": key.label,
+    }
+    for name in ("expire_time", "revoke_time"):
+        if key.HasField(name):
+            facts[name] = getattr(key, name).ToJsonString()
+    return facts
+
+
+@account.command("add-key")
+@click.argument("key_file", type=click.Path(path_type=Path))
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice([scope.name.lower() for scope in KeyScope]),
+    help="What it may do; may be given again.  [default: all that your key may]",
+)
+@click.option(
+    "--expires",
+    metavar="DURATION",
+    help="Until when, from now: 12h, 30d.  [default: as your key]",
+)
+@click.option("--label", default="", help="Your name for it, at most 64 characters.")
+@target_options
+def add_key(
+    target: Target, key_file: Path, scopes: tuple[str, ...], expires: str | None, label: str
+) -> None:
+    """Give the account another key, kept in KEY_FILE; made anew when there is no such file.
+
+    A key for a bot should do what the bot does and no more.
+
+    \b
+    Example:
+      dex account add-key bot.key --scope read --scope trade --expires 30d --label bot
+    """
+    expire_time = None
+    if expires is not None:
+        expire_time = time.time_ns() + _duration_ns(expires)
+    if not key_file.exists():
+        Key.generate().save(key_file)
+    public_key = Key.load(key_file).public_bytes
+    with target.client() as client:
+        client.register_key(
+            public_key,
+            scopes=[KeyScope[name.upper()] for name in scopes],
+            expire_time=expire_time,
+            label=label,
+        )
+    if target.as_json:
+        print_json({"public_key": public_key.hex(), "key_file": str(key_file)})
     else:
-        click.echo("\n".join(public_keys))
+        click.echo(f"key     {public_key.hex()}\nfile    {key_file} (keep it secret)")
+
+
+def _duration_ns(text: str) -> int:
+    units = {"m": 60, "h": 3_600, "d": 86_400}
+    number, unit = text[:-1], text[-1:]
+    if not (number.isdecimal() and int(number) > 0 and unit in units and len(number) < 6):
+        raise click.BadParameter(f"{text!r} is not like 90m, 12h or 30d", param_hint="--expires")
+    return int(number) * units[unit] * 10**9
+
+
+@account.command("revoke-key")
+@click.argument("public_key", metavar="PUBLIC_KEY")
+@click.option("--cancel-all", is_flag=True, help="Cancel all open orders of the account too.")
+@target_options
+def revoke_key(target: Target, public_key: str, cancel_all: bool) -> None:
+    """End a key of the account for good: PUBLIC_KEY as `dex account keys` shows it.
+
+    What it signs is refused from now on, and so are its access tokens. Orders it placed stay
+    open unless --cancel-all is given.
+    """
+    try:
+        key = bytes.fromhex(public_key)
+    except ValueError:
+        raise click.BadParameter(
+            f"{public_key!r} is not 64 hex digits", param_hint="PUBLIC_KEY"
+        ) from None
+    with target.client() as client:
+        cancelled = client.revoke_key(key, cancel_all=cancel_all)
+    if target.as_json:
+        print_json({"public_key": public_key, "cancelled": len(cancelled)})
+    else:
+        click.echo(f"revoked; {len(cancelled)} orders cancelled")
 
 
 @account.command()

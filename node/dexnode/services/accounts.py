@@ -9,7 +9,8 @@ from typing import Final, final
 
 from dex.accounts.v1 import accounts_pb2 as pb
 from dex.errors.v1 import errors_pb2
-from dexcore.accounts import Account
+from dex.orders.v1.signed_payload_pb2 import KeyScope
+from dexcore.accounts import Account, Key
 from dexnode import render
 from dexnode.authz import require_account
 from dexnode.errors import refuse
@@ -47,6 +48,24 @@ class AccountsService:
         """Move available funds to another account."""
         outcome = await self._intake.run(request.envelope, "transfer", ctx)
         return pb.TransferResponse(applied=render.applied(outcome))
+
+    async def revoke_key(
+        self, request: pb.RevokeKeyRequest, _ctx: CallContext
+    ) -> pb.RevokeKeyResponse:
+        """End a key, and the account's open orders with it if asked."""
+        outcome = await self._intake.run(request.envelope, "revoke_key")
+        response = pb.RevokeKeyResponse(applied=render.applied(outcome))
+        for item in outcome.items:
+            render.fill_result(self._ids, response.results.add(), item)
+        return response
+
+    async def list_keys(self, request: pb.ListKeysRequest, ctx: CallContext) -> pb.ListKeysResponse:
+        """Every key the account ever had."""
+        require_account(ctx, request.account_id)
+        account = self._find(request.account_id)
+        response = pb.ListKeysResponse(keys=[_key(key) for key in account.keys.values()])
+        await self._shard.sequencer.settled()
+        return response
 
     async def get_account(
         self, request: pb.GetAccountRequest, ctx: CallContext
@@ -96,7 +115,9 @@ class AccountsService:
         exchange = self._shard.exchange
         message = pb.Account(
             account_id=self._ids.format(account.key),
-            public_keys=account.public_keys,
+            public_keys=[
+                key.public_key for key in account.keys.values() if not key.revoke_sequence
+            ],
             open_order_count=len(account.open_orders),
         )
         cells = exchange.ledger.cells[account.key].values()
@@ -129,6 +150,19 @@ class AccountsService:
             amount_atoms=entry.amount_atoms,
             reference=reference if isinstance(reference, str) else self._ids.format(reference),
         )
+
+
+def _key(key: Key) -> pb.AccountKey:
+    message = pb.AccountKey(
+        public_key=key.public_key,
+        scopes=[scope for scope in KeyScope.values() if scope and key.scopes & 1 << (scope - 1)],
+        label=key.label,
+    )
+    if key.expire_time_ns:
+        message.expire_time.CopyFrom(render.timestamp(key.expire_time_ns))
+    if key.revoke_time_ns:
+        message.revoke_time.CopyFrom(render.timestamp(key.revoke_time_ns))
+    return message
 
 
 def _cursor(page: list[LedgerEntry], before: tuple[int, int] | None) -> tuple[int, int]:

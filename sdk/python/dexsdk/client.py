@@ -101,6 +101,8 @@ class Client(TrioFace):
         return TrioOrderStream(self, window)
 
     register_key = awaited(order_operations.register_key)
+    revoke_key = awaited(order_operations.revoke_key)
+    list_keys = awaited(order_operations.list_keys)
     place_order = awaited(order_operations.place_order)
     cancel_order = awaited(order_operations.cancel_order)
     amend_order = awaited(order_operations.amend_order)

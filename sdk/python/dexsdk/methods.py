@@ -86,6 +86,15 @@ REGISTER_KEY: Final = _method(
     accounts.RegisterKeyRequest,
     accounts.RegisterKeyResponse,
 )
+REVOKE_KEY: Final = _method(
+    accounts.DESCRIPTOR,
+    "Accounts.RevokeKey",
+    accounts.RevokeKeyRequest,
+    accounts.RevokeKeyResponse,
+)
+LIST_KEYS: Final = _method(
+    accounts.DESCRIPTOR, "Accounts.ListKeys", accounts.ListKeysRequest, accounts.ListKeysResponse
+)
 TRANSFER: Final = _method(
     accounts.DESCRIPTOR, "Accounts.Transfer", accounts.TransferRequest, accounts.TransferResponse
 )

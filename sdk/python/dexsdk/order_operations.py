@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import cast
 
 from dex.accounts.v1 import accounts_pb2 as accounts
 from dex.orders.v1 import order_intake_pb2 as orders
@@ -10,7 +12,8 @@ from dex.orders.v1 import signed_payload_pb2 as wire
 from dexsdk import methods
 from dexsdk.effects import Operation, ask
 from dexsdk.session import Session
-from dexsdk.types import Amend, BatchAction, Cancel, CancelAll, NewOrder
+from dexsdk.times import optional_timestamp
+from dexsdk.types import Amend, BatchAction, Cancel, CancelAll, KeyScope, NewOrder
 
 
 def place_order(session: Session, order: NewOrder) -> Operation[orders.OrderResult]:
@@ -79,18 +82,58 @@ def check_order(
     return (yield from ask(session, methods.CHECK_ORDER, request))
 
 
-def register_key(session: Session, public_key: bytes | None = None) -> Operation[str]:
+def register_key(
+    session: Session,
+    public_key: bytes | None = None,
+    *,
+    scopes: Collection[KeyScope] = (),
+    expire_time: int | datetime | None = None,
+    label: str = "",
+) -> Operation[str]:
     """Opens an account with the client's key, or adds `public_key` to the client's account.
 
+    An added key may do what `scopes` say, until `expire_time` (a datetime or UTC nanoseconds); left
+    out, both are the client's key's own. It never gets more than that one has.
     Returns the account id. A newly opened account becomes the client's own when it had none.
     """
     payload = session.payload("" if public_key is None else None)
-    payload.register_key.public_key = public_key or session.require_key().public_bytes
+    payload.register_key.CopyFrom(
+        wire.KeyRegistration(
+            public_key=public_key or session.require_key().public_bytes,
+            scopes=[cast("wire.KeyScope.ValueType", scope) for scope in sorted(scopes)],
+            expire_time=optional_timestamp(expire_time),
+            label=label,
+        )
+    )
     signed = session.sign(payload)
     request = accounts.RegisterKeyRequest(envelope=signed.envelope)
     answer = yield from ask(session, methods.REGISTER_KEY, request, signed.expire_time_ns)
     session.account_id = session.account_id or answer.account_id
     return answer.account_id
+
+
+def revoke_key(
+    session: Session, public_key: bytes, *, cancel_all: bool = False
+) -> Operation[list[orders.OrderResult]]:
+    """Ends a key of the client's account, and with `cancel_all` the account's open orders too.
+
+    Gives the cancelled orders. Without `cancel_all` the orders it placed stay open.
+    """
+    payload = session.payload()
+    payload.revoke_key.CopyFrom(wire.KeyRevocation(public_key=public_key, cancel_all=cancel_all))
+    signed = session.sign(payload)
+    request = accounts.RevokeKeyRequest(envelope=signed.envelope)
+    answer = yield from ask(session, methods.REVOKE_KEY, request, signed.expire_time_ns)
+    return list(answer.results)
+
+
+def list_keys(
+    session: Session, account_id: str | None = None
+) -> Operation[list[accounts.AccountKey]]:
+    """Every key the client's account ever had, the revoked ones too, or another's for an
+    operator."""
+    request = accounts.ListKeysRequest(account_id=session.require_account(account_id))
+    return list((yield from ask(session, methods.LIST_KEYS, request)).keys)
 
 
 def transfer(

@@ -101,6 +101,8 @@ class SyncClient(SyncFace):
         return SyncOrderStream(self, window)
 
     register_key = blocking(order_operations.register_key)
+    revoke_key = blocking(order_operations.revoke_key)
+    list_keys = blocking(order_operations.list_keys)
     place_order = blocking(order_operations.place_order)
     cancel_order = blocking(order_operations.cancel_order)
     amend_order = blocking(order_operations.amend_order)

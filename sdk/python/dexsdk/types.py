@@ -80,6 +80,15 @@ class Interval(WireEnum):
     D1 = 5
 
 
+class KeyScope(WireEnum):
+    """What a key may do."""
+
+    READ = 1
+    TRADE = 2
+    TRANSFER = 3
+    MANAGE_KEYS = 4
+
+
 class LedgerEntryKind(WireEnum):
     """Why money moved."""
 

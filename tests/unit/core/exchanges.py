@@ -33,6 +33,7 @@ from dexcore.commands import (
     OrderCommand,
     RecordTrades,
     RegisterKey,
+    RevokeKey,
     SetFees,
     SetMarketStatus,
     Transfer,
@@ -222,7 +223,8 @@ class CommandMaker:
         makers = (
             (80, self._orders),
             (3, self._again),
-            (2, self._register),
+            (3, self._register),
+            (1, self._revoke),
             (4, self._transfer),
             (4, self._deposit),
             (3, self._withdraw),
@@ -245,6 +247,9 @@ class CommandMaker:
         chance = self.chance
         self.nonce += 1
         trader = chance.choice(self.traders)
+        account = self.exchange.accounts.by_key.get(trader.account_key)
+        if account is not None and chance.random() < 0.1:
+            trader = trader._replace(public_key=chance.choice(list(account.keys)))
         trader = trader._replace(account_key=self._often(trader.account_key, 0, 5, 2))
         nonce = self._often(self.nonce, max(1, self.nonce - chance.randint(0, 20)))
         lifetime_ns = self._often(chance.choice((1, 60, 300)), 0, -5, 301) * SECOND_NS
@@ -310,11 +315,31 @@ class CommandMaker:
         number = self.chance.randint(0, 12)
         digest = blake2b(b"%d %d" % (number, expire_ns), digest_size=16).digest()
         if self.chance.random() < 0.7:
-            new = public_key(number + 100)
-            return RegisterKey(trader.account_key, nonce, expire_ns, digest, trader.public_key, new)
+            new = public_key(number + 100 + 20 * self.chance.randint(0, 40))
+            fields = (trader.account_key, nonce, expire_ns, digest, trader.public_key, new)
+            return RegisterKey(*fields, *self._limits())
         key = public_key(number)
         other = self._often(key, public_key(500))
-        return RegisterKey(0, nonce, expire_ns, digest, key, other)
+        limits = self._often((0, 0, ""), (3, 0, ""), (0, self.time_ns + 1, ""), (15, 0, "x" * 65))
+        return RegisterKey(0, nonce, expire_ns, digest, key, other, *limits)
+
+    def _limits(self) -> tuple[int, int, str]:
+        """Scopes, expiry and label of a key."""
+        chance = self.chance
+        scopes = self._often(chance.choice((0, 0, 1, 2, 3, 6, 8, 10, 15, 15)), 16, 31, -1)
+        lifetime_ns = chance.choice((0, 0, 0, 1, 20, 500)) * SECOND_NS
+        expire_ns = self.time_ns + lifetime_ns if lifetime_ns else self._often(0, 1, self.time_ns)
+        return scopes, expire_ns, self._often(chance.choice(("", "bot")), "x" * 65)
+
+    def _revoke(self) -> Command:
+        trader, nonce, expire_ns = self._signed()
+        account = self.exchange.accounts.by_key.get(trader.account_key)
+        own = list(account.keys) if account else []
+        revoked = self._often(self.chance.choice([*own, trader.public_key]), public_key(0))
+        cancel = int(self.chance.random() < 0.3)
+        digest = blake2b(revoked + bytes([cancel]), digest_size=16).digest()
+        fields = (trader.account_key, nonce, expire_ns, digest, trader.public_key)
+        return RevokeKey(*fields, revoked, cancel)
 
     def _transfer(self) -> Command:
         trader, nonce, expire_ns = self._signed()

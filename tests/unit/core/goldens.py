@@ -14,7 +14,15 @@ import sys
 from hashlib import sha256
 from pathlib import Path
 
-from dexcore.commands import BeginEpoch, RecordOperation, encode_command
+from dexcore.accounts import READ, TRADE
+from dexcore.commands import (
+    BeginEpoch,
+    Command,
+    RecordOperation,
+    RegisterKey,
+    RevokeKey,
+    encode_command,
+)
 from tests.unit.core.beside_twin import Pair
 from tests.unit.core.exchanges import CommandMaker
 from tests.unit.core.replay import replay
@@ -36,6 +44,8 @@ def record(name: str) -> str:
     for _ in range(40):
         pair.apply(*maker.next())
     pair.apply(maker.time_ns, RecordOperation("operator", "dex.admin.v1.Admin/TakeSnapshot"))
+    for command in _keys(maker):
+        pair.apply(maker.time_ns, command)
     rows = [(time_ns, encode_command(command).hex()) for _, time_ns, command in pair.journal]
     last = replay(rows)[-1]
     golden = {"event_hash": last.event_hash, "state_hash": last.state_hash, "commands": rows}
@@ -43,6 +53,18 @@ def record(name: str) -> str:
     with path.open("x") as file:
         file.write(json.dumps(golden, indent=0) + "\n")
     return f"{sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
+
+
+def _keys(maker: CommandMaker) -> list[Command]:
+    """A key that may do little, and its end."""
+    trader, key = maker.traders[0], bytes(range(32))
+    lifetime_ns = 10**9
+    heads = (
+        (trader.account_key, nonce, maker.time_ns + lifetime_ns, bytes(16), trader.public_key)
+        for nonce in (10**9, 10**9 + 1)
+    )
+    limits = READ | TRADE, maker.time_ns + 1_000 * lifetime_ns, "a bot"
+    return [RegisterKey(*next(heads), key, *limits), RevokeKey(*next(heads), key, 1)]
 
 
 def main() -> int:

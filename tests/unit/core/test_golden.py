@@ -22,6 +22,7 @@ DIGESTS = {
     "0.1.0.json": "49ebd089aa0d126051c49ddff38becc8f4d460a502a5c0b35f3954b7510a89cd",
     "0.2.0-operations.json": "f8a94e77f60cbe4a923ae192556cb640ce43f19b140eb5b622a4c9bf4f33bc37",
     "0.2.0-epochs.json": "63b65606cae656f2f779f301e79d1c3992291ca8892bc6c47568885f6c5fefd6",
+    "0.2.0-keys.json": "3af123904227f60b3670ebd8c64509ff9b76f703c73c10e0ef522797340eb376",
 }
 
 

@@ -165,6 +165,88 @@ func (x *Balance) GetScale() int32 {
 	return 0
 }
 
+// A key of an account.
+type AccountKey struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The Ed25519 public key, 32 bytes.
+	PublicKey []byte `protobuf:"bytes,1,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
+	// What it may do.
+	Scopes []v1.KeyScope `protobuf:"varint,2,rep,packed,name=scopes,proto3,enum=dex.orders.v1.KeyScope" json:"scopes,omitempty"`
+	// When it expires; unset: never.
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// The owner's name for it.
+	Label string `protobuf:"bytes,4,opt,name=label,proto3" json:"label,omitempty"`
+	// When it was revoked; unset: it was not.
+	RevokeTime    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=revoke_time,json=revokeTime,proto3" json:"revoke_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AccountKey) Reset() {
+	*x = AccountKey{}
+	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AccountKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AccountKey) ProtoMessage() {}
+
+func (x *AccountKey) ProtoReflect() protoreflect.Message {
+	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AccountKey.ProtoReflect.Descriptor instead.
+func (*AccountKey) Descriptor() ([]byte, []int) {
+	return file_dex_accounts_v1_accounts_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *AccountKey) GetPublicKey() []byte {
+	if x != nil {
+		return x.PublicKey
+	}
+	return nil
+}
+
+func (x *AccountKey) GetScopes() []v1.KeyScope {
+	if x != nil {
+		return x.Scopes
+	}
+	return nil
+}
+
+func (x *AccountKey) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+func (x *AccountKey) GetLabel() string {
+	if x != nil {
+		return x.Label
+	}
+	return ""
+}
+
+func (x *AccountKey) GetRevokeTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RevokeTime
+	}
+	return nil
+}
+
 // An order that rests in a book.
 type OpenOrder struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -188,7 +270,7 @@ type OpenOrder struct {
 
 func (x *OpenOrder) Reset() {
 	*x = OpenOrder{}
-	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[1]
+	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -200,7 +282,7 @@ func (x *OpenOrder) String() string {
 func (*OpenOrder) ProtoMessage() {}
 
 func (x *OpenOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[1]
+	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -213,7 +295,7 @@ func (x *OpenOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenOrder.ProtoReflect.Descriptor instead.
 func (*OpenOrder) Descriptor() ([]byte, []int) {
-	return file_dex_accounts_v1_accounts_proto_rawDescGZIP(), []int{1}
+	return file_dex_accounts_v1_accounts_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *OpenOrder) GetOrderId() string {
@@ -270,7 +352,8 @@ type Account struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The account.
 	AccountId string `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
-	// Registered Ed25519 public keys, 32 bytes each, oldest first.
+	// Registered Ed25519 public keys that are not revoked, 32 bytes each, oldest
+	// first. ListKeys tells more of them.
 	PublicKeys [][]byte `protobuf:"bytes,2,rep,name=public_keys,json=publicKeys,proto3" json:"public_keys,omitempty"`
 	// Balances by asset id.
 	Balances []*Balance `protobuf:"bytes,3,rep,name=balances,proto3" json:"balances,omitempty"`
@@ -286,7 +369,7 @@ type Account struct {
 
 func (x *Account) Reset() {
 	*x = Account{}
-	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[2]
+	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -298,7 +381,7 @@ func (x *Account) String() string {
 func (*Account) ProtoMessage() {}
 
 func (x *Account) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[2]
+	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -311,7 +394,7 @@ func (x *Account) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Account.ProtoReflect.Descriptor instead.
 func (*Account) Descriptor() ([]byte, []int) {
-	return file_dex_accounts_v1_accounts_proto_rawDescGZIP(), []int{2}
+	return file_dex_accounts_v1_accounts_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Account) GetAccountId() string {
@@ -379,7 +462,7 @@ type LedgerEntry struct {
 
 func (x *LedgerEntry) Reset() {
 	*x = LedgerEntry{}
-	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[3]
+	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -391,7 +474,7 @@ func (x *LedgerEntry) String() string {
 func (*LedgerEntry) ProtoMessage() {}
 
 func (x *LedgerEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[3]
+	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -404,7 +487,7 @@ func (x *LedgerEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LedgerEntry.ProtoReflect.Descriptor instead.
 func (*LedgerEntry) Descriptor() ([]byte, []int) {
-	return file_dex_accounts_v1_accounts_proto_rawDescGZIP(), []int{3}
+	return file_dex_accounts_v1_accounts_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *LedgerEntry) GetSequence() int64 {
@@ -460,7 +543,7 @@ type RegisterKeyRequest struct {
 
 func (x *RegisterKeyRequest) Reset() {
 	*x = RegisterKeyRequest{}
-	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[4]
+	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -472,7 +555,7 @@ func (x *RegisterKeyRequest) String() string {
 func (*RegisterKeyRequest) ProtoMessage() {}
 
 func (x *RegisterKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[4]
+	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -485,7 +568,7 @@ func (x *RegisterKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterKeyRequest.ProtoReflect.Descriptor instead.
 func (*RegisterKeyRequest) Descriptor() ([]byte, []int) {
-	return file_dex_accounts_v1_accounts_proto_rawDescGZIP(), []int{4}
+	return file_dex_accounts_v1_accounts_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RegisterKeyRequest) GetEnvelope() *v1.SignedEnvelope {
@@ -508,7 +591,7 @@ type RegisterKeyResponse struct {
 
 func (x *RegisterKeyResponse) Reset() {
 	*x = RegisterKeyResponse{}
-	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[5]
+	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -520,7 +603,7 @@ func (x *RegisterKeyResponse) String() string {
 func (*RegisterKeyResponse) ProtoMessage() {}
 
 func (x *RegisterKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[5]
+	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -533,7 +616,7 @@ func (x *RegisterKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterKeyResponse.ProtoReflect.Descriptor instead.
 func (*RegisterKeyResponse) Descriptor() ([]byte, []int) {
-	return file_dex_accounts_v1_accounts_proto_rawDescGZIP(), []int{5}
+	return file_dex_accounts_v1_accounts_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *RegisterKeyResponse) GetApplied() *v1.Applied {
@@ -550,6 +633,199 @@ func (x *RegisterKeyResponse) GetAccountId() string {
 	return ""
 }
 
+// Ends a key.
+type RevokeKeyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Envelope whose payload holds `revoke_key`.
+	Envelope      *v1.SignedEnvelope `protobuf:"bytes,1,opt,name=envelope,proto3" json:"envelope,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeKeyRequest) Reset() {
+	*x = RevokeKeyRequest{}
+	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeKeyRequest) ProtoMessage() {}
+
+func (x *RevokeKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeKeyRequest.ProtoReflect.Descriptor instead.
+func (*RevokeKeyRequest) Descriptor() ([]byte, []int) {
+	return file_dex_accounts_v1_accounts_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *RevokeKeyRequest) GetEnvelope() *v1.SignedEnvelope {
+	if x != nil {
+		return x.Envelope
+	}
+	return nil
+}
+
+// The key is ended.
+type RevokeKeyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Position and time of the command.
+	Applied *v1.Applied `protobuf:"bytes,1,opt,name=applied,proto3" json:"applied,omitempty"`
+	// The orders that `cancel_all` cancelled.
+	Results       []*v1.OrderResult `protobuf:"bytes,2,rep,name=results,proto3" json:"results,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeKeyResponse) Reset() {
+	*x = RevokeKeyResponse{}
+	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeKeyResponse) ProtoMessage() {}
+
+func (x *RevokeKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeKeyResponse.ProtoReflect.Descriptor instead.
+func (*RevokeKeyResponse) Descriptor() ([]byte, []int) {
+	return file_dex_accounts_v1_accounts_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *RevokeKeyResponse) GetApplied() *v1.Applied {
+	if x != nil {
+		return x.Applied
+	}
+	return nil
+}
+
+func (x *RevokeKeyResponse) GetResults() []*v1.OrderResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+// Lists the keys of an account.
+type ListKeysRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The account.
+	AccountId     string `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListKeysRequest) Reset() {
+	*x = ListKeysRequest{}
+	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListKeysRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListKeysRequest) ProtoMessage() {}
+
+func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListKeysRequest.ProtoReflect.Descriptor instead.
+func (*ListKeysRequest) Descriptor() ([]byte, []int) {
+	return file_dex_accounts_v1_accounts_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ListKeysRequest) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+// At most 256 keys.
+type ListKeysResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The keys, oldest first.
+	Keys          []*AccountKey `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListKeysResponse) Reset() {
+	*x = ListKeysResponse{}
+	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListKeysResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListKeysResponse) ProtoMessage() {}
+
+func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListKeysResponse.ProtoReflect.Descriptor instead.
+func (*ListKeysResponse) Descriptor() ([]byte, []int) {
+	return file_dex_accounts_v1_accounts_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ListKeysResponse) GetKeys() []*AccountKey {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
 // Moves funds.
 type TransferRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -561,7 +837,7 @@ type TransferRequest struct {
 
 func (x *TransferRequest) Reset() {
 	*x = TransferRequest{}
-	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[6]
+	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -573,7 +849,7 @@ func (x *TransferRequest) String() string {
 func (*TransferRequest) ProtoMessage() {}
 
 func (x *TransferRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[6]
+	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -586,7 +862,7 @@ func (x *TransferRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferRequest.ProtoReflect.Descriptor instead.
 func (*TransferRequest) Descriptor() ([]byte, []int) {
-	return file_dex_accounts_v1_accounts_proto_rawDescGZIP(), []int{6}
+	return file_dex_accounts_v1_accounts_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *TransferRequest) GetEnvelope() *v1.SignedEnvelope {
@@ -607,7 +883,7 @@ type TransferResponse struct {
 
 func (x *TransferResponse) Reset() {
 	*x = TransferResponse{}
-	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[7]
+	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -619,7 +895,7 @@ func (x *TransferResponse) String() string {
 func (*TransferResponse) ProtoMessage() {}
 
 func (x *TransferResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[7]
+	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -632,7 +908,7 @@ func (x *TransferResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferResponse.ProtoReflect.Descriptor instead.
 func (*TransferResponse) Descriptor() ([]byte, []int) {
-	return file_dex_accounts_v1_accounts_proto_rawDescGZIP(), []int{7}
+	return file_dex_accounts_v1_accounts_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *TransferResponse) GetApplied() *v1.Applied {
@@ -653,7 +929,7 @@ type GetAccountRequest struct {
 
 func (x *GetAccountRequest) Reset() {
 	*x = GetAccountRequest{}
-	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[8]
+	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -665,7 +941,7 @@ func (x *GetAccountRequest) String() string {
 func (*GetAccountRequest) ProtoMessage() {}
 
 func (x *GetAccountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[8]
+	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -678,7 +954,7 @@ func (x *GetAccountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAccountRequest.ProtoReflect.Descriptor instead.
 func (*GetAccountRequest) Descriptor() ([]byte, []int) {
-	return file_dex_accounts_v1_accounts_proto_rawDescGZIP(), []int{8}
+	return file_dex_accounts_v1_accounts_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GetAccountRequest) GetAccountId() string {
@@ -699,7 +975,7 @@ type GetAccountResponse struct {
 
 func (x *GetAccountResponse) Reset() {
 	*x = GetAccountResponse{}
-	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[9]
+	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -711,7 +987,7 @@ func (x *GetAccountResponse) String() string {
 func (*GetAccountResponse) ProtoMessage() {}
 
 func (x *GetAccountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[9]
+	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -724,7 +1000,7 @@ func (x *GetAccountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAccountResponse.ProtoReflect.Descriptor instead.
 func (*GetAccountResponse) Descriptor() ([]byte, []int) {
-	return file_dex_accounts_v1_accounts_proto_rawDescGZIP(), []int{9}
+	return file_dex_accounts_v1_accounts_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GetAccountResponse) GetAccount() *Account {
@@ -749,7 +1025,7 @@ type ListLedgerEntriesRequest struct {
 
 func (x *ListLedgerEntriesRequest) Reset() {
 	*x = ListLedgerEntriesRequest{}
-	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[10]
+	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -761,7 +1037,7 @@ func (x *ListLedgerEntriesRequest) String() string {
 func (*ListLedgerEntriesRequest) ProtoMessage() {}
 
 func (x *ListLedgerEntriesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[10]
+	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -774,7 +1050,7 @@ func (x *ListLedgerEntriesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLedgerEntriesRequest.ProtoReflect.Descriptor instead.
 func (*ListLedgerEntriesRequest) Descriptor() ([]byte, []int) {
-	return file_dex_accounts_v1_accounts_proto_rawDescGZIP(), []int{10}
+	return file_dex_accounts_v1_accounts_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListLedgerEntriesRequest) GetAccountId() string {
@@ -812,7 +1088,7 @@ type ListLedgerEntriesResponse struct {
 
 func (x *ListLedgerEntriesResponse) Reset() {
 	*x = ListLedgerEntriesResponse{}
-	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[11]
+	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -824,7 +1100,7 @@ func (x *ListLedgerEntriesResponse) String() string {
 func (*ListLedgerEntriesResponse) ProtoMessage() {}
 
 func (x *ListLedgerEntriesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[11]
+	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -837,7 +1113,7 @@ func (x *ListLedgerEntriesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLedgerEntriesResponse.ProtoReflect.Descriptor instead.
 func (*ListLedgerEntriesResponse) Descriptor() ([]byte, []int) {
-	return file_dex_accounts_v1_accounts_proto_rawDescGZIP(), []int{11}
+	return file_dex_accounts_v1_accounts_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListLedgerEntriesResponse) GetEntries() []*LedgerEntry {
@@ -864,7 +1140,17 @@ const file_dex_accounts_v1_accounts_proto_rawDesc = "" +
 	"\x0favailable_atoms\x18\x02 \x01(\x03R\x0eavailableAtoms\x12\x1d\n" +
 	"\n" +
 	"held_atoms\x18\x03 \x01(\x03R\theldAtoms\x12\x14\n" +
-	"\x05scale\x18\x04 \x01(\x05R\x05scale\"\xfb\x01\n" +
+	"\x05scale\x18\x04 \x01(\x05R\x05scale\"\xec\x01\n" +
+	"\n" +
+	"AccountKey\x12\x1d\n" +
+	"\n" +
+	"public_key\x18\x01 \x01(\fR\tpublicKey\x12/\n" +
+	"\x06scopes\x18\x02 \x03(\x0e2\x17.dex.orders.v1.KeyScopeR\x06scopes\x12;\n" +
+	"\vexpire_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\x12\x14\n" +
+	"\x05label\x18\x04 \x01(\tR\x05label\x12;\n" +
+	"\vrevoke_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"revokeTime\"\xfb\x01\n" +
 	"\tOpenOrder\x12\x19\n" +
 	"\border_id\x18\x01 \x01(\tR\aorderId\x12&\n" +
 	"\x0fclient_order_id\x18\x02 \x01(\x03R\rclientOrderId\x12\x1b\n" +
@@ -897,7 +1183,17 @@ const file_dex_accounts_v1_accounts_proto_rawDesc = "" +
 	"\x13RegisterKeyResponse\x120\n" +
 	"\aapplied\x18\x01 \x01(\v2\x16.dex.orders.v1.AppliedR\aapplied\x12\x1d\n" +
 	"\n" +
-	"account_id\x18\x02 \x01(\tR\taccountId\"T\n" +
+	"account_id\x18\x02 \x01(\tR\taccountId\"U\n" +
+	"\x10RevokeKeyRequest\x12A\n" +
+	"\benvelope\x18\x01 \x01(\v2\x1d.dex.orders.v1.SignedEnvelopeB\x06\xbaH\x03\xc8\x01\x01R\benvelope\"{\n" +
+	"\x11RevokeKeyResponse\x120\n" +
+	"\aapplied\x18\x01 \x01(\v2\x16.dex.orders.v1.AppliedR\aapplied\x124\n" +
+	"\aresults\x18\x02 \x03(\v2\x1a.dex.orders.v1.OrderResultR\aresults\";\n" +
+	"\x0fListKeysRequest\x12(\n" +
+	"\n" +
+	"account_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\taccountId\"C\n" +
+	"\x10ListKeysResponse\x12/\n" +
+	"\x04keys\x18\x01 \x03(\v2\x1b.dex.accounts.v1.AccountKeyR\x04keys\"T\n" +
 	"\x0fTransferRequest\x12A\n" +
 	"\benvelope\x18\x01 \x01(\v2\x1d.dex.orders.v1.SignedEnvelopeB\x06\xbaH\x03\xc8\x01\x01R\benvelope\"D\n" +
 	"\x10TransferResponse\x120\n" +
@@ -923,10 +1219,12 @@ const file_dex_accounts_v1_accounts_proto_rawDesc = "" +
 	"\x1cLEDGER_ENTRY_KIND_WITHDRAWAL\x10\x02\x12\x1e\n" +
 	"\x1aLEDGER_ENTRY_KIND_TRANSFER\x10\x03\x12\x1b\n" +
 	"\x17LEDGER_ENTRY_KIND_TRADE\x10\x04\x12\x19\n" +
-	"\x15LEDGER_ENTRY_KIND_FEE\x10\x052\x90\x03\n" +
+	"\x15LEDGER_ENTRY_KIND_FEE\x10\x052\xc1\x04\n" +
 	"\bAccounts\x12^\n" +
 	"\vRegisterKey\x12#.dex.accounts.v1.RegisterKeyRequest\x1a$.dex.accounts.v1.RegisterKeyResponse\"\x04\xa8\xbb\x18\x02\x12U\n" +
-	"\bTransfer\x12 .dex.accounts.v1.TransferRequest\x1a!.dex.accounts.v1.TransferResponse\"\x04\xa8\xbb\x18\x02\x12[\n" +
+	"\bTransfer\x12 .dex.accounts.v1.TransferRequest\x1a!.dex.accounts.v1.TransferResponse\"\x04\xa8\xbb\x18\x02\x12X\n" +
+	"\tRevokeKey\x12!.dex.accounts.v1.RevokeKeyRequest\x1a\".dex.accounts.v1.RevokeKeyResponse\"\x04\xa8\xbb\x18\x02\x12U\n" +
+	"\bListKeys\x12 .dex.accounts.v1.ListKeysRequest\x1a!.dex.accounts.v1.ListKeysResponse\"\x04\xa8\xbb\x18\x03\x12[\n" +
 	"\n" +
 	"GetAccount\x12\".dex.accounts.v1.GetAccountRequest\x1a#.dex.accounts.v1.GetAccountResponse\"\x04\xa8\xbb\x18\x03\x12p\n" +
 	"\x11ListLedgerEntries\x12).dex.accounts.v1.ListLedgerEntriesRequest\x1a*.dex.accounts.v1.ListLedgerEntriesResponse\"\x04\xa8\xbb\x18\x03B\xb5\x01\n" +
@@ -945,51 +1243,69 @@ func file_dex_accounts_v1_accounts_proto_rawDescGZIP() []byte {
 }
 
 var file_dex_accounts_v1_accounts_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_dex_accounts_v1_accounts_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_dex_accounts_v1_accounts_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_dex_accounts_v1_accounts_proto_goTypes = []any{
 	(LedgerEntryKind)(0),              // 0: dex.accounts.v1.LedgerEntryKind
 	(*Balance)(nil),                   // 1: dex.accounts.v1.Balance
-	(*OpenOrder)(nil),                 // 2: dex.accounts.v1.OpenOrder
-	(*Account)(nil),                   // 3: dex.accounts.v1.Account
-	(*LedgerEntry)(nil),               // 4: dex.accounts.v1.LedgerEntry
-	(*RegisterKeyRequest)(nil),        // 5: dex.accounts.v1.RegisterKeyRequest
-	(*RegisterKeyResponse)(nil),       // 6: dex.accounts.v1.RegisterKeyResponse
-	(*TransferRequest)(nil),           // 7: dex.accounts.v1.TransferRequest
-	(*TransferResponse)(nil),          // 8: dex.accounts.v1.TransferResponse
-	(*GetAccountRequest)(nil),         // 9: dex.accounts.v1.GetAccountRequest
-	(*GetAccountResponse)(nil),        // 10: dex.accounts.v1.GetAccountResponse
-	(*ListLedgerEntriesRequest)(nil),  // 11: dex.accounts.v1.ListLedgerEntriesRequest
-	(*ListLedgerEntriesResponse)(nil), // 12: dex.accounts.v1.ListLedgerEntriesResponse
-	(v1.Side)(0),                      // 13: dex.orders.v1.Side
-	(*timestamppb.Timestamp)(nil),     // 14: google.protobuf.Timestamp
-	(*v1.SignedEnvelope)(nil),         // 15: dex.orders.v1.SignedEnvelope
-	(*v1.Applied)(nil),                // 16: dex.orders.v1.Applied
+	(*AccountKey)(nil),                // 2: dex.accounts.v1.AccountKey
+	(*OpenOrder)(nil),                 // 3: dex.accounts.v1.OpenOrder
+	(*Account)(nil),                   // 4: dex.accounts.v1.Account
+	(*LedgerEntry)(nil),               // 5: dex.accounts.v1.LedgerEntry
+	(*RegisterKeyRequest)(nil),        // 6: dex.accounts.v1.RegisterKeyRequest
+	(*RegisterKeyResponse)(nil),       // 7: dex.accounts.v1.RegisterKeyResponse
+	(*RevokeKeyRequest)(nil),          // 8: dex.accounts.v1.RevokeKeyRequest
+	(*RevokeKeyResponse)(nil),         // 9: dex.accounts.v1.RevokeKeyResponse
+	(*ListKeysRequest)(nil),           // 10: dex.accounts.v1.ListKeysRequest
+	(*ListKeysResponse)(nil),          // 11: dex.accounts.v1.ListKeysResponse
+	(*TransferRequest)(nil),           // 12: dex.accounts.v1.TransferRequest
+	(*TransferResponse)(nil),          // 13: dex.accounts.v1.TransferResponse
+	(*GetAccountRequest)(nil),         // 14: dex.accounts.v1.GetAccountRequest
+	(*GetAccountResponse)(nil),        // 15: dex.accounts.v1.GetAccountResponse
+	(*ListLedgerEntriesRequest)(nil),  // 16: dex.accounts.v1.ListLedgerEntriesRequest
+	(*ListLedgerEntriesResponse)(nil), // 17: dex.accounts.v1.ListLedgerEntriesResponse
+	(v1.KeyScope)(0),                  // 18: dex.orders.v1.KeyScope
+	(*timestamppb.Timestamp)(nil),     // 19: google.protobuf.Timestamp
+	(v1.Side)(0),                      // 20: dex.orders.v1.Side
+	(*v1.SignedEnvelope)(nil),         // 21: dex.orders.v1.SignedEnvelope
+	(*v1.Applied)(nil),                // 22: dex.orders.v1.Applied
+	(*v1.OrderResult)(nil),            // 23: dex.orders.v1.OrderResult
 }
 var file_dex_accounts_v1_accounts_proto_depIdxs = []int32{
-	13, // 0: dex.accounts.v1.OpenOrder.side:type_name -> dex.orders.v1.Side
-	1,  // 1: dex.accounts.v1.Account.balances:type_name -> dex.accounts.v1.Balance
-	2,  // 2: dex.accounts.v1.Account.open_orders:type_name -> dex.accounts.v1.OpenOrder
-	14, // 3: dex.accounts.v1.LedgerEntry.time:type_name -> google.protobuf.Timestamp
-	0,  // 4: dex.accounts.v1.LedgerEntry.kind:type_name -> dex.accounts.v1.LedgerEntryKind
-	15, // 5: dex.accounts.v1.RegisterKeyRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
-	16, // 6: dex.accounts.v1.RegisterKeyResponse.applied:type_name -> dex.orders.v1.Applied
-	15, // 7: dex.accounts.v1.TransferRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
-	16, // 8: dex.accounts.v1.TransferResponse.applied:type_name -> dex.orders.v1.Applied
-	3,  // 9: dex.accounts.v1.GetAccountResponse.account:type_name -> dex.accounts.v1.Account
-	4,  // 10: dex.accounts.v1.ListLedgerEntriesResponse.entries:type_name -> dex.accounts.v1.LedgerEntry
-	5,  // 11: dex.accounts.v1.Accounts.RegisterKey:input_type -> dex.accounts.v1.RegisterKeyRequest
-	7,  // 12: dex.accounts.v1.Accounts.Transfer:input_type -> dex.accounts.v1.TransferRequest
-	9,  // 13: dex.accounts.v1.Accounts.GetAccount:input_type -> dex.accounts.v1.GetAccountRequest
-	11, // 14: dex.accounts.v1.Accounts.ListLedgerEntries:input_type -> dex.accounts.v1.ListLedgerEntriesRequest
-	6,  // 15: dex.accounts.v1.Accounts.RegisterKey:output_type -> dex.accounts.v1.RegisterKeyResponse
-	8,  // 16: dex.accounts.v1.Accounts.Transfer:output_type -> dex.accounts.v1.TransferResponse
-	10, // 17: dex.accounts.v1.Accounts.GetAccount:output_type -> dex.accounts.v1.GetAccountResponse
-	12, // 18: dex.accounts.v1.Accounts.ListLedgerEntries:output_type -> dex.accounts.v1.ListLedgerEntriesResponse
-	15, // [15:19] is the sub-list for method output_type
-	11, // [11:15] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	18, // 0: dex.accounts.v1.AccountKey.scopes:type_name -> dex.orders.v1.KeyScope
+	19, // 1: dex.accounts.v1.AccountKey.expire_time:type_name -> google.protobuf.Timestamp
+	19, // 2: dex.accounts.v1.AccountKey.revoke_time:type_name -> google.protobuf.Timestamp
+	20, // 3: dex.accounts.v1.OpenOrder.side:type_name -> dex.orders.v1.Side
+	1,  // 4: dex.accounts.v1.Account.balances:type_name -> dex.accounts.v1.Balance
+	3,  // 5: dex.accounts.v1.Account.open_orders:type_name -> dex.accounts.v1.OpenOrder
+	19, // 6: dex.accounts.v1.LedgerEntry.time:type_name -> google.protobuf.Timestamp
+	0,  // 7: dex.accounts.v1.LedgerEntry.kind:type_name -> dex.accounts.v1.LedgerEntryKind
+	21, // 8: dex.accounts.v1.RegisterKeyRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
+	22, // 9: dex.accounts.v1.RegisterKeyResponse.applied:type_name -> dex.orders.v1.Applied
+	21, // 10: dex.accounts.v1.RevokeKeyRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
+	22, // 11: dex.accounts.v1.RevokeKeyResponse.applied:type_name -> dex.orders.v1.Applied
+	23, // 12: dex.accounts.v1.RevokeKeyResponse.results:type_name -> dex.orders.v1.OrderResult
+	2,  // 13: dex.accounts.v1.ListKeysResponse.keys:type_name -> dex.accounts.v1.AccountKey
+	21, // 14: dex.accounts.v1.TransferRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
+	22, // 15: dex.accounts.v1.TransferResponse.applied:type_name -> dex.orders.v1.Applied
+	4,  // 16: dex.accounts.v1.GetAccountResponse.account:type_name -> dex.accounts.v1.Account
+	5,  // 17: dex.accounts.v1.ListLedgerEntriesResponse.entries:type_name -> dex.accounts.v1.LedgerEntry
+	6,  // 18: dex.accounts.v1.Accounts.RegisterKey:input_type -> dex.accounts.v1.RegisterKeyRequest
+	12, // 19: dex.accounts.v1.Accounts.Transfer:input_type -> dex.accounts.v1.TransferRequest
+	8,  // 20: dex.accounts.v1.Accounts.RevokeKey:input_type -> dex.accounts.v1.RevokeKeyRequest
+	10, // 21: dex.accounts.v1.Accounts.ListKeys:input_type -> dex.accounts.v1.ListKeysRequest
+	14, // 22: dex.accounts.v1.Accounts.GetAccount:input_type -> dex.accounts.v1.GetAccountRequest
+	16, // 23: dex.accounts.v1.Accounts.ListLedgerEntries:input_type -> dex.accounts.v1.ListLedgerEntriesRequest
+	7,  // 24: dex.accounts.v1.Accounts.RegisterKey:output_type -> dex.accounts.v1.RegisterKeyResponse
+	13, // 25: dex.accounts.v1.Accounts.Transfer:output_type -> dex.accounts.v1.TransferResponse
+	9,  // 26: dex.accounts.v1.Accounts.RevokeKey:output_type -> dex.accounts.v1.RevokeKeyResponse
+	11, // 27: dex.accounts.v1.Accounts.ListKeys:output_type -> dex.accounts.v1.ListKeysResponse
+	15, // 28: dex.accounts.v1.Accounts.GetAccount:output_type -> dex.accounts.v1.GetAccountResponse
+	17, // 29: dex.accounts.v1.Accounts.ListLedgerEntries:output_type -> dex.accounts.v1.ListLedgerEntriesResponse
+	24, // [24:30] is the sub-list for method output_type
+	18, // [18:24] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_dex_accounts_v1_accounts_proto_init() }
@@ -1003,7 +1319,7 @@ func file_dex_accounts_v1_accounts_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dex_accounts_v1_accounts_proto_rawDesc), len(file_dex_accounts_v1_accounts_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   12,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

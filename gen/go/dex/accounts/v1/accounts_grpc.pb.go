@@ -23,6 +23,8 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	Accounts_RegisterKey_FullMethodName       = "/dex.accounts.v1.Accounts/RegisterKey"
 	Accounts_Transfer_FullMethodName          = "/dex.accounts.v1.Accounts/Transfer"
+	Accounts_RevokeKey_FullMethodName         = "/dex.accounts.v1.Accounts/RevokeKey"
+	Accounts_ListKeys_FullMethodName          = "/dex.accounts.v1.Accounts/ListKeys"
 	Accounts_GetAccount_FullMethodName        = "/dex.accounts.v1.Accounts/GetAccount"
 	Accounts_ListLedgerEntries_FullMethodName = "/dex.accounts.v1.Accounts/ListLedgerEntries"
 )
@@ -40,6 +42,13 @@ type AccountsClient interface {
 	// Moves available funds to another account.
 	// cli: dex account transfer
 	Transfer(ctx context.Context, in *TransferRequest, opts ...grpc.CallOption) (*TransferResponse, error)
+	// Ends a key of the account. What it signed and what comes later in the
+	// journal is refused; its access tokens are refused at once.
+	// cli: dex account revoke-key
+	RevokeKey(ctx context.Context, in *RevokeKeyRequest, opts ...grpc.CallOption) (*RevokeKeyResponse, error)
+	// Every key the account ever had, oldest first, the revoked ones too.
+	// cli: dex account keys
+	ListKeys(ctx context.Context, in *ListKeysRequest, opts ...grpc.CallOption) (*ListKeysResponse, error)
 	// Balances, keys and open orders of an account.
 	// cli: dex account show
 	GetAccount(ctx context.Context, in *GetAccountRequest, opts ...grpc.CallOption) (*GetAccountResponse, error)
@@ -70,6 +79,26 @@ func (c *accountsClient) Transfer(ctx context.Context, in *TransferRequest, opts
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(TransferResponse)
 	err := c.cc.Invoke(ctx, Accounts_Transfer_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *accountsClient) RevokeKey(ctx context.Context, in *RevokeKeyRequest, opts ...grpc.CallOption) (*RevokeKeyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RevokeKeyResponse)
+	err := c.cc.Invoke(ctx, Accounts_RevokeKey_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *accountsClient) ListKeys(ctx context.Context, in *ListKeysRequest, opts ...grpc.CallOption) (*ListKeysResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListKeysResponse)
+	err := c.cc.Invoke(ctx, Accounts_ListKeys_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -109,6 +138,13 @@ type AccountsServer interface {
 	// Moves available funds to another account.
 	// cli: dex account transfer
 	Transfer(context.Context, *TransferRequest) (*TransferResponse, error)
+	// Ends a key of the account. What it signed and what comes later in the
+	// journal is refused; its access tokens are refused at once.
+	// cli: dex account revoke-key
+	RevokeKey(context.Context, *RevokeKeyRequest) (*RevokeKeyResponse, error)
+	// Every key the account ever had, oldest first, the revoked ones too.
+	// cli: dex account keys
+	ListKeys(context.Context, *ListKeysRequest) (*ListKeysResponse, error)
 	// Balances, keys and open orders of an account.
 	// cli: dex account show
 	GetAccount(context.Context, *GetAccountRequest) (*GetAccountResponse, error)
@@ -130,6 +166,12 @@ func (UnimplementedAccountsServer) RegisterKey(context.Context, *RegisterKeyRequ
 }
 func (UnimplementedAccountsServer) Transfer(context.Context, *TransferRequest) (*TransferResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Transfer not implemented")
+}
+func (UnimplementedAccountsServer) RevokeKey(context.Context, *RevokeKeyRequest) (*RevokeKeyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RevokeKey not implemented")
+}
+func (UnimplementedAccountsServer) ListKeys(context.Context, *ListKeysRequest) (*ListKeysResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListKeys not implemented")
 }
 func (UnimplementedAccountsServer) GetAccount(context.Context, *GetAccountRequest) (*GetAccountResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetAccount not implemented")
@@ -194,6 +236,42 @@ func _Accounts_Transfer_Handler(srv interface{}, ctx context.Context, dec func(i
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Accounts_RevokeKey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RevokeKeyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AccountsServer).RevokeKey(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Accounts_RevokeKey_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AccountsServer).RevokeKey(ctx, req.(*RevokeKeyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Accounts_ListKeys_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListKeysRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AccountsServer).ListKeys(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Accounts_ListKeys_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AccountsServer).ListKeys(ctx, req.(*ListKeysRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Accounts_GetAccount_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetAccountRequest)
 	if err := dec(in); err != nil {
@@ -244,6 +322,14 @@ var Accounts_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Transfer",
 			Handler:    _Accounts_Transfer_Handler,
+		},
+		{
+			MethodName: "RevokeKey",
+			Handler:    _Accounts_RevokeKey_Handler,
+		},
+		{
+			MethodName: "ListKeys",
+			Handler:    _Accounts_ListKeys_Handler,
 		},
 		{
 			MethodName: "GetAccount",

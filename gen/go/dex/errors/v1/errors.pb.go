@@ -86,11 +86,11 @@ const (
 	ErrorReason_ERROR_REASON_KEY_REVOKED ErrorReason = 48
 	// The public key's own expiry has passed.
 	ErrorReason_ERROR_REASON_KEY_EXPIRED ErrorReason = 49
-	// The public key lacks the scope the action asks for, or would grant what it
-	// does not have.
+	// The public key lacks the scope the action asks for, or would grant or revoke
+	// more than it has itself.
 	ErrorReason_ERROR_REASON_KEY_LACKS_SCOPE ErrorReason = 50
-	// The account would be left without a key that manages keys and never expires.
-	ErrorReason_ERROR_REASON_LAST_MANAGING_KEY ErrorReason = 51
+	// The account would be left without a key that has every scope and never expires.
+	ErrorReason_ERROR_REASON_LAST_FULL_KEY ErrorReason = 51
 	// No such market.
 	ErrorReason_ERROR_REASON_UNKNOWN_MARKET ErrorReason = 60
 	// A market of that id exists with other parameters.
@@ -186,7 +186,7 @@ var (
 		48:  "ERROR_REASON_KEY_REVOKED",
 		49:  "ERROR_REASON_KEY_EXPIRED",
 		50:  "ERROR_REASON_KEY_LACKS_SCOPE",
-		51:  "ERROR_REASON_LAST_MANAGING_KEY",
+		51:  "ERROR_REASON_LAST_FULL_KEY",
 		60:  "ERROR_REASON_UNKNOWN_MARKET",
 		61:  "ERROR_REASON_MARKET_EXISTS",
 		62:  "ERROR_REASON_SCALE_INEXACT",
@@ -244,7 +244,7 @@ var (
 		"ERROR_REASON_KEY_REVOKED":             48,
 		"ERROR_REASON_KEY_EXPIRED":             49,
 		"ERROR_REASON_KEY_LACKS_SCOPE":         50,
-		"ERROR_REASON_LAST_MANAGING_KEY":       51,
+		"ERROR_REASON_LAST_FULL_KEY":           51,
 		"ERROR_REASON_UNKNOWN_MARKET":          60,
 		"ERROR_REASON_MARKET_EXISTS":           61,
 		"ERROR_REASON_SCALE_INEXACT":           62,
@@ -390,7 +390,7 @@ const file_dex_errors_v1_errors_proto_rawDesc = "" +
 	"\x05field\x18\x02 \x01(\tR\x05field\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x12:\n" +
 	"\vretry_delay\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\n" +
-	"retryDelay*\x81\x0f\n" +
+	"retryDelay*\xfd\x0e\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eERROR_REASON_MALFORMED_MESSAGE\x10\x01\x12\"\n" +
@@ -418,8 +418,8 @@ const file_dex_errors_v1_errors_proto_rawDesc = "" +
 	" ERROR_REASON_AMOUNT_OUT_OF_RANGE\x10/\x12\x1c\n" +
 	"\x18ERROR_REASON_KEY_REVOKED\x100\x12\x1c\n" +
 	"\x18ERROR_REASON_KEY_EXPIRED\x101\x12 \n" +
-	"\x1cERROR_REASON_KEY_LACKS_SCOPE\x102\x12\"\n" +
-	"\x1eERROR_REASON_LAST_MANAGING_KEY\x103\x12\x1f\n" +
+	"\x1cERROR_REASON_KEY_LACKS_SCOPE\x102\x12\x1e\n" +
+	"\x1aERROR_REASON_LAST_FULL_KEY\x103\x12\x1f\n" +
 	"\x1bERROR_REASON_UNKNOWN_MARKET\x10<\x12\x1e\n" +
 	"\x1aERROR_REASON_MARKET_EXISTS\x10=\x12\x1e\n" +
 	"\x1aERROR_REASON_SCALE_INEXACT\x10>\x12\x1f\n" +

@@ -189,6 +189,68 @@ func (TimeInForce) EnumDescriptor() ([]byte, []int) {
 	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{2}
 }
 
+// What a key may do. The first key of an account has every scope and never
+// expires.
+type KeyScope int32
+
+const (
+	// Refused.
+	KeyScope_KEY_SCOPE_UNSPECIFIED KeyScope = 0
+	// Its access tokens read the account.
+	KeyScope_KEY_SCOPE_READ KeyScope = 1
+	// Places, changes and cancels orders.
+	KeyScope_KEY_SCOPE_TRADE KeyScope = 2
+	// Moves funds to other accounts.
+	KeyScope_KEY_SCOPE_TRANSFER KeyScope = 3
+	// Registers and revokes keys that may do no more than itself.
+	KeyScope_KEY_SCOPE_MANAGE_KEYS KeyScope = 4
+)
+
+// Enum value maps for KeyScope.
+var (
+	KeyScope_name = map[int32]string{
+		0: "KEY_SCOPE_UNSPECIFIED",
+		1: "KEY_SCOPE_READ",
+		2: "KEY_SCOPE_TRADE",
+		3: "KEY_SCOPE_TRANSFER",
+		4: "KEY_SCOPE_MANAGE_KEYS",
+	}
+	KeyScope_value = map[string]int32{
+		"KEY_SCOPE_UNSPECIFIED": 0,
+		"KEY_SCOPE_READ":        1,
+		"KEY_SCOPE_TRADE":       2,
+		"KEY_SCOPE_TRANSFER":    3,
+		"KEY_SCOPE_MANAGE_KEYS": 4,
+	}
+)
+
+func (x KeyScope) Enum() *KeyScope {
+	p := new(KeyScope)
+	*p = x
+	return p
+}
+
+func (x KeyScope) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (KeyScope) Descriptor() protoreflect.EnumDescriptor {
+	return file_dex_orders_v1_signed_payload_proto_enumTypes[3].Descriptor()
+}
+
+func (KeyScope) Type() protoreflect.EnumType {
+	return &file_dex_orders_v1_signed_payload_proto_enumTypes[3]
+}
+
+func (x KeyScope) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use KeyScope.Descriptor instead.
+func (KeyScope) EnumDescriptor() ([]byte, []int) {
+	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{3}
+}
+
 // A payload and the signature over it.
 type SignedEnvelope struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -279,6 +341,7 @@ type Payload struct {
 	//	*Payload_Batch
 	//	*Payload_RegisterKey
 	//	*Payload_Transfer
+	//	*Payload_RevokeKey
 	Action        isPayload_Action `protobuf_oneof:"action"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -412,6 +475,15 @@ func (x *Payload) GetTransfer() *FundsTransfer {
 	return nil
 }
 
+func (x *Payload) GetRevokeKey() *KeyRevocation {
+	if x != nil {
+		if x, ok := x.Action.(*Payload_RevokeKey); ok {
+			return x.RevokeKey
+		}
+	}
+	return nil
+}
+
 type isPayload_Action interface {
 	isPayload_Action()
 }
@@ -451,6 +523,11 @@ type Payload_Transfer struct {
 	Transfer *FundsTransfer `protobuf:"bytes,11,opt,name=transfer,proto3,oneof"`
 }
 
+type Payload_RevokeKey struct {
+	// End a key of the account (Accounts.RevokeKey).
+	RevokeKey *KeyRevocation `protobuf:"bytes,12,opt,name=revoke_key,json=revokeKey,proto3,oneof"`
+}
+
 func (*Payload_Place) isPayload_Action() {}
 
 func (*Payload_Cancel) isPayload_Action() {}
@@ -464,6 +541,8 @@ func (*Payload_Batch) isPayload_Action() {}
 func (*Payload_RegisterKey) isPayload_Action() {}
 
 func (*Payload_Transfer) isPayload_Action() {}
+
+func (*Payload_RevokeKey) isPayload_Action() {}
 
 // A new order.
 type NewOrder struct {
@@ -909,7 +988,15 @@ type KeyRegistration struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The Ed25519 public key to add, 32 bytes. For a new account it is the key
 	// that signs the envelope.
-	PublicKey     []byte `protobuf:"bytes,1,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
+	PublicKey []byte `protobuf:"bytes,1,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
+	// What the key may do, never more than the key that signs (KEY_LACKS_SCOPE);
+	// empty for all that one may do. A new account's key has every scope.
+	Scopes []KeyScope `protobuf:"varint,2,rep,packed,name=scopes,proto3,enum=dex.orders.v1.KeyScope" json:"scopes,omitempty"`
+	// After this the key counts no more; unset for as long as the key that signs.
+	// A new account's key never expires.
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// The owner's name for the key, at most 64 characters.
+	Label         string `protobuf:"bytes,4,opt,name=label,proto3" json:"label,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -951,6 +1038,85 @@ func (x *KeyRegistration) GetPublicKey() []byte {
 	return nil
 }
 
+func (x *KeyRegistration) GetScopes() []KeyScope {
+	if x != nil {
+		return x.Scopes
+	}
+	return nil
+}
+
+func (x *KeyRegistration) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+func (x *KeyRegistration) GetLabel() string {
+	if x != nil {
+		return x.Label
+	}
+	return ""
+}
+
+// Ends a key of the account, for good and for whatever comes after it in the
+// journal. The account's last key with every scope and without an expiry stays
+// (LAST_FULL_KEY). Open orders stay unless `cancel_all` is set.
+type KeyRevocation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The Ed25519 public key to end, 32 bytes. Revoking it again changes nothing.
+	PublicKey []byte `protobuf:"bytes,1,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
+	// Cancel every open order of the account in the same step, whichever key
+	// placed it.
+	CancelAll     bool `protobuf:"varint,2,opt,name=cancel_all,json=cancelAll,proto3" json:"cancel_all,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeyRevocation) Reset() {
+	*x = KeyRevocation{}
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeyRevocation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeyRevocation) ProtoMessage() {}
+
+func (x *KeyRevocation) ProtoReflect() protoreflect.Message {
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeyRevocation.ProtoReflect.Descriptor instead.
+func (*KeyRevocation) Descriptor() ([]byte, []int) {
+	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *KeyRevocation) GetPublicKey() []byte {
+	if x != nil {
+		return x.PublicKey
+	}
+	return nil
+}
+
+func (x *KeyRevocation) GetCancelAll() bool {
+	if x != nil {
+		return x.CancelAll
+	}
+	return false
+}
+
 // Moves funds between two accounts of the exchange.
 type FundsTransfer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -966,7 +1132,7 @@ type FundsTransfer struct {
 
 func (x *FundsTransfer) Reset() {
 	*x = FundsTransfer{}
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[9]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -978,7 +1144,7 @@ func (x *FundsTransfer) String() string {
 func (*FundsTransfer) ProtoMessage() {}
 
 func (x *FundsTransfer) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[9]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -991,7 +1157,7 @@ func (x *FundsTransfer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FundsTransfer.ProtoReflect.Descriptor instead.
 func (*FundsTransfer) Descriptor() ([]byte, []int) {
-	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{9}
+	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *FundsTransfer) GetToAccountId() string {
@@ -1024,7 +1190,7 @@ const file_dex_orders_v1_signed_payload_proto_rawDesc = "" +
 	"\apayload\x18\x01 \x01(\fB\v\xbaH\bz\x06\x10\x01\x18\x80\x80\x04R\apayload\x12%\n" +
 	"\tsignature\x18\x02 \x01(\fB\a\xbaH\x04z\x02h@R\tsignature\x12&\n" +
 	"\n" +
-	"public_key\x18\x03 \x01(\fB\a\xbaH\x04z\x02h R\tpublicKey\"\xd9\x04\n" +
+	"public_key\x18\x03 \x01(\fB\a\xbaH\x04z\x02h R\tpublicKey\"\x98\x05\n" +
 	"\aPayload\x12(\n" +
 	"\n" +
 	"network_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\tnetworkId\x12&\n" +
@@ -1041,7 +1207,9 @@ const file_dex_orders_v1_signed_payload_proto_rawDesc = "" +
 	"\x05batch\x18\t \x01(\v2\x14.dex.orders.v1.BatchH\x00R\x05batch\x12C\n" +
 	"\fregister_key\x18\n" +
 	" \x01(\v2\x1e.dex.orders.v1.KeyRegistrationH\x00R\vregisterKey\x12:\n" +
-	"\btransfer\x18\v \x01(\v2\x1c.dex.orders.v1.FundsTransferH\x00R\btransferB\x0f\n" +
+	"\btransfer\x18\v \x01(\v2\x1c.dex.orders.v1.FundsTransferH\x00R\btransfer\x12=\n" +
+	"\n" +
+	"revoke_key\x18\f \x01(\v2\x1c.dex.orders.v1.KeyRevocationH\x00R\trevokeKeyB\x0f\n" +
 	"\x06action\x12\x05\xbaH\x02\b\x01\"\x93\x03\n" +
 	"\bNewOrder\x12&\n" +
 	"\tmarket_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x03\x18 R\bmarketId\x123\n" +
@@ -1074,10 +1242,19 @@ const file_dex_orders_v1_signed_payload_proto_rawDesc = "" +
 	"\x05place\x18\x01 \x01(\v2\x17.dex.orders.v1.NewOrderH\x00R\x05place\x124\n" +
 	"\x06cancel\x18\x02 \x01(\v2\x1a.dex.orders.v1.OrderCancelH\x00R\x06cancel\x121\n" +
 	"\x05amend\x18\x03 \x01(\v2\x19.dex.orders.v1.OrderAmendH\x00R\x05amendB\x0f\n" +
-	"\x06action\x12\x05\xbaH\x02\b\x01\"9\n" +
+	"\x06action\x12\x05\xbaH\x02\b\x01\"\xd9\x01\n" +
 	"\x0fKeyRegistration\x12&\n" +
 	"\n" +
-	"public_key\x18\x01 \x01(\fB\a\xbaH\x04z\x02h R\tpublicKey\"\x90\x01\n" +
+	"public_key\x18\x01 \x01(\fB\a\xbaH\x04z\x02h R\tpublicKey\x12B\n" +
+	"\x06scopes\x18\x02 \x03(\x0e2\x17.dex.orders.v1.KeyScopeB\x11\xbaH\x0e\x92\x01\v\x10\x10\"\a\x82\x01\x04\x10\x01 \x00R\x06scopes\x12;\n" +
+	"\vexpire_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\x12\x1d\n" +
+	"\x05label\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05label\"V\n" +
+	"\rKeyRevocation\x12&\n" +
+	"\n" +
+	"public_key\x18\x01 \x01(\fB\a\xbaH\x04z\x02h R\tpublicKey\x12\x1d\n" +
+	"\n" +
+	"cancel_all\x18\x02 \x01(\bR\tcancelAll\"\x90\x01\n" +
 	"\rFundsTransfer\x12-\n" +
 	"\rto_account_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\vtoAccountId\x12$\n" +
 	"\basset_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x10R\aassetId\x12*\n" +
@@ -1094,7 +1271,13 @@ const file_dex_orders_v1_signed_payload_proto_rawDesc = "" +
 	"\x19TIME_IN_FORCE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11TIME_IN_FORCE_GTC\x10\x01\x12\x15\n" +
 	"\x11TIME_IN_FORCE_IOC\x10\x02\x12\x15\n" +
-	"\x11TIME_IN_FORCE_FOK\x10\x03B\xac\x01\n" +
+	"\x11TIME_IN_FORCE_FOK\x10\x03*\x81\x01\n" +
+	"\bKeyScope\x12\x19\n" +
+	"\x15KEY_SCOPE_UNSPECIFIED\x10\x00\x12\x12\n" +
+	"\x0eKEY_SCOPE_READ\x10\x01\x12\x13\n" +
+	"\x0fKEY_SCOPE_TRADE\x10\x02\x12\x16\n" +
+	"\x12KEY_SCOPE_TRANSFER\x10\x03\x12\x19\n" +
+	"\x15KEY_SCOPE_MANAGE_KEYS\x10\x04B\xac\x01\n" +
 	"\x11com.dex.orders.v1B\x12SignedPayloadProtoP\x01Z-triodex.example/gen/go/dex/orders/v1;ordersv1\xa2\x02\x03DOX\xaa\x02\rDex.Orders.V1\xca\x02\rDex\\Orders\\V1\xe2\x02\x19Dex\\Orders\\V1\\GPBMetadata\xea\x02\x0fDex::Orders::V1b\x06proto3"
 
 var (
@@ -1109,45 +1292,50 @@ func file_dex_orders_v1_signed_payload_proto_rawDescGZIP() []byte {
 	return file_dex_orders_v1_signed_payload_proto_rawDescData
 }
 
-var file_dex_orders_v1_signed_payload_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_dex_orders_v1_signed_payload_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_dex_orders_v1_signed_payload_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_dex_orders_v1_signed_payload_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_dex_orders_v1_signed_payload_proto_goTypes = []any{
 	(Side)(0),                     // 0: dex.orders.v1.Side
 	(OrderType)(0),                // 1: dex.orders.v1.OrderType
 	(TimeInForce)(0),              // 2: dex.orders.v1.TimeInForce
-	(*SignedEnvelope)(nil),        // 3: dex.orders.v1.SignedEnvelope
-	(*Payload)(nil),               // 4: dex.orders.v1.Payload
-	(*NewOrder)(nil),              // 5: dex.orders.v1.NewOrder
-	(*OrderCancel)(nil),           // 6: dex.orders.v1.OrderCancel
-	(*OrderAmend)(nil),            // 7: dex.orders.v1.OrderAmend
-	(*OrderCancelAll)(nil),        // 8: dex.orders.v1.OrderCancelAll
-	(*Batch)(nil),                 // 9: dex.orders.v1.Batch
-	(*BatchItem)(nil),             // 10: dex.orders.v1.BatchItem
-	(*KeyRegistration)(nil),       // 11: dex.orders.v1.KeyRegistration
-	(*FundsTransfer)(nil),         // 12: dex.orders.v1.FundsTransfer
-	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
+	(KeyScope)(0),                 // 3: dex.orders.v1.KeyScope
+	(*SignedEnvelope)(nil),        // 4: dex.orders.v1.SignedEnvelope
+	(*Payload)(nil),               // 5: dex.orders.v1.Payload
+	(*NewOrder)(nil),              // 6: dex.orders.v1.NewOrder
+	(*OrderCancel)(nil),           // 7: dex.orders.v1.OrderCancel
+	(*OrderAmend)(nil),            // 8: dex.orders.v1.OrderAmend
+	(*OrderCancelAll)(nil),        // 9: dex.orders.v1.OrderCancelAll
+	(*Batch)(nil),                 // 10: dex.orders.v1.Batch
+	(*BatchItem)(nil),             // 11: dex.orders.v1.BatchItem
+	(*KeyRegistration)(nil),       // 12: dex.orders.v1.KeyRegistration
+	(*KeyRevocation)(nil),         // 13: dex.orders.v1.KeyRevocation
+	(*FundsTransfer)(nil),         // 14: dex.orders.v1.FundsTransfer
+	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
 }
 var file_dex_orders_v1_signed_payload_proto_depIdxs = []int32{
-	13, // 0: dex.orders.v1.Payload.expire_time:type_name -> google.protobuf.Timestamp
-	5,  // 1: dex.orders.v1.Payload.place:type_name -> dex.orders.v1.NewOrder
-	6,  // 2: dex.orders.v1.Payload.cancel:type_name -> dex.orders.v1.OrderCancel
-	7,  // 3: dex.orders.v1.Payload.amend:type_name -> dex.orders.v1.OrderAmend
-	8,  // 4: dex.orders.v1.Payload.cancel_all:type_name -> dex.orders.v1.OrderCancelAll
-	9,  // 5: dex.orders.v1.Payload.batch:type_name -> dex.orders.v1.Batch
-	11, // 6: dex.orders.v1.Payload.register_key:type_name -> dex.orders.v1.KeyRegistration
-	12, // 7: dex.orders.v1.Payload.transfer:type_name -> dex.orders.v1.FundsTransfer
-	0,  // 8: dex.orders.v1.NewOrder.side:type_name -> dex.orders.v1.Side
-	1,  // 9: dex.orders.v1.NewOrder.type:type_name -> dex.orders.v1.OrderType
-	2,  // 10: dex.orders.v1.NewOrder.time_in_force:type_name -> dex.orders.v1.TimeInForce
-	10, // 11: dex.orders.v1.Batch.items:type_name -> dex.orders.v1.BatchItem
-	5,  // 12: dex.orders.v1.BatchItem.place:type_name -> dex.orders.v1.NewOrder
-	6,  // 13: dex.orders.v1.BatchItem.cancel:type_name -> dex.orders.v1.OrderCancel
-	7,  // 14: dex.orders.v1.BatchItem.amend:type_name -> dex.orders.v1.OrderAmend
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	15, // 0: dex.orders.v1.Payload.expire_time:type_name -> google.protobuf.Timestamp
+	6,  // 1: dex.orders.v1.Payload.place:type_name -> dex.orders.v1.NewOrder
+	7,  // 2: dex.orders.v1.Payload.cancel:type_name -> dex.orders.v1.OrderCancel
+	8,  // 3: dex.orders.v1.Payload.amend:type_name -> dex.orders.v1.OrderAmend
+	9,  // 4: dex.orders.v1.Payload.cancel_all:type_name -> dex.orders.v1.OrderCancelAll
+	10, // 5: dex.orders.v1.Payload.batch:type_name -> dex.orders.v1.Batch
+	12, // 6: dex.orders.v1.Payload.register_key:type_name -> dex.orders.v1.KeyRegistration
+	14, // 7: dex.orders.v1.Payload.transfer:type_name -> dex.orders.v1.FundsTransfer
+	13, // 8: dex.orders.v1.Payload.revoke_key:type_name -> dex.orders.v1.KeyRevocation
+	0,  // 9: dex.orders.v1.NewOrder.side:type_name -> dex.orders.v1.Side
+	1,  // 10: dex.orders.v1.NewOrder.type:type_name -> dex.orders.v1.OrderType
+	2,  // 11: dex.orders.v1.NewOrder.time_in_force:type_name -> dex.orders.v1.TimeInForce
+	11, // 12: dex.orders.v1.Batch.items:type_name -> dex.orders.v1.BatchItem
+	6,  // 13: dex.orders.v1.BatchItem.place:type_name -> dex.orders.v1.NewOrder
+	7,  // 14: dex.orders.v1.BatchItem.cancel:type_name -> dex.orders.v1.OrderCancel
+	8,  // 15: dex.orders.v1.BatchItem.amend:type_name -> dex.orders.v1.OrderAmend
+	3,  // 16: dex.orders.v1.KeyRegistration.scopes:type_name -> dex.orders.v1.KeyScope
+	15, // 17: dex.orders.v1.KeyRegistration.expire_time:type_name -> google.protobuf.Timestamp
+	18, // [18:18] is the sub-list for method output_type
+	18, // [18:18] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_dex_orders_v1_signed_payload_proto_init() }
@@ -1163,6 +1351,7 @@ func file_dex_orders_v1_signed_payload_proto_init() {
 		(*Payload_Batch)(nil),
 		(*Payload_RegisterKey)(nil),
 		(*Payload_Transfer)(nil),
+		(*Payload_RevokeKey)(nil),
 	}
 	file_dex_orders_v1_signed_payload_proto_msgTypes[7].OneofWrappers = []any{
 		(*BatchItem_Place)(nil),
@@ -1174,8 +1363,8 @@ func file_dex_orders_v1_signed_payload_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dex_orders_v1_signed_payload_proto_rawDesc), len(file_dex_orders_v1_signed_payload_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   10,
+			NumEnums:      4,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

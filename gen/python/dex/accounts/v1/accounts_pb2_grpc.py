@@ -45,6 +45,16 @@ class AccountsStub:
                 request_serializer=dex_dot_accounts_dot_v1_dot_accounts__pb2.TransferRequest.SerializeToString,
                 response_deserializer=dex_dot_accounts_dot_v1_dot_accounts__pb2.TransferResponse.FromString,
                 _registered_method=True)
+        self.RevokeKey = channel.unary_unary(
+                '/dex.accounts.v1.Accounts/RevokeKey',
+                request_serializer=dex_dot_accounts_dot_v1_dot_accounts__pb2.RevokeKeyRequest.SerializeToString,
+                response_deserializer=dex_dot_accounts_dot_v1_dot_accounts__pb2.RevokeKeyResponse.FromString,
+                _registered_method=True)
+        self.ListKeys = channel.unary_unary(
+                '/dex.accounts.v1.Accounts/ListKeys',
+                request_serializer=dex_dot_accounts_dot_v1_dot_accounts__pb2.ListKeysRequest.SerializeToString,
+                response_deserializer=dex_dot_accounts_dot_v1_dot_accounts__pb2.ListKeysResponse.FromString,
+                _registered_method=True)
         self.GetAccount = channel.unary_unary(
                 '/dex.accounts.v1.Accounts/GetAccount',
                 request_serializer=dex_dot_accounts_dot_v1_dot_accounts__pb2.GetAccountRequest.SerializeToString,
@@ -78,6 +88,23 @@ class AccountsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RevokeKey(self, request, context):
+        """Ends a key of the account. What it signed and what comes later in the
+        journal is refused; its access tokens are refused at once.
+        cli: dex account revoke-key
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListKeys(self, request, context):
+        """Every key the account ever had, oldest first, the revoked ones too.
+        cli: dex account keys
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetAccount(self, request, context):
         """Balances, keys and open orders of an account.
         cli: dex account show
@@ -106,6 +133,16 @@ def add_AccountsServicer_to_server(servicer, server):
                     servicer.Transfer,
                     request_deserializer=dex_dot_accounts_dot_v1_dot_accounts__pb2.TransferRequest.FromString,
                     response_serializer=dex_dot_accounts_dot_v1_dot_accounts__pb2.TransferResponse.SerializeToString,
+            ),
+            'RevokeKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeKey,
+                    request_deserializer=dex_dot_accounts_dot_v1_dot_accounts__pb2.RevokeKeyRequest.FromString,
+                    response_serializer=dex_dot_accounts_dot_v1_dot_accounts__pb2.RevokeKeyResponse.SerializeToString,
+            ),
+            'ListKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListKeys,
+                    request_deserializer=dex_dot_accounts_dot_v1_dot_accounts__pb2.ListKeysRequest.FromString,
+                    response_serializer=dex_dot_accounts_dot_v1_dot_accounts__pb2.ListKeysResponse.SerializeToString,
             ),
             'GetAccount': grpc.unary_unary_rpc_method_handler(
                     servicer.GetAccount,
@@ -173,6 +210,60 @@ class Accounts:
             '/dex.accounts.v1.Accounts/Transfer',
             dex_dot_accounts_dot_v1_dot_accounts__pb2.TransferRequest.SerializeToString,
             dex_dot_accounts_dot_v1_dot_accounts__pb2.TransferResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dex.accounts.v1.Accounts/RevokeKey',
+            dex_dot_accounts_dot_v1_dot_accounts__pb2.RevokeKeyRequest.SerializeToString,
+            dex_dot_accounts_dot_v1_dot_accounts__pb2.RevokeKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dex.accounts.v1.Accounts/ListKeys',
+            dex_dot_accounts_dot_v1_dot_accounts__pb2.ListKeysRequest.SerializeToString,
+            dex_dot_accounts_dot_v1_dot_accounts__pb2.ListKeysResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -42,6 +42,15 @@ class AccountsStub:
     """Moves available funds to another account.
     cli: dex account transfer
     """
+    RevokeKey: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.RevokeKeyRequest, _accounts_pb2.RevokeKeyResponse]
+    """Ends a key of the account. What it signed and what comes later in the
+    journal is refused; its access tokens are refused at once.
+    cli: dex account revoke-key
+    """
+    ListKeys: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ListKeysRequest, _accounts_pb2.ListKeysResponse]
+    """Every key the account ever had, oldest first, the revoked ones too.
+    cli: dex account keys
+    """
     GetAccount: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.GetAccountRequest, _accounts_pb2.GetAccountResponse]
     """Balances, keys and open orders of an account.
     cli: dex account show
@@ -64,6 +73,15 @@ class AccountsAsyncStub(AccountsStub):
     Transfer: _aio.UnaryUnaryMultiCallable[_accounts_pb2.TransferRequest, _accounts_pb2.TransferResponse]  # type: ignore[assignment]
     """Moves available funds to another account.
     cli: dex account transfer
+    """
+    RevokeKey: _aio.UnaryUnaryMultiCallable[_accounts_pb2.RevokeKeyRequest, _accounts_pb2.RevokeKeyResponse]  # type: ignore[assignment]
+    """Ends a key of the account. What it signed and what comes later in the
+    journal is refused; its access tokens are refused at once.
+    cli: dex account revoke-key
+    """
+    ListKeys: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ListKeysRequest, _accounts_pb2.ListKeysResponse]  # type: ignore[assignment]
+    """Every key the account ever had, oldest first, the revoked ones too.
+    cli: dex account keys
     """
     GetAccount: _aio.UnaryUnaryMultiCallable[_accounts_pb2.GetAccountRequest, _accounts_pb2.GetAccountResponse]  # type: ignore[assignment]
     """Balances, keys and open orders of an account.
@@ -96,6 +114,27 @@ class AccountsServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_accounts_pb2.TransferResponse, _abc.Awaitable[_accounts_pb2.TransferResponse]]:
         """Moves available funds to another account.
         cli: dex account transfer
+        """
+
+    @_abc_1.abstractmethod
+    def RevokeKey(
+        self,
+        request: _accounts_pb2.RevokeKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.RevokeKeyResponse, _abc.Awaitable[_accounts_pb2.RevokeKeyResponse]]:
+        """Ends a key of the account. What it signed and what comes later in the
+        journal is refused; its access tokens are refused at once.
+        cli: dex account revoke-key
+        """
+
+    @_abc_1.abstractmethod
+    def ListKeys(
+        self,
+        request: _accounts_pb2.ListKeysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.ListKeysResponse, _abc.Awaitable[_accounts_pb2.ListKeysResponse]]:
+        """Every key the account ever had, oldest first, the revoked ones too.
+        cli: dex account keys
         """
 
     @_abc_1.abstractmethod

@@ -84,11 +84,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_KEY_EXPIRED: _ErrorReason.ValueType  # 49
     """The public key's own expiry has passed."""
     ERROR_REASON_KEY_LACKS_SCOPE: _ErrorReason.ValueType  # 50
-    """The public key lacks the scope the action asks for, or would grant what it
-    does not have.
+    """The public key lacks the scope the action asks for, or would grant or revoke
+    more than it has itself.
     """
-    ERROR_REASON_LAST_MANAGING_KEY: _ErrorReason.ValueType  # 51
-    """The account would be left without a key that manages keys and never expires."""
+    ERROR_REASON_LAST_FULL_KEY: _ErrorReason.ValueType  # 51
+    """The account would be left without a key that has every scope and never expires."""
     ERROR_REASON_UNKNOWN_MARKET: _ErrorReason.ValueType  # 60
     """No such market."""
     ERROR_REASON_MARKET_EXISTS: _ErrorReason.ValueType  # 61
@@ -215,11 +215,11 @@ ERROR_REASON_KEY_REVOKED: ErrorReason.ValueType  # 48
 ERROR_REASON_KEY_EXPIRED: ErrorReason.ValueType  # 49
 """The public key's own expiry has passed."""
 ERROR_REASON_KEY_LACKS_SCOPE: ErrorReason.ValueType  # 50
-"""The public key lacks the scope the action asks for, or would grant what it
-does not have.
+"""The public key lacks the scope the action asks for, or would grant or revoke
+more than it has itself.
 """
-ERROR_REASON_LAST_MANAGING_KEY: ErrorReason.ValueType  # 51
-"""The account would be left without a key that manages keys and never expires."""
+ERROR_REASON_LAST_FULL_KEY: ErrorReason.ValueType  # 51
+"""The account would be left without a key that has every scope and never expires."""
 ERROR_REASON_UNKNOWN_MARKET: ErrorReason.ValueType  # 60
 """No such market."""
 ERROR_REASON_MARKET_EXISTS: ErrorReason.ValueType  # 61

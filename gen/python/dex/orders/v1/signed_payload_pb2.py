@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"dex/orders/v1/signed_payload.proto\x12\rdex.orders.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x86\x01\n\x0eSignedEnvelope\x12%\n\x07payload\x18\x01 \x01(\x0c\x42\x0b\xbaH\x08z\x06\x10\x01\x18\x80\x80\x04R\x07payload\x12%\n\tsignature\x18\x02 \x01(\x0c\x42\x07\xbaH\x04z\x02h@R\tsignature\x12&\n\npublic_key\x18\x03 \x01(\x0c\x42\x07\xbaH\x04z\x02h R\tpublicKey\"\xd9\x04\n\x07Payload\x12(\n\nnetwork_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\tnetworkId\x12&\n\naccount_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18 R\taccountId\x12\x1d\n\x05nonce\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\x05nonce\x12\x43\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\nexpireTime\x12/\n\x05place\x18\x05 \x01(\x0b\x32\x17.dex.orders.v1.NewOrderH\x00R\x05place\x12\x34\n\x06\x63\x61ncel\x18\x06 \x01(\x0b\x32\x1a.dex.orders.v1.OrderCancelH\x00R\x06\x63\x61ncel\x12\x31\n\x05\x61mend\x18\x07 \x01(\x0b\x32\x19.dex.orders.v1.OrderAmendH\x00R\x05\x61mend\x12>\n\ncancel_all\x18\x08 \x01(\x0b\x32\x1d.dex.orders.v1.OrderCancelAllH\x00R\tcancelAll\x12,\n\x05\x62\x61tch\x18\t \x01(\x0b\x32\x14.dex.orders.v1.BatchH\x00R\x05\x62\x61tch\x12\x43\n\x0cregister_key\x18\n \x01(\x0b\x32\x1e.dex.orders.v1.KeyRegistrationH\x00R\x0bregisterKey\x12:\n\x08transfer\x18\x0b \x01(\x0b\x32\x1c.dex.orders.v1.FundsTransferH\x00R\x08transferB\x0f\n\x06\x61\x63tion\x12\x05\xbaH\x02\x08\x01\"\x93\x03\n\x08NewOrder\x12&\n\tmarket_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x03\x18 R\x08marketId\x12\x33\n\x04side\x18\x02 \x01(\x0e\x32\x13.dex.orders.v1.SideB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x04side\x12\x38\n\x04type\x18\x03 \x01(\x0e\x32\x18.dex.orders.v1.OrderTypeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x04type\x12J\n\rtime_in_force\x18\x04 \x01(\x0e\x32\x1a.dex.orders.v1.TimeInForceB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x0btimeInForce\x12(\n\x0bprice_ticks\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\npriceTicks\x12,\n\rquantity_lots\x18\x06 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\x0cquantityLots\x12\x1b\n\tpost_only\x18\x07 \x01(\x08R\x08postOnly\x12/\n\x0f\x63lient_order_id\x18\x08 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\rclientOrderId\"b\n\x0bOrderCancel\x12\"\n\x08order_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18 R\x07orderId\x12/\n\x0f\x63lient_order_id\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\rclientOrderId\"\xb9\x01\n\nOrderAmend\x12\"\n\x08order_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18 R\x07orderId\x12/\n\x0f\x63lient_order_id\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\rclientOrderId\x12,\n\rquantity_lots\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\x0cquantityLots\x12(\n\x0bprice_ticks\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\npriceTicks\"6\n\x0eOrderCancelAll\x12$\n\tmarket_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18 R\x08marketId\"D\n\x05\x42\x61tch\x12;\n\x05items\x18\x01 \x03(\x0b\x32\x18.dex.orders.v1.BatchItemB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07R\x05items\"\xb6\x01\n\tBatchItem\x12/\n\x05place\x18\x01 \x01(\x0b\x32\x17.dex.orders.v1.NewOrderH\x00R\x05place\x12\x34\n\x06\x63\x61ncel\x18\x02 \x01(\x0b\x32\x1a.dex.orders.v1.OrderCancelH\x00R\x06\x63\x61ncel\x12\x31\n\x05\x61mend\x18\x03 \x01(\x0b\x32\x19.dex.orders.v1.OrderAmendH\x00R\x05\x61mendB\x0f\n\x06\x61\x63tion\x12\x05\xbaH\x02\x08\x01\"9\n\x0fKeyRegistration\x12&\n\npublic_key\x18\x01 \x01(\x0c\x42\x07\xbaH\x04z\x02h R\tpublicKey\"\x90\x01\n\rFundsTransfer\x12-\n\rto_account_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\x0btoAccountId\x12$\n\x08\x61sset_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x10R\x07\x61ssetId\x12*\n\x0c\x61mount_atoms\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\x0b\x61mountAtoms*9\n\x04Side\x12\x14\n\x10SIDE_UNSPECIFIED\x10\x00\x12\x0c\n\x08SIDE_BUY\x10\x01\x12\r\n\tSIDE_SELL\x10\x02*T\n\tOrderType\x12\x1a\n\x16ORDER_TYPE_UNSPECIFIED\x10\x00\x12\x14\n\x10ORDER_TYPE_LIMIT\x10\x01\x12\x15\n\x11ORDER_TYPE_MARKET\x10\x02*q\n\x0bTimeInForce\x12\x1d\n\x19TIME_IN_FORCE_UNSPECIFIED\x10\x00\x12\x15\n\x11TIME_IN_FORCE_GTC\x10\x01\x12\x15\n\x11TIME_IN_FORCE_IOC\x10\x02\x12\x15\n\x11TIME_IN_FORCE_FOK\x10\x03\x42\xac\x01\n\x11\x63om.dex.orders.v1B\x12SignedPayloadProtoP\x01Z-triodex.example/gen/go/dex/orders/v1;ordersv1\xa2\x02\x03\x44OX\xaa\x02\rDex.Orders.V1\xca\x02\rDex\\Orders\\V1\xe2\x02\x19\x44\x65x\\Orders\\V1\\GPBMetadata\xea\x02\x0f\x44\x65x::Orders::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"dex/orders/v1/signed_payload.proto\x12\rdex.orders.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x86\x01\n\x0eSignedEnvelope\x12%\n\x07payload\x18\x01 \x01(\x0c\x42\x0b\xbaH\x08z\x06\x10\x01\x18\x80\x80\x04R\x07payload\x12%\n\tsignature\x18\x02 \x01(\x0c\x42\x07\xbaH\x04z\x02h@R\tsignature\x12&\n\npublic_key\x18\x03 \x01(\x0c\x42\x07\xbaH\x04z\x02h R\tpublicKey\"\x98\x05\n\x07Payload\x12(\n\nnetwork_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\tnetworkId\x12&\n\naccount_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18 R\taccountId\x12\x1d\n\x05nonce\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\x05nonce\x12\x43\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\nexpireTime\x12/\n\x05place\x18\x05 \x01(\x0b\x32\x17.dex.orders.v1.NewOrderH\x00R\x05place\x12\x34\n\x06\x63\x61ncel\x18\x06 \x01(\x0b\x32\x1a.dex.orders.v1.OrderCancelH\x00R\x06\x63\x61ncel\x12\x31\n\x05\x61mend\x18\x07 \x01(\x0b\x32\x19.dex.orders.v1.OrderAmendH\x00R\x05\x61mend\x12>\n\ncancel_all\x18\x08 \x01(\x0b\x32\x1d.dex.orders.v1.OrderCancelAllH\x00R\tcancelAll\x12,\n\x05\x62\x61tch\x18\t \x01(\x0b\x32\x14.dex.orders.v1.BatchH\x00R\x05\x62\x61tch\x12\x43\n\x0cregister_key\x18\n \x01(\x0b\x32\x1e.dex.orders.v1.KeyRegistrationH\x00R\x0bregisterKey\x12:\n\x08transfer\x18\x0b \x01(\x0b\x32\x1c.dex.orders.v1.FundsTransferH\x00R\x08transfer\x12=\n\nrevoke_key\x18\x0c \x01(\x0b\x32\x1c.dex.orders.v1.KeyRevocationH\x00R\trevokeKeyB\x0f\n\x06\x61\x63tion\x12\x05\xbaH\x02\x08\x01\"\x93\x03\n\x08NewOrder\x12&\n\tmarket_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x03\x18 R\x08marketId\x12\x33\n\x04side\x18\x02 \x01(\x0e\x32\x13.dex.orders.v1.SideB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x04side\x12\x38\n\x04type\x18\x03 \x01(\x0e\x32\x18.dex.orders.v1.OrderTypeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x04type\x12J\n\rtime_in_force\x18\x04 \x01(\x0e\x32\x1a.dex.orders.v1.TimeInForceB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x0btimeInForce\x12(\n\x0bprice_ticks\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\npriceTicks\x12,\n\rquantity_lots\x18\x06 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\x0cquantityLots\x12\x1b\n\tpost_only\x18\x07 \x01(\x08R\x08postOnly\x12/\n\x0f\x63lient_order_id\x18\x08 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\rclientOrderId\"b\n\x0bOrderCancel\x12\"\n\x08order_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18 R\x07orderId\x12/\n\x0f\x63lient_order_id\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\rclientOrderId\"\xb9\x01\n\nOrderAmend\x12\"\n\x08order_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18 R\x07orderId\x12/\n\x0f\x63lient_order_id\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\rclientOrderId\x12,\n\rquantity_lots\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\x0cquantityLots\x12(\n\x0bprice_ticks\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\npriceTicks\"6\n\x0eOrderCancelAll\x12$\n\tmarket_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18 R\x08marketId\"D\n\x05\x42\x61tch\x12;\n\x05items\x18\x01 \x03(\x0b\x32\x18.dex.orders.v1.BatchItemB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07R\x05items\"\xb6\x01\n\tBatchItem\x12/\n\x05place\x18\x01 \x01(\x0b\x32\x17.dex.orders.v1.NewOrderH\x00R\x05place\x12\x34\n\x06\x63\x61ncel\x18\x02 \x01(\x0b\x32\x1a.dex.orders.v1.OrderCancelH\x00R\x06\x63\x61ncel\x12\x31\n\x05\x61mend\x18\x03 \x01(\x0b\x32\x19.dex.orders.v1.OrderAmendH\x00R\x05\x61mendB\x0f\n\x06\x61\x63tion\x12\x05\xbaH\x02\x08\x01\"\xd9\x01\n\x0fKeyRegistration\x12&\n\npublic_key\x18\x01 \x01(\x0c\x42\x07\xbaH\x04z\x02h R\tpublicKey\x12\x42\n\x06scopes\x18\x02 \x03(\x0e\x32\x17.dex.orders.v1.KeyScopeB\x11\xbaH\x0e\x92\x01\x0b\x10\x10\"\x07\x82\x01\x04\x10\x01 \x00R\x06scopes\x12;\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime\x12\x1d\n\x05label\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x05label\"V\n\rKeyRevocation\x12&\n\npublic_key\x18\x01 \x01(\x0c\x42\x07\xbaH\x04z\x02h R\tpublicKey\x12\x1d\n\ncancel_all\x18\x02 \x01(\x08R\tcancelAll\"\x90\x01\n\rFundsTransfer\x12-\n\rto_account_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\x0btoAccountId\x12$\n\x08\x61sset_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x10R\x07\x61ssetId\x12*\n\x0c\x61mount_atoms\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\x0b\x61mountAtoms*9\n\x04Side\x12\x14\n\x10SIDE_UNSPECIFIED\x10\x00\x12\x0c\n\x08SIDE_BUY\x10\x01\x12\r\n\tSIDE_SELL\x10\x02*T\n\tOrderType\x12\x1a\n\x16ORDER_TYPE_UNSPECIFIED\x10\x00\x12\x14\n\x10ORDER_TYPE_LIMIT\x10\x01\x12\x15\n\x11ORDER_TYPE_MARKET\x10\x02*q\n\x0bTimeInForce\x12\x1d\n\x19TIME_IN_FORCE_UNSPECIFIED\x10\x00\x12\x15\n\x11TIME_IN_FORCE_GTC\x10\x01\x12\x15\n\x11TIME_IN_FORCE_IOC\x10\x02\x12\x15\n\x11TIME_IN_FORCE_FOK\x10\x03*\x81\x01\n\x08KeyScope\x12\x19\n\x15KEY_SCOPE_UNSPECIFIED\x10\x00\x12\x12\n\x0eKEY_SCOPE_READ\x10\x01\x12\x13\n\x0fKEY_SCOPE_TRADE\x10\x02\x12\x16\n\x12KEY_SCOPE_TRANSFER\x10\x03\x12\x19\n\x15KEY_SCOPE_MANAGE_KEYS\x10\x04\x42\xac\x01\n\x11\x63om.dex.orders.v1B\x12SignedPayloadProtoP\x01Z-triodex.example/gen/go/dex/orders/v1;ordersv1\xa2\x02\x03\x44OX\xaa\x02\rDex.Orders.V1\xca\x02\rDex\\Orders\\V1\xe2\x02\x19\x44\x65x\\Orders\\V1\\GPBMetadata\xea\x02\x0f\x44\x65x::Orders::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -84,36 +84,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BATCHITEM'].oneofs_by_name['action']._serialized_options = b'\272H\002\010\001'
   _globals['_KEYREGISTRATION'].fields_by_name['public_key']._loaded_options = None
   _globals['_KEYREGISTRATION'].fields_by_name['public_key']._serialized_options = b'\272H\004z\002h '
+  _globals['_KEYREGISTRATION'].fields_by_name['scopes']._loaded_options = None
+  _globals['_KEYREGISTRATION'].fields_by_name['scopes']._serialized_options = b'\272H\016\222\001\013\020\020\"\007\202\001\004\020\001 \000'
+  _globals['_KEYREGISTRATION'].fields_by_name['label']._loaded_options = None
+  _globals['_KEYREGISTRATION'].fields_by_name['label']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_KEYREVOCATION'].fields_by_name['public_key']._loaded_options = None
+  _globals['_KEYREVOCATION'].fields_by_name['public_key']._serialized_options = b'\272H\004z\002h '
   _globals['_FUNDSTRANSFER'].fields_by_name['to_account_id']._loaded_options = None
   _globals['_FUNDSTRANSFER'].fields_by_name['to_account_id']._serialized_options = b'\272H\006r\004\020\001\030 '
   _globals['_FUNDSTRANSFER'].fields_by_name['asset_id']._loaded_options = None
   _globals['_FUNDSTRANSFER'].fields_by_name['asset_id']._serialized_options = b'\272H\006r\004\020\001\030\020'
   _globals['_FUNDSTRANSFER'].fields_by_name['amount_atoms']._loaded_options = None
   _globals['_FUNDSTRANSFER'].fields_by_name['amount_atoms']._serialized_options = b'\272H\004\"\002 \000'
-  _globals['_SIDE']._serialized_start=2067
-  _globals['_SIDE']._serialized_end=2124
-  _globals['_ORDERTYPE']._serialized_start=2126
-  _globals['_ORDERTYPE']._serialized_end=2210
-  _globals['_TIMEINFORCE']._serialized_start=2212
-  _globals['_TIMEINFORCE']._serialized_end=2325
+  _globals['_SIDE']._serialized_start=2379
+  _globals['_SIDE']._serialized_end=2436
+  _globals['_ORDERTYPE']._serialized_start=2438
+  _globals['_ORDERTYPE']._serialized_end=2522
+  _globals['_TIMEINFORCE']._serialized_start=2524
+  _globals['_TIMEINFORCE']._serialized_end=2637
+  _globals['_KEYSCOPE']._serialized_start=2640
+  _globals['_KEYSCOPE']._serialized_end=2769
   _globals['_SIGNEDENVELOPE']._serialized_start=116
   _globals['_SIGNEDENVELOPE']._serialized_end=250
   _globals['_PAYLOAD']._serialized_start=253
-  _globals['_PAYLOAD']._serialized_end=854
-  _globals['_NEWORDER']._serialized_start=857
-  _globals['_NEWORDER']._serialized_end=1260
-  _globals['_ORDERCANCEL']._serialized_start=1262
-  _globals['_ORDERCANCEL']._serialized_end=1360
-  _globals['_ORDERAMEND']._serialized_start=1363
-  _globals['_ORDERAMEND']._serialized_end=1548
-  _globals['_ORDERCANCELALL']._serialized_start=1550
-  _globals['_ORDERCANCELALL']._serialized_end=1604
-  _globals['_BATCH']._serialized_start=1606
-  _globals['_BATCH']._serialized_end=1674
-  _globals['_BATCHITEM']._serialized_start=1677
-  _globals['_BATCHITEM']._serialized_end=1859
-  _globals['_KEYREGISTRATION']._serialized_start=1861
-  _globals['_KEYREGISTRATION']._serialized_end=1918
-  _globals['_FUNDSTRANSFER']._serialized_start=1921
-  _globals['_FUNDSTRANSFER']._serialized_end=2065
+  _globals['_PAYLOAD']._serialized_end=917
+  _globals['_NEWORDER']._serialized_start=920
+  _globals['_NEWORDER']._serialized_end=1323
+  _globals['_ORDERCANCEL']._serialized_start=1325
+  _globals['_ORDERCANCEL']._serialized_end=1423
+  _globals['_ORDERAMEND']._serialized_start=1426
+  _globals['_ORDERAMEND']._serialized_end=1611
+  _globals['_ORDERCANCELALL']._serialized_start=1613
+  _globals['_ORDERCANCELALL']._serialized_end=1667
+  _globals['_BATCH']._serialized_start=1669
+  _globals['_BATCH']._serialized_end=1737
+  _globals['_BATCHITEM']._serialized_start=1740
+  _globals['_BATCHITEM']._serialized_end=1922
+  _globals['_KEYREGISTRATION']._serialized_start=1925
+  _globals['_KEYREGISTRATION']._serialized_end=2142
+  _globals['_KEYREVOCATION']._serialized_start=2144
+  _globals['_KEYREVOCATION']._serialized_end=2230
+  _globals['_FUNDSTRANSFER']._serialized_start=2233
+  _globals['_FUNDSTRANSFER']._serialized_end=2377
 # @@protoc_insertion_point(module_scope)

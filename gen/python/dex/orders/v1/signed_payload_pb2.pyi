@@ -98,6 +98,40 @@ TIME_IN_FORCE_FOK: TimeInForce.ValueType  # 3
 """Fill or kill: fills in full at once or is refused without a trade."""
 Global___TimeInForce: _TypeAlias = TimeInForce  # noqa: Y015
 
+class _KeyScope:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _KeyScopeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_KeyScope.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    KEY_SCOPE_UNSPECIFIED: _KeyScope.ValueType  # 0
+    """Refused."""
+    KEY_SCOPE_READ: _KeyScope.ValueType  # 1
+    """Its access tokens read the account."""
+    KEY_SCOPE_TRADE: _KeyScope.ValueType  # 2
+    """Places, changes and cancels orders."""
+    KEY_SCOPE_TRANSFER: _KeyScope.ValueType  # 3
+    """Moves funds to other accounts."""
+    KEY_SCOPE_MANAGE_KEYS: _KeyScope.ValueType  # 4
+    """Registers and revokes keys that may do no more than itself."""
+
+class KeyScope(_KeyScope, metaclass=_KeyScopeEnumTypeWrapper):
+    """What a key may do. The first key of an account has every scope and never
+    expires.
+    """
+
+KEY_SCOPE_UNSPECIFIED: KeyScope.ValueType  # 0
+"""Refused."""
+KEY_SCOPE_READ: KeyScope.ValueType  # 1
+"""Its access tokens read the account."""
+KEY_SCOPE_TRADE: KeyScope.ValueType  # 2
+"""Places, changes and cancels orders."""
+KEY_SCOPE_TRANSFER: KeyScope.ValueType  # 3
+"""Moves funds to other accounts."""
+KEY_SCOPE_MANAGE_KEYS: KeyScope.ValueType  # 4
+"""Registers and revokes keys that may do no more than itself."""
+Global___KeyScope: _TypeAlias = KeyScope  # noqa: Y015
+
 @_typing.final
 class SignedEnvelope(_message.Message):
     """A payload and the signature over it."""
@@ -149,6 +183,7 @@ class Payload(_message.Message):
     BATCH_FIELD_NUMBER: _builtins.int
     REGISTER_KEY_FIELD_NUMBER: _builtins.int
     TRANSFER_FIELD_NUMBER: _builtins.int
+    REVOKE_KEY_FIELD_NUMBER: _builtins.int
     network_id: _builtins.str
     """The network the payload is for; any other network refuses it."""
     account_id: _builtins.str
@@ -190,6 +225,10 @@ class Payload(_message.Message):
     def transfer(self) -> Global___FundsTransfer:
         """Move funds to another account (Accounts.Transfer)."""
 
+    @_builtins.property
+    def revoke_key(self) -> Global___KeyRevocation:
+        """End a key of the account (Accounts.RevokeKey)."""
+
     def __init__(
         self,
         *,
@@ -204,12 +243,13 @@ class Payload(_message.Message):
         batch: Global___Batch | None = ...,
         register_key: Global___KeyRegistration | None = ...,
         transfer: Global___FundsTransfer | None = ...,
+        revoke_key: Global___KeyRevocation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "amend", b"amend", "batch", b"batch", "cancel", b"cancel", "cancel_all", b"cancel_all", "expire_time", b"expire_time", "place", b"place", "register_key", b"register_key", "transfer", b"transfer"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "amend", b"amend", "batch", b"batch", "cancel", b"cancel", "cancel_all", b"cancel_all", "expire_time", b"expire_time", "place", b"place", "register_key", b"register_key", "revoke_key", b"revoke_key", "transfer", b"transfer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "action", b"action", "amend", b"amend", "batch", b"batch", "cancel", b"cancel", "cancel_all", b"cancel_all", "expire_time", b"expire_time", "network_id", b"network_id", "nonce", b"nonce", "place", b"place", "register_key", b"register_key", "transfer", b"transfer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "action", b"action", "amend", b"amend", "batch", b"batch", "cancel", b"cancel", "cancel_all", b"cancel_all", "expire_time", b"expire_time", "network_id", b"network_id", "nonce", b"nonce", "place", b"place", "register_key", b"register_key", "revoke_key", b"revoke_key", "transfer", b"transfer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["place", "cancel", "amend", "cancel_all", "batch", "register_key", "transfer"]  # noqa: Y015
+    _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["place", "cancel", "amend", "cancel_all", "batch", "register_key", "transfer", "revoke_key"]  # noqa: Y015
     _WhichOneofArgType_action: _TypeAlias = _typing.Literal["action", b"action"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_action) -> _WhichOneofReturnType_action | None: ...
 
@@ -428,22 +468,73 @@ class KeyRegistration(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    SCOPES_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
     public_key: _builtins.bytes
     """The Ed25519 public key to add, 32 bytes. For a new account it is the key
     that signs the envelope.
+    """
+    label: _builtins.str
+    """The owner's name for the key, at most 64 characters."""
+    @_builtins.property
+    def scopes(self) -> _containers.RepeatedScalarFieldContainer[Global___KeyScope.ValueType]:
+        """What the key may do, never more than the key that signs (KEY_LACKS_SCOPE);
+        empty for all that one may do. A new account's key has every scope.
+        """
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """After this the key counts no more; unset for as long as the key that signs.
+        A new account's key never expires.
+        """
+
+    def __init__(
+        self,
+        *,
+        public_key: _builtins.bytes = ...,
+        scopes: _abc.Iterable[Global___KeyScope.ValueType] | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        label: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "label", b"label", "public_key", b"public_key", "scopes", b"scopes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeyRegistration: _TypeAlias = KeyRegistration  # noqa: Y015
+
+@_typing.final
+class KeyRevocation(_message.Message):
+    """Ends a key of the account, for good and for whatever comes after it in the
+    journal. The account's last key with every scope and without an expiry stays
+    (LAST_FULL_KEY). Open orders stay unless `cancel_all` is set.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    CANCEL_ALL_FIELD_NUMBER: _builtins.int
+    public_key: _builtins.bytes
+    """The Ed25519 public key to end, 32 bytes. Revoking it again changes nothing."""
+    cancel_all: _builtins.bool
+    """Cancel every open order of the account in the same step, whichever key
+    placed it.
     """
     def __init__(
         self,
         *,
         public_key: _builtins.bytes = ...,
+        cancel_all: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["public_key", b"public_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_all", b"cancel_all", "public_key", b"public_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___KeyRegistration: _TypeAlias = KeyRegistration  # noqa: Y015
+Global___KeyRevocation: _TypeAlias = KeyRevocation  # noqa: Y015
 
 @_typing.final
 class FundsTransfer(_message.Message):

@@ -6,9 +6,9 @@
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { Side, SignedEnvelope } from "../../orders/v1/signed_payload_pb.js";
+import type { KeyScope, Side, SignedEnvelope } from "../../orders/v1/signed_payload_pb.js";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import type { Applied } from "../../orders/v1/order_intake_pb.js";
+import type { Applied, OrderResult } from "../../orders/v1/order_intake_pb.js";
 
 /**
  * Describes the file dex/accounts/v1/accounts.proto.
@@ -55,6 +55,54 @@ export declare type Balance = Message<"dex.accounts.v1.Balance"> & {
  * Use `create(BalanceSchema)` to create a new message.
  */
 export declare const BalanceSchema: GenMessage<Balance>;
+
+/**
+ * A key of an account.
+ *
+ * @generated from message dex.accounts.v1.AccountKey
+ */
+export declare type AccountKey = Message<"dex.accounts.v1.AccountKey"> & {
+  /**
+   * The Ed25519 public key, 32 bytes.
+   *
+   * @generated from field: bytes public_key = 1;
+   */
+  publicKey: Uint8Array;
+
+  /**
+   * What it may do.
+   *
+   * @generated from field: repeated dex.orders.v1.KeyScope scopes = 2;
+   */
+  scopes: KeyScope[];
+
+  /**
+   * When it expires; unset: never.
+   *
+   * @generated from field: google.protobuf.Timestamp expire_time = 3;
+   */
+  expireTime?: Timestamp | undefined;
+
+  /**
+   * The owner's name for it.
+   *
+   * @generated from field: string label = 4;
+   */
+  label: string;
+
+  /**
+   * When it was revoked; unset: it was not.
+   *
+   * @generated from field: google.protobuf.Timestamp revoke_time = 5;
+   */
+  revokeTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message dex.accounts.v1.AccountKey.
+ * Use `create(AccountKeySchema)` to create a new message.
+ */
+export declare const AccountKeySchema: GenMessage<AccountKey>;
 
 /**
  * An order that rests in a book.
@@ -132,7 +180,8 @@ export declare type Account = Message<"dex.accounts.v1.Account"> & {
   accountId: string;
 
   /**
-   * Registered Ed25519 public keys, 32 bytes each, oldest first.
+   * Registered Ed25519 public keys that are not revoked, 32 bytes each, oldest
+   * first. ListKeys tells more of them.
    *
    * @generated from field: repeated bytes public_keys = 2;
    */
@@ -276,6 +325,93 @@ export declare type RegisterKeyResponse = Message<"dex.accounts.v1.RegisterKeyRe
  * Use `create(RegisterKeyResponseSchema)` to create a new message.
  */
 export declare const RegisterKeyResponseSchema: GenMessage<RegisterKeyResponse>;
+
+/**
+ * Ends a key.
+ *
+ * @generated from message dex.accounts.v1.RevokeKeyRequest
+ */
+export declare type RevokeKeyRequest = Message<"dex.accounts.v1.RevokeKeyRequest"> & {
+  /**
+   * Envelope whose payload holds `revoke_key`.
+   *
+   * @generated from field: dex.orders.v1.SignedEnvelope envelope = 1;
+   */
+  envelope?: SignedEnvelope | undefined;
+};
+
+/**
+ * Describes the message dex.accounts.v1.RevokeKeyRequest.
+ * Use `create(RevokeKeyRequestSchema)` to create a new message.
+ */
+export declare const RevokeKeyRequestSchema: GenMessage<RevokeKeyRequest>;
+
+/**
+ * The key is ended.
+ *
+ * @generated from message dex.accounts.v1.RevokeKeyResponse
+ */
+export declare type RevokeKeyResponse = Message<"dex.accounts.v1.RevokeKeyResponse"> & {
+  /**
+   * Position and time of the command.
+   *
+   * @generated from field: dex.orders.v1.Applied applied = 1;
+   */
+  applied?: Applied | undefined;
+
+  /**
+   * The orders that `cancel_all` cancelled.
+   *
+   * @generated from field: repeated dex.orders.v1.OrderResult results = 2;
+   */
+  results: OrderResult[];
+};
+
+/**
+ * Describes the message dex.accounts.v1.RevokeKeyResponse.
+ * Use `create(RevokeKeyResponseSchema)` to create a new message.
+ */
+export declare const RevokeKeyResponseSchema: GenMessage<RevokeKeyResponse>;
+
+/**
+ * Lists the keys of an account.
+ *
+ * @generated from message dex.accounts.v1.ListKeysRequest
+ */
+export declare type ListKeysRequest = Message<"dex.accounts.v1.ListKeysRequest"> & {
+  /**
+   * The account.
+   *
+   * @generated from field: string account_id = 1;
+   */
+  accountId: string;
+};
+
+/**
+ * Describes the message dex.accounts.v1.ListKeysRequest.
+ * Use `create(ListKeysRequestSchema)` to create a new message.
+ */
+export declare const ListKeysRequestSchema: GenMessage<ListKeysRequest>;
+
+/**
+ * At most 256 keys.
+ *
+ * @generated from message dex.accounts.v1.ListKeysResponse
+ */
+export declare type ListKeysResponse = Message<"dex.accounts.v1.ListKeysResponse"> & {
+  /**
+   * The keys, oldest first.
+   *
+   * @generated from field: repeated dex.accounts.v1.AccountKey keys = 1;
+   */
+  keys: AccountKey[];
+};
+
+/**
+ * Describes the message dex.accounts.v1.ListKeysResponse.
+ * Use `create(ListKeysResponseSchema)` to create a new message.
+ */
+export declare const ListKeysResponseSchema: GenMessage<ListKeysResponse>;
 
 /**
  * Moves funds.
@@ -501,6 +637,29 @@ export declare const Accounts: GenService<{
     methodKind: "unary";
     input: typeof TransferRequestSchema;
     output: typeof TransferResponseSchema;
+  },
+  /**
+   * Ends a key of the account. What it signed and what comes later in the
+   * journal is refused; its access tokens are refused at once.
+   * cli: dex account revoke-key
+   *
+   * @generated from rpc dex.accounts.v1.Accounts.RevokeKey
+   */
+  revokeKey: {
+    methodKind: "unary";
+    input: typeof RevokeKeyRequestSchema;
+    output: typeof RevokeKeyResponseSchema;
+  },
+  /**
+   * Every key the account ever had, oldest first, the revoked ones too.
+   * cli: dex account keys
+   *
+   * @generated from rpc dex.accounts.v1.Accounts.ListKeys
+   */
+  listKeys: {
+    methodKind: "unary";
+    input: typeof ListKeysRequestSchema;
+    output: typeof ListKeysResponseSchema;
   },
   /**
    * Balances, keys and open orders of an account.

@@ -15,7 +15,7 @@ import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
  * Describes the file dex/accounts/v1/accounts.proto.
  */
 export const file_dex_accounts_v1_accounts = /*@__PURE__*/
-  fileDesc("Ch5kZXgvYWNjb3VudHMvdjEvYWNjb3VudHMucHJvdG8SD2RleC5hY2NvdW50cy52MSJXCgdCYWxhbmNlEhAKCGFzc2V0X2lkGAEgASgJEhcKD2F2YWlsYWJsZV9hdG9tcxgCIAEoAxISCgpoZWxkX2F0b21zGAMgASgDEg0KBXNjYWxlGAQgASgFIq0BCglPcGVuT3JkZXISEAoIb3JkZXJfaWQYASABKAkSFwoPY2xpZW50X29yZGVyX2lkGAIgASgDEhEKCW1hcmtldF9pZBgDIAEoCRIhCgRzaWRlGAQgASgOMhMuZGV4Lm9yZGVycy52MS5TaWRlEhMKC3ByaWNlX3RpY2tzGAUgASgDEhUKDXF1YW50aXR5X2xvdHMYBiABKAMSEwoLZmlsbGVkX2xvdHMYByABKAMiuwEKB0FjY291bnQSEgoKYWNjb3VudF9pZBgBIAEoCRITCgtwdWJsaWNfa2V5cxgCIAMoDBIqCghiYWxhbmNlcxgDIAMoCzIYLmRleC5hY2NvdW50cy52MS5CYWxhbmNlEi8KC29wZW5fb3JkZXJzGAQgAygLMhouZGV4LmFjY291bnRzLnYxLk9wZW5PcmRlchIYChBvcGVuX29yZGVyX2NvdW50GAUgASgFEhAKCHNlcXVlbmNlGAYgASgDIrQBCgtMZWRnZXJFbnRyeRIQCghzZXF1ZW5jZRgBIAEoAxIoCgR0aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgRraW5kGAMgASgOMiAuZGV4LmFjY291bnRzLnYxLkxlZGdlckVudHJ5S2luZBIQCghhc3NldF9pZBgEIAEoCRIUCgxhbW91bnRfYXRvbXMYBSABKAMSEQoJcmVmZXJlbmNlGAYgASgJIk0KElJlZ2lzdGVyS2V5UmVxdWVzdBI3CghlbnZlbG9wZRgBIAEoCzIdLmRleC5vcmRlcnMudjEuU2lnbmVkRW52ZWxvcGVCBrpIA8gBASJSChNSZWdpc3RlcktleVJlc3BvbnNlEicKB2FwcGxpZWQYASABKAsyFi5kZXgub3JkZXJzLnYxLkFwcGxpZWQSEgoKYWNjb3VudF9pZBgCIAEoCSJKCg9UcmFuc2ZlclJlcXVlc3QSNwoIZW52ZWxvcGUYASABKAsyHS5kZXgub3JkZXJzLnYxLlNpZ25lZEVudmVsb3BlQga6SAPIAQEiOwoQVHJhbnNmZXJSZXNwb25zZRInCgdhcHBsaWVkGAEgASgLMhYuZGV4Lm9yZGVycy52MS5BcHBsaWVkIjIKEUdldEFjY291bnRSZXF1ZXN0Eh0KCmFjY291bnRfaWQYASABKAlCCbpIBnIEEAEYICI/ChJHZXRBY2NvdW50UmVzcG9uc2USKQoHYWNjb3VudBgBIAEoCzIYLmRleC5hY2NvdW50cy52MS5BY2NvdW50InYKGExpc3RMZWRnZXJFbnRyaWVzUmVxdWVzdBIdCgphY2NvdW50X2lkGAEgASgJQgm6SAZyBBABGCASHQoJcGFnZV9zaXplGAIgASgFQgq6SAcaBRjoBygAEhwKCnBhZ2VfdG9rZW4YAyABKAlCCLpIBXIDGIACImMKGUxpc3RMZWRnZXJFbnRyaWVzUmVzcG9uc2USLQoHZW50cmllcxgBIAMoCzIcLmRleC5hY2NvdW50cy52MS5MZWRnZXJFbnRyeRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkqzQEKD0xlZGdlckVudHJ5S2luZBIhCh1MRURHRVJfRU5UUllfS0lORF9VTlNQRUNJRklFRBAAEh0KGUxFREdFUl9FTlRSWV9LSU5EX0RFUE9TSVQQARIgChxMRURHRVJfRU5UUllfS0lORF9XSVRIRFJBV0FMEAISHgoaTEVER0VSX0VOVFJZX0tJTkRfVFJBTlNGRVIQAxIbChdMRURHRVJfRU5UUllfS0lORF9UUkFERRAEEhkKFUxFREdFUl9FTlRSWV9LSU5EX0ZFRRAFMpADCghBY2NvdW50cxJeCgtSZWdpc3RlcktleRIjLmRleC5hY2NvdW50cy52MS5SZWdpc3RlcktleVJlcXVlc3QaJC5kZXguYWNjb3VudHMudjEuUmVnaXN0ZXJLZXlSZXNwb25zZSIEqLsYAhJVCghUcmFuc2ZlchIgLmRleC5hY2NvdW50cy52MS5UcmFuc2ZlclJlcXVlc3QaIS5kZXguYWNjb3VudHMudjEuVHJhbnNmZXJSZXNwb25zZSIEqLsYAhJbCgpHZXRBY2NvdW50EiIuZGV4LmFjY291bnRzLnYxLkdldEFjY291bnRSZXF1ZXN0GiMuZGV4LmFjY291bnRzLnYxLkdldEFjY291bnRSZXNwb25zZSIEqLsYAxJwChFMaXN0TGVkZ2VyRW50cmllcxIpLmRleC5hY2NvdW50cy52MS5MaXN0TGVkZ2VyRW50cmllc1JlcXVlc3QaKi5kZXguYWNjb3VudHMudjEuTGlzdExlZGdlckVudHJpZXNSZXNwb25zZSIEqLsYA0K1AQoTY29tLmRleC5hY2NvdW50cy52MUINQWNjb3VudHNQcm90b1ABWjF0cmlvZGV4LmV4YW1wbGUvZ2VuL2dvL2RleC9hY2NvdW50cy92MTthY2NvdW50c3YxogIDREFYqgIPRGV4LkFjY291bnRzLlYxygIPRGV4XEFjY291bnRzXFYx4gIbRGV4XEFjY291bnRzXFYxXEdQQk1ldGFkYXRh6gIRRGV4OjpBY2NvdW50czo6VjFiBnByb3RvMw", [file_buf_validate_validate, file_dex_options_v1_options, file_dex_orders_v1_order_intake, file_dex_orders_v1_signed_payload, file_google_protobuf_timestamp]);
+  fileDesc("Ch5kZXgvYWNjb3VudHMvdjEvYWNjb3VudHMucHJvdG8SD2RleC5hY2NvdW50cy52MSJXCgdCYWxhbmNlEhAKCGFzc2V0X2lkGAEgASgJEhcKD2F2YWlsYWJsZV9hdG9tcxgCIAEoAxISCgpoZWxkX2F0b21zGAMgASgDEg0KBXNjYWxlGAQgASgFIroBCgpBY2NvdW50S2V5EhIKCnB1YmxpY19rZXkYASABKAwSJwoGc2NvcGVzGAIgAygOMhcuZGV4Lm9yZGVycy52MS5LZXlTY29wZRIvCgtleHBpcmVfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDQoFbGFiZWwYBCABKAkSLwoLcmV2b2tlX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIq0BCglPcGVuT3JkZXISEAoIb3JkZXJfaWQYASABKAkSFwoPY2xpZW50X29yZGVyX2lkGAIgASgDEhEKCW1hcmtldF9pZBgDIAEoCRIhCgRzaWRlGAQgASgOMhMuZGV4Lm9yZGVycy52MS5TaWRlEhMKC3ByaWNlX3RpY2tzGAUgASgDEhUKDXF1YW50aXR5X2xvdHMYBiABKAMSEwoLZmlsbGVkX2xvdHMYByABKAMiuwEKB0FjY291bnQSEgoKYWNjb3VudF9pZBgBIAEoCRITCgtwdWJsaWNfa2V5cxgCIAMoDBIqCghiYWxhbmNlcxgDIAMoCzIYLmRleC5hY2NvdW50cy52MS5CYWxhbmNlEi8KC29wZW5fb3JkZXJzGAQgAygLMhouZGV4LmFjY291bnRzLnYxLk9wZW5PcmRlchIYChBvcGVuX29yZGVyX2NvdW50GAUgASgFEhAKCHNlcXVlbmNlGAYgASgDIrQBCgtMZWRnZXJFbnRyeRIQCghzZXF1ZW5jZRgBIAEoAxIoCgR0aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgRraW5kGAMgASgOMiAuZGV4LmFjY291bnRzLnYxLkxlZGdlckVudHJ5S2luZBIQCghhc3NldF9pZBgEIAEoCRIUCgxhbW91bnRfYXRvbXMYBSABKAMSEQoJcmVmZXJlbmNlGAYgASgJIk0KElJlZ2lzdGVyS2V5UmVxdWVzdBI3CghlbnZlbG9wZRgBIAEoCzIdLmRleC5vcmRlcnMudjEuU2lnbmVkRW52ZWxvcGVCBrpIA8gBASJSChNSZWdpc3RlcktleVJlc3BvbnNlEicKB2FwcGxpZWQYASABKAsyFi5kZXgub3JkZXJzLnYxLkFwcGxpZWQSEgoKYWNjb3VudF9pZBgCIAEoCSJLChBSZXZva2VLZXlSZXF1ZXN0EjcKCGVudmVsb3BlGAEgASgLMh0uZGV4Lm9yZGVycy52MS5TaWduZWRFbnZlbG9wZUIGukgDyAEBImkKEVJldm9rZUtleVJlc3BvbnNlEicKB2FwcGxpZWQYASABKAsyFi5kZXgub3JkZXJzLnYxLkFwcGxpZWQSKwoHcmVzdWx0cxgCIAMoCzIaLmRleC5vcmRlcnMudjEuT3JkZXJSZXN1bHQiMAoPTGlzdEtleXNSZXF1ZXN0Eh0KCmFjY291bnRfaWQYASABKAlCCbpIBnIEEAEYICI9ChBMaXN0S2V5c1Jlc3BvbnNlEikKBGtleXMYASADKAsyGy5kZXguYWNjb3VudHMudjEuQWNjb3VudEtleSJKCg9UcmFuc2ZlclJlcXVlc3QSNwoIZW52ZWxvcGUYASABKAsyHS5kZXgub3JkZXJzLnYxLlNpZ25lZEVudmVsb3BlQga6SAPIAQEiOwoQVHJhbnNmZXJSZXNwb25zZRInCgdhcHBsaWVkGAEgASgLMhYuZGV4Lm9yZGVycy52MS5BcHBsaWVkIjIKEUdldEFjY291bnRSZXF1ZXN0Eh0KCmFjY291bnRfaWQYASABKAlCCbpIBnIEEAEYICI/ChJHZXRBY2NvdW50UmVzcG9uc2USKQoHYWNjb3VudBgBIAEoCzIYLmRleC5hY2NvdW50cy52MS5BY2NvdW50InYKGExpc3RMZWRnZXJFbnRyaWVzUmVxdWVzdBIdCgphY2NvdW50X2lkGAEgASgJQgm6SAZyBBABGCASHQoJcGFnZV9zaXplGAIgASgFQgq6SAcaBRjoBygAEhwKCnBhZ2VfdG9rZW4YAyABKAlCCLpIBXIDGIACImMKGUxpc3RMZWRnZXJFbnRyaWVzUmVzcG9uc2USLQoHZW50cmllcxgBIAMoCzIcLmRleC5hY2NvdW50cy52MS5MZWRnZXJFbnRyeRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkqzQEKD0xlZGdlckVudHJ5S2luZBIhCh1MRURHRVJfRU5UUllfS0lORF9VTlNQRUNJRklFRBAAEh0KGUxFREdFUl9FTlRSWV9LSU5EX0RFUE9TSVQQARIgChxMRURHRVJfRU5UUllfS0lORF9XSVRIRFJBV0FMEAISHgoaTEVER0VSX0VOVFJZX0tJTkRfVFJBTlNGRVIQAxIbChdMRURHRVJfRU5UUllfS0lORF9UUkFERRAEEhkKFUxFREdFUl9FTlRSWV9LSU5EX0ZFRRAFMsEECghBY2NvdW50cxJeCgtSZWdpc3RlcktleRIjLmRleC5hY2NvdW50cy52MS5SZWdpc3RlcktleVJlcXVlc3QaJC5kZXguYWNjb3VudHMudjEuUmVnaXN0ZXJLZXlSZXNwb25zZSIEqLsYAhJVCghUcmFuc2ZlchIgLmRleC5hY2NvdW50cy52MS5UcmFuc2ZlclJlcXVlc3QaIS5kZXguYWNjb3VudHMudjEuVHJhbnNmZXJSZXNwb25zZSIEqLsYAhJYCglSZXZva2VLZXkSIS5kZXguYWNjb3VudHMudjEuUmV2b2tlS2V5UmVxdWVzdBoiLmRleC5hY2NvdW50cy52MS5SZXZva2VLZXlSZXNwb25zZSIEqLsYAhJVCghMaXN0S2V5cxIgLmRleC5hY2NvdW50cy52MS5MaXN0S2V5c1JlcXVlc3QaIS5kZXguYWNjb3VudHMudjEuTGlzdEtleXNSZXNwb25zZSIEqLsYAxJbCgpHZXRBY2NvdW50EiIuZGV4LmFjY291bnRzLnYxLkdldEFjY291bnRSZXF1ZXN0GiMuZGV4LmFjY291bnRzLnYxLkdldEFjY291bnRSZXNwb25zZSIEqLsYAxJwChFMaXN0TGVkZ2VyRW50cmllcxIpLmRleC5hY2NvdW50cy52MS5MaXN0TGVkZ2VyRW50cmllc1JlcXVlc3QaKi5kZXguYWNjb3VudHMudjEuTGlzdExlZGdlckVudHJpZXNSZXNwb25zZSIEqLsYA0K1AQoTY29tLmRleC5hY2NvdW50cy52MUINQWNjb3VudHNQcm90b1ABWjF0cmlvZGV4LmV4YW1wbGUvZ2VuL2dvL2RleC9hY2NvdW50cy92MTthY2NvdW50c3YxogIDREFYqgIPRGV4LkFjY291bnRzLlYxygIPRGV4XEFjY291bnRzXFYx4gIbRGV4XEFjY291bnRzXFYxXEdQQk1ldGFkYXRh6gIRRGV4OjpBY2NvdW50czo6VjFiBnByb3RvMw", [file_buf_validate_validate, file_dex_options_v1_options, file_dex_orders_v1_order_intake, file_dex_orders_v1_signed_payload, file_google_protobuf_timestamp]);
 
 /**
  * Describes the message dex.accounts.v1.Balance.
@@ -25,81 +25,116 @@ export const BalanceSchema = /*@__PURE__*/
   messageDesc(file_dex_accounts_v1_accounts, 0);
 
 /**
+ * Describes the message dex.accounts.v1.AccountKey.
+ * Use `create(AccountKeySchema)` to create a new message.
+ */
+export const AccountKeySchema = /*@__PURE__*/
+  messageDesc(file_dex_accounts_v1_accounts, 1);
+
+/**
  * Describes the message dex.accounts.v1.OpenOrder.
  * Use `create(OpenOrderSchema)` to create a new message.
  */
 export const OpenOrderSchema = /*@__PURE__*/
-  messageDesc(file_dex_accounts_v1_accounts, 1);
+  messageDesc(file_dex_accounts_v1_accounts, 2);
 
 /**
  * Describes the message dex.accounts.v1.Account.
  * Use `create(AccountSchema)` to create a new message.
  */
 export const AccountSchema = /*@__PURE__*/
-  messageDesc(file_dex_accounts_v1_accounts, 2);
+  messageDesc(file_dex_accounts_v1_accounts, 3);
 
 /**
  * Describes the message dex.accounts.v1.LedgerEntry.
  * Use `create(LedgerEntrySchema)` to create a new message.
  */
 export const LedgerEntrySchema = /*@__PURE__*/
-  messageDesc(file_dex_accounts_v1_accounts, 3);
+  messageDesc(file_dex_accounts_v1_accounts, 4);
 
 /**
  * Describes the message dex.accounts.v1.RegisterKeyRequest.
  * Use `create(RegisterKeyRequestSchema)` to create a new message.
  */
 export const RegisterKeyRequestSchema = /*@__PURE__*/
-  messageDesc(file_dex_accounts_v1_accounts, 4);
+  messageDesc(file_dex_accounts_v1_accounts, 5);
 
 /**
  * Describes the message dex.accounts.v1.RegisterKeyResponse.
  * Use `create(RegisterKeyResponseSchema)` to create a new message.
  */
 export const RegisterKeyResponseSchema = /*@__PURE__*/
-  messageDesc(file_dex_accounts_v1_accounts, 5);
+  messageDesc(file_dex_accounts_v1_accounts, 6);
+
+/**
+ * Describes the message dex.accounts.v1.RevokeKeyRequest.
+ * Use `create(RevokeKeyRequestSchema)` to create a new message.
+ */
+export const RevokeKeyRequestSchema = /*@__PURE__*/
+  messageDesc(file_dex_accounts_v1_accounts, 7);
+
+/**
+ * Describes the message dex.accounts.v1.RevokeKeyResponse.
+ * Use `create(RevokeKeyResponseSchema)` to create a new message.
+ */
+export const RevokeKeyResponseSchema = /*@__PURE__*/
+  messageDesc(file_dex_accounts_v1_accounts, 8);
+
+/**
+ * Describes the message dex.accounts.v1.ListKeysRequest.
+ * Use `create(ListKeysRequestSchema)` to create a new message.
+ */
+export const ListKeysRequestSchema = /*@__PURE__*/
+  messageDesc(file_dex_accounts_v1_accounts, 9);
+
+/**
+ * Describes the message dex.accounts.v1.ListKeysResponse.
+ * Use `create(ListKeysResponseSchema)` to create a new message.
+ */
+export const ListKeysResponseSchema = /*@__PURE__*/
+  messageDesc(file_dex_accounts_v1_accounts, 10);
 
 /**
  * Describes the message dex.accounts.v1.TransferRequest.
  * Use `create(TransferRequestSchema)` to create a new message.
  */
 export const TransferRequestSchema = /*@__PURE__*/
-  messageDesc(file_dex_accounts_v1_accounts, 6);
+  messageDesc(file_dex_accounts_v1_accounts, 11);
 
 /**
  * Describes the message dex.accounts.v1.TransferResponse.
  * Use `create(TransferResponseSchema)` to create a new message.
  */
 export const TransferResponseSchema = /*@__PURE__*/
-  messageDesc(file_dex_accounts_v1_accounts, 7);
+  messageDesc(file_dex_accounts_v1_accounts, 12);
 
 /**
  * Describes the message dex.accounts.v1.GetAccountRequest.
  * Use `create(GetAccountRequestSchema)` to create a new message.
  */
 export const GetAccountRequestSchema = /*@__PURE__*/
-  messageDesc(file_dex_accounts_v1_accounts, 8);
+  messageDesc(file_dex_accounts_v1_accounts, 13);
 
 /**
  * Describes the message dex.accounts.v1.GetAccountResponse.
  * Use `create(GetAccountResponseSchema)` to create a new message.
  */
 export const GetAccountResponseSchema = /*@__PURE__*/
-  messageDesc(file_dex_accounts_v1_accounts, 9);
+  messageDesc(file_dex_accounts_v1_accounts, 14);
 
 /**
  * Describes the message dex.accounts.v1.ListLedgerEntriesRequest.
  * Use `create(ListLedgerEntriesRequestSchema)` to create a new message.
  */
 export const ListLedgerEntriesRequestSchema = /*@__PURE__*/
-  messageDesc(file_dex_accounts_v1_accounts, 10);
+  messageDesc(file_dex_accounts_v1_accounts, 15);
 
 /**
  * Describes the message dex.accounts.v1.ListLedgerEntriesResponse.
  * Use `create(ListLedgerEntriesResponseSchema)` to create a new message.
  */
 export const ListLedgerEntriesResponseSchema = /*@__PURE__*/
-  messageDesc(file_dex_accounts_v1_accounts, 11);
+  messageDesc(file_dex_accounts_v1_accounts, 16);
 
 /**
  * Describes the enum dex.accounts.v1.LedgerEntryKind.

@@ -253,19 +253,19 @@ export enum ErrorReason {
   KEY_EXPIRED = 49,
 
   /**
-   * The public key lacks the scope the action asks for, or would grant what it
-   * does not have.
+   * The public key lacks the scope the action asks for, or would grant or revoke
+   * more than it has itself.
    *
    * @generated from enum value: ERROR_REASON_KEY_LACKS_SCOPE = 50;
    */
   KEY_LACKS_SCOPE = 50,
 
   /**
-   * The account would be left without a key that manages keys and never expires.
+   * The account would be left without a key that has every scope and never expires.
    *
-   * @generated from enum value: ERROR_REASON_LAST_MANAGING_KEY = 51;
+   * @generated from enum value: ERROR_REASON_LAST_FULL_KEY = 51;
    */
-  LAST_MANAGING_KEY = 51,
+  LAST_FULL_KEY = 51,
 
   /**
    * No such market.

@@ -147,6 +147,14 @@ export declare type Payload = Message<"dex.orders.v1.Payload"> & {
      */
     value: FundsTransfer;
     case: "transfer";
+  } | {
+    /**
+     * End a key of the account (Accounts.RevokeKey).
+     *
+     * @generated from field: dex.orders.v1.KeyRevocation revoke_key = 12;
+     */
+    value: KeyRevocation;
+    case: "revokeKey";
   } | { case: undefined; value?: undefined };
 };
 
@@ -396,6 +404,29 @@ export declare type KeyRegistration = Message<"dex.orders.v1.KeyRegistration"> &
    * @generated from field: bytes public_key = 1;
    */
   publicKey: Uint8Array;
+
+  /**
+   * What the key may do, never more than the key that signs (KEY_LACKS_SCOPE);
+   * empty for all that one may do. A new account's key has every scope.
+   *
+   * @generated from field: repeated dex.orders.v1.KeyScope scopes = 2;
+   */
+  scopes: KeyScope[];
+
+  /**
+   * After this the key counts no more; unset for as long as the key that signs.
+   * A new account's key never expires.
+   *
+   * @generated from field: google.protobuf.Timestamp expire_time = 3;
+   */
+  expireTime?: Timestamp | undefined;
+
+  /**
+   * The owner's name for the key, at most 64 characters.
+   *
+   * @generated from field: string label = 4;
+   */
+  label: string;
 };
 
 /**
@@ -403,6 +434,36 @@ export declare type KeyRegistration = Message<"dex.orders.v1.KeyRegistration"> &
  * Use `create(KeyRegistrationSchema)` to create a new message.
  */
 export declare const KeyRegistrationSchema: GenMessage<KeyRegistration>;
+
+/**
+ * Ends a key of the account, for good and for whatever comes after it in the
+ * journal. The account's last key with every scope and without an expiry stays
+ * (LAST_FULL_KEY). Open orders stay unless `cancel_all` is set.
+ *
+ * @generated from message dex.orders.v1.KeyRevocation
+ */
+export declare type KeyRevocation = Message<"dex.orders.v1.KeyRevocation"> & {
+  /**
+   * The Ed25519 public key to end, 32 bytes. Revoking it again changes nothing.
+   *
+   * @generated from field: bytes public_key = 1;
+   */
+  publicKey: Uint8Array;
+
+  /**
+   * Cancel every open order of the account in the same step, whichever key
+   * placed it.
+   *
+   * @generated from field: bool cancel_all = 2;
+   */
+  cancelAll: boolean;
+};
+
+/**
+ * Describes the message dex.orders.v1.KeyRevocation.
+ * Use `create(KeyRevocationSchema)` to create a new message.
+ */
+export declare const KeyRevocationSchema: GenMessage<KeyRevocation>;
 
 /**
  * Moves funds between two accounts of the exchange.
@@ -543,4 +604,52 @@ export enum TimeInForce {
  * Describes the enum dex.orders.v1.TimeInForce.
  */
 export declare const TimeInForceSchema: GenEnum<TimeInForce>;
+
+/**
+ * What a key may do. The first key of an account has every scope and never
+ * expires.
+ *
+ * @generated from enum dex.orders.v1.KeyScope
+ */
+export enum KeyScope {
+  /**
+   * Refused.
+   *
+   * @generated from enum value: KEY_SCOPE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Its access tokens read the account.
+   *
+   * @generated from enum value: KEY_SCOPE_READ = 1;
+   */
+  READ = 1,
+
+  /**
+   * Places, changes and cancels orders.
+   *
+   * @generated from enum value: KEY_SCOPE_TRADE = 2;
+   */
+  TRADE = 2,
+
+  /**
+   * Moves funds to other accounts.
+   *
+   * @generated from enum value: KEY_SCOPE_TRANSFER = 3;
+   */
+  TRANSFER = 3,
+
+  /**
+   * Registers and revokes keys that may do no more than itself.
+   *
+   * @generated from enum value: KEY_SCOPE_MANAGE_KEYS = 4;
+   */
+  MANAGE_KEYS = 4,
+}
+
+/**
+ * Describes the enum dex.orders.v1.KeyScope.
+ */
+export declare const KeyScopeSchema: GenEnum<KeyScope>;
 
