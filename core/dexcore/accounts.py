@@ -91,6 +91,11 @@ class Account:
         self.open_orders: dict[int, Order] = {}
         self.client_orders: dict[int, Order] = {}
 
+    @property
+    def public_keys(self) -> list[bytes]:
+        """Public keys that are not revoked, oldest first."""
+        return [key.public_key for key in self.keys.values() if not key.revoke_sequence]
+
 
 class Answered(NamedTuple):
     """What a signed command was answered; kept until the payload expires."""

@@ -115,9 +115,7 @@ class AccountsService:
         exchange = self._shard.exchange
         message = pb.Account(
             account_id=self._ids.format(account.key),
-            public_keys=[
-                key.public_key for key in account.keys.values() if not key.revoke_sequence
-            ],
+            public_keys=account.public_keys,
             open_order_count=len(account.open_orders),
         )
         cells = exchange.ledger.cells[account.key].values()
