@@ -208,6 +208,16 @@ def _messages() -> list[Row]:
         ("life of an access token", f"{LIFETIME_NS_MAX // _NS} s", "`TOKEN_INVALID`"),
         ("keys of an account", f"{core.KEYS_PER_ACCOUNT_MAX:,}", "`TOO_MANY_KEYS`"),
         (
+            "keys of an account, the revoked ones too",
+            f"{core.KEYS_EVER_PER_ACCOUNT_MAX:,}",
+            "`TOO_MANY_KEYS`",
+        ),
+        (
+            "characters of a key's label",
+            f"{core.KEY_LABEL_CHARACTERS_MAX:,}",
+            "`FIELD_INVALID`",
+        ),
+        (
             "open orders of an account",
             f"{core.OPEN_ORDERS_PER_ACCOUNT_MAX:,}",
             "`TOO_MANY_OPEN_ORDERS`",
