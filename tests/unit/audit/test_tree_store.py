@@ -18,7 +18,7 @@ from tests.unit.audit.trees import leaf_of, seed_of
 from tests.unit.journal.journals import IDENTITY, write_journal
 
 BLOCKS = (3, 1, 7, 20, 2, 9, 40, 5)
-SEEDS = 120
+SEEDS = 40
 
 
 def journal_of(chance: random.Random) -> tuple[SimulatedDisk, list[Record], list[int]]:
@@ -35,6 +35,7 @@ def check_tree(store: TreeStore, records: list[Record]) -> None:
     assert store.committed.root == merkle.root(store, size) == rfc.mth(leaves)
     for index in range(size):
         assert store.leaf(index) == leaves[index]
+    for index in range(size % 7, size, 7):
         assert merkle.inclusion_path(store, index, size) == rfc.path(index, leaves)
 
 
@@ -112,13 +113,16 @@ def test_a_flipped_bit_in_a_commit_is_found() -> None:
     disk = SimulatedDisk(random.Random(3))
     follow(journal, disk, ends)
     sound = disk.contents(COMMIT_NAME)
+    leaves = [leaf_of(record) for record in records]
+    roots = {size: rfc.mth(leaves[:size]) for size in ends[-2:]}
     for at in range(0, len(sound), 7):
         changed = bytearray(sound)
         changed[at] ^= 1 << at % 8
         disk.put(COMMIT_NAME, bytes(changed))
         found = TreeStore(disk, IDENTITY)
-        assert found.committed.size in {ends[-2], ends[-1]}
-        check_tree(found, records[: found.committed.size])
+        size = found.committed.size
+        assert size in {ends[-2], ends[-1]}
+        assert found.committed.root == roots[size]
 
 
 def test_the_tree_of_another_journal_begins_anew() -> None:
