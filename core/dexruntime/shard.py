@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import trio
 
@@ -17,6 +17,7 @@ from dexruntime.cold_trades import ColdTrades
 from dexruntime.journal import Identity, JournalError, JournalWriter, SyncSample
 from dexruntime.journal.appender import SEGMENT_BYTES
 from dexruntime.journal.segment import list_segments
+from dexruntime.journal.worker import Worker
 from dexruntime.journal.writer import end_process
 from dexruntime.recovery import Progress, recover
 from dexruntime.retention import DerivedStore, remove_covered
@@ -58,6 +59,7 @@ class Shard:
         remove_covered_segments: bool = False,
         progress: Progress | None = None,
         cold_trades: ColdTrades | None = None,
+        worker: Worker[Any] | None = None,
     ) -> None:
         """Recover the shard and go on where its journal ends; blocks while it replays.
 
@@ -65,6 +67,7 @@ class Shard:
 
         ``on_failure`` is called on the journal's thread when the disk fails; it ends the
         process. ``cold_trades`` takes what is old out of memory; without it all trades stay there.
+        ``worker`` is the journal's thread, one of its own if none is given.
 
         Raises: what :func:`dexruntime.recovery.recover` raises, StorageInUse, OSError.
         """
@@ -85,7 +88,7 @@ class Shard:
                 storage,
                 recovered.end,
                 identity,
-                token=trio.lowlevel.current_trio_token(),
+                worker=worker,
                 on_sync=on_sync,
                 on_failure=on_failure,
                 segment_bytes=segment_bytes,

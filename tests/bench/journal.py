@@ -62,7 +62,6 @@ async def _append(folder: Path, batch: int, seconds: float, samples: list[SyncSa
         storage,
         reader.end(),
         Identity(NETWORK_ID, 0, EPOCH),
-        token=trio.lowlevel.current_trio_token(),
         on_sync=samples.append,
     )
     command, envelope = (secrets.token_bytes(size) for size in RECORD_BYTES)

@@ -8,7 +8,12 @@ What is modelled, after the contract in dexruntime/storage.py:
   first few of them;
 - a datasync that fails drops what it had to write and forgets it: later reads still see it, later
   datasyncs do not write it;
-- a full disk, single failures of any verb, and a crash at any numbered step.
+- a full disk, single failures of any verb, and a crash at any numbered step;
+- ``pace`` is called before each verb: a simulation lets time pass there.
+
+What is not: a short write (the port's ``write`` writes all or raises), and a disk that writes the
+right data at the wrong place or not at all while it says it did. Those change what is durable, so
+tests do that to a disk at rest (``spoil``) and expect it to be found, not survived.
 
 ``lies`` are sabotage: verbs that return without doing their work, to prove that the tests notice.
 """
@@ -53,11 +58,14 @@ class SimulatedFile:
         self._generation = generation
 
     def size(self) -> int:
+        self._disk.pace("size")
         with self._disk.entered(self._generation):
             return len(self._inode.cached)
 
     def read(self, offset: int, length: int) -> bytes:
+        self._disk.pace("read")
         with self._disk.entered(self._generation):
+            self._disk.fail_if_asked("read")
             return bytes(self._inode.cached[offset : offset + length])
 
     def write(self, offset: int, data: bytes) -> None:
@@ -71,10 +79,12 @@ class SimulatedFile:
                 first, last = offset // SECTOR_BYTES, (stop - 1) // SECTOR_BYTES
                 inode.dirty.update(range(first, last + 1))
 
+        self._disk.pace("write")
         with self._disk.entered(self._generation):
             self._disk.step("write", work, crash_after=True)
 
     def preallocate(self, size_bytes: int) -> None:
+        self._disk.pace("preallocate")
         with self._disk.entered(self._generation):
             work = lambda: self._disk.grow(self._inode, size_bytes)  # noqa: E731
             self._disk.step("preallocate", work, crash_after=True)
@@ -88,6 +98,7 @@ class SimulatedFile:
             inode.durable.extend(bytes(len(inode.cached) - len(inode.durable)))
             inode.dirty.clear()
 
+        self._disk.pace("datasync")
         with self._disk.entered(self._generation):
             try:
                 self._disk.step("datasync", work)
@@ -123,8 +134,10 @@ class SimulatedDisk:
         crash_at: int = 0,
         lies: Collection[str] = (),
         lies_after: int = 0,
+        pace: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._chance = chance
+        self.pace = pace
         self._lies = frozenset(lies)
         self._lies_after = lies_after
         self._mutex = threading.RLock()
@@ -143,10 +156,12 @@ class SimulatedDisk:
     # --- the storage port
 
     def list_names(self) -> list[str]:
+        self.pace("list")
         with self.entered():
             return sorted(self._names)
 
     def open(self, name: str, access: Access = "read") -> SimulatedFile:
+        self.pace("open")
         with self.entered():
             if access == "create":
                 if name in self._names:
@@ -157,12 +172,14 @@ class SimulatedDisk:
             return SimulatedFile(self, self._names[name], self._generation)
 
     def rename(self, old: str, new: str) -> None:
+        self.pace("rename")
         with self.entered():
             names = {name: inode for name, inode in self._names.items() if name != old}
             names[new] = self._names[old]
             self.step("rename", lambda: self._change(names), crash_after=True)
 
     def remove(self, name: str) -> None:
+        self.pace("remove")
         with self.entered():
             names = {other: inode for other, inode in self._names.items() if other != name}
             self.step("remove", lambda: self._change(names), crash_after=True)
@@ -172,6 +189,7 @@ class SimulatedDisk:
             self._durable_names = dict(self._names)
             self._pending.clear()
 
+        self.pace("sync_directory")
         with self.entered():
             self.step("sync_directory", work)
 
@@ -187,6 +205,14 @@ class SimulatedDisk:
     def fail_once(self, verb: str, error_number: int) -> None:
         """Let the next call of a verb (write, datasync, ...) fail with this errno."""
         self._faults.append((verb, error_number))
+
+    def forget_faults(self) -> None:
+        """Take back the failures that were asked for and have not happened."""
+        self._faults.clear()
+
+    def used_bytes(self) -> int:
+        """Length of all files."""
+        return sum(len(inode.cached) for inode in self._names.values())
 
     def contents(self, name: str) -> bytes:
         """What a reader sees in a file."""
@@ -233,10 +259,7 @@ class SimulatedDisk:
         """Do one changing verb, or fail, or crash in it."""
         self.steps += 1
         self.calls.append(verb)
-        for fault in self._faults:
-            if fault[0] == verb:
-                self._faults.remove(fault)
-                raise OSError(fault[1], "injected", verb)
+        self.fail_if_asked(verb)
         crashes = self.steps == self.crash_at
         lying = verb in self._lies and self.steps > self._lies_after
         if not lying and (crash_after or not crashes):
@@ -245,13 +268,19 @@ class SimulatedDisk:
             self._dead = True
             raise SimulatedCrash
 
+    def fail_if_asked(self, verb: str) -> None:
+        """Raise the failure that a test has asked for, once."""
+        for fault in self._faults:
+            if fault[0] == verb:
+                self._faults.remove(fault)
+                raise OSError(fault[1], "injected", verb)
+
     def grow(self, inode: _Inode, size_bytes: int) -> None:
         """Extend a file with zeros, or find the disk full."""
         more = size_bytes - len(inode.cached)
         if more <= 0:
             return
-        used = sum(len(other.cached) for other in self._names.values())
-        if used + more > self.capacity_bytes:
+        if self.used_bytes() + more > self.capacity_bytes:
             raise OSError(errno.ENOSPC, "no space left on device")
         inode.cached.extend(bytes(more))
 

@@ -28,8 +28,8 @@ JOBS: Final = (
     ),
     Job(
         "disks",
-        "Histories of a shard with clients, readers and snapshots on a simulated disk that loses, "
-        "tears and reorders unsynced writes, and crashes of a journal alone.",
+        "Deterministic simulation: the node, clients of the SDK, a bad network and a disk that "
+        "loses, tears, reorders and fails, out of one seed each; and crashes of a journal alone.",
         "seeds",
         20_000,
         disks.work,

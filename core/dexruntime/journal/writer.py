@@ -17,9 +17,7 @@ once, on the journal thread, and nothing is reported durable after it.
 from __future__ import annotations
 
 import os
-import queue
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, NoReturn
@@ -34,6 +32,7 @@ from dexruntime.journal.format import (
     encode_records,
 )
 from dexruntime.journal.reader import JournalEnd
+from dexruntime.journal.worker import ThreadWorker, Worker
 from dexruntime.storage import Storage
 
 EXIT_JOURNAL_FAILED = 70
@@ -78,13 +77,13 @@ class JournalWriter:
     """Appends records after ``end``, the end a JournalReader found, with group commit.
 
     The constructor blocks on the disk (repair, preallocation) and starts the journal thread.
-    ``append`` and ``wait_durable`` belong to the Trio thread whose ``token`` is given.
+    ``append`` and ``wait_durable`` belong to the Trio run that made it.
 
     Args:
         storage: The data directory; the caller holds its lock.
         end: ``JournalReader.end()`` after all records were read.
         identity: Network, shard and epoch; an epoch newer than the journal's begins a segment.
-        token: Of the Trio run that awaits durability.
+        worker: What the journal's thread is; one of its own if none is given.
         on_durable: Called on the Trio thread with the last durable sequence, once per wake-up.
         on_sync: Called on the journal thread after each datasync, for a latency histogram.
         on_failure: Called once, on the journal thread, with what broke the journal.
@@ -102,7 +101,7 @@ class JournalWriter:
         end: JournalEnd,
         identity: Identity,
         *,
-        token: trio.lowlevel.TrioToken,
+        worker: Worker[_Blob] | None = None,
         on_durable: Callable[[int], None] | None = None,
         on_sync: Callable[[SyncSample], None] | None = None,
         on_failure: Callable[[BaseException], object] = end_process,
@@ -110,12 +109,11 @@ class JournalWriter:
         backlog_bytes_max: int = BACKLOG_BYTES_MAX,
     ) -> None:
         self._appender = BlockAppender(storage, end, identity, segment_bytes=segment_bytes)
-        self._token = token
         self._on_durable = on_durable
         self._on_sync = on_sync
         self._on_failure = on_failure
         self._backlog_bytes_max = backlog_bytes_max
-        self._queue: queue.SimpleQueue[_Blob] = queue.SimpleQueue()
+        self._worker: Worker[_Blob] = ThreadWorker() if worker is None else worker
         self._held: _Blob | None = None
         self._taken_bytes = 0
         self._spare_asked = False
@@ -128,8 +126,7 @@ class JournalWriter:
         self._durable_changed = trio.Event()
         self._written_bytes = 0
         self._room = self._measure_room()
-        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
-        self._thread.start()
+        self._worker.start(self._run)
 
     @property
     def appended_sequence(self) -> int:
@@ -172,7 +169,7 @@ class JournalWriter:
         data = b"".join(encoded)
         self._reserve(len(data))
         self._appended_sequence, self._time_ns, self._chain = sequence, time_ns, chain
-        self._queue.put(_Blob(data, len(encoded), sequence, time_ns, chain))
+        self._worker.put(_Blob(data, len(encoded), sequence, time_ns, chain))
         return sequence
 
     async def wait_durable(self, sequence: int) -> None:
@@ -186,9 +183,9 @@ class JournalWriter:
         """Make durable what was taken and end the thread; raises JournalFailed if it could not."""
         if not self._closing:
             self._closing = True
-            self._queue.put(_STOP)
+            self._worker.put(_STOP)
         with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(self._thread.join)
+            await self._worker.join()
         self._announce()
         if self._failure is not None:
             raise JournalFailed("the journal failed before all records were durable")
@@ -213,7 +210,7 @@ class JournalWriter:
     def _ask_for_spare(self) -> None:
         if not self._spare_asked:
             self._spare_asked = True
-            self._queue.put(_PREPARE)
+            self._worker.put(_PREPARE)
 
     def _announce(self) -> None:
         """On the Trio thread: tell what has become durable since the last time."""
@@ -236,17 +233,16 @@ class JournalWriter:
             try:
                 self._on_failure(error)
             finally:
-                self._wake()
+                self._worker.tell(self._announce)
 
     def _take(self) -> list[_Blob]:
         """Wait for blobs and take what fits one block; ``_STOP`` always comes alone."""
-        blobs = [self._held if self._held is not None else self._queue.get()]
+        blobs = [self._held if self._held is not None else self._worker.get()]
         self._held = None
         body_bytes = len(blobs[0].data)
         while blobs[0] is not _STOP:
-            try:
-                blob = self._queue.get_nowait()
-            except queue.Empty:
+            blob = self._worker.get_waiting()
+            if blob is None:
                 break
             body_bytes += len(blob.data)
             if blob is _STOP or body_bytes > self._appender.body_bytes_max:
@@ -257,7 +253,6 @@ class JournalWriter:
 
     def _write(self, blobs: list[_Blob]) -> None:
         """Make one block durable, say so, and see that a spare segment stands ready."""
-        had_spare = self._appender.spare_bytes > 0
         if blobs:
             last = blobs[-1]
             body = b"".join([blob.data for blob in blobs])
@@ -274,10 +269,12 @@ class JournalWriter:
             self._written_bytes += len(body) + len(blobs) * BLOCK_OVERHEAD_BYTES_MAX
             self._durable_sequence = last.sequence
             self._room = self._measure_room()
-            self._wake()
+            self._worker.tell(self._announce)
             if self._on_sync is not None:
                 self._on_sync(SyncSample(latency_ns, record_count, len(body)))
-        if had_spare != (self._appender.spare_bytes > 0) or self._spare_asked:
+        # After each block, until there is one: a disk that was full is found free before the
+        # present segment ends, and nobody is refused for it.
+        if not self._appender.spare_bytes:
             self._appender.prepare_spare()
             self._spare_asked = False
             self._room = self._measure_room()
@@ -285,9 +282,3 @@ class JournalWriter:
     def _measure_room(self) -> _Room:
         appender = self._appender
         return _Room(self._written_bytes, appender.free_bytes, appender.spare_bytes)
-
-    def _wake(self) -> None:
-        try:
-            self._token.run_sync_soon(self._announce, idempotent=True)
-        except trio.RunFinishedError:
-            pass

@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "node": ("dexnode.cli.node_commands", "node", "Run, check and stop a node."),
     "journal": ("dexnode.cli.journal_commands", "journal", "Verify, replay, back up, mend."),
     "audit": ("dexnode.cli.audit_commands", "audit", "Signed heads, proofs, checking offline."),
+    "sim": ("dexnode.cli.sim_command", "sim", "Run the node in a simulation of faults."),
     "token": ("dexnode.cli.token_command", "token", "An access token for grpcurl and others."),
 }
 

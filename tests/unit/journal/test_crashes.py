@@ -147,7 +147,6 @@ async def live_until_crash(disk: SimulatedDisk, chance: random.Random) -> tuple[
             disk,
             reader.end(),
             IDENTITY,
-            token=trio.lowlevel.current_trio_token(),
             on_durable=reported.append,
             on_failure=lambda _: None,
             segment_bytes=1 << 15,

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import trio
 
 from dexruntime.journal import JournalReader, JournalWriter, read_journal, verify
 from dexruntime.journal.segment import list_segments
@@ -34,8 +33,7 @@ async def main():
     storage = PosixStorage(sys.argv[1])
     reader = JournalReader(storage)
     assert list(reader) == []
-    token = trio.lowlevel.current_trio_token()
-    writer = JournalWriter(storage, reader.end(), Identity("n", 0, 0), token=token)
+    writer = JournalWriter(storage, reader.end(), Identity("n", 0, 0))
     await writer.wait_durable(writer.append([(1, 1, b"first", b"")]))
     def datasync(_):
         raise OSError(errno.EIO, "the disk is gone")
@@ -53,8 +51,7 @@ async def test_a_journal_on_a_real_disk_rotates_and_reads_back(tmp_path: Path) -
         reader = JournalReader(storage)
         assert list(reader) == records[:start]
         reader.close()
-        token = trio.lowlevel.current_trio_token()
-        writer = JournalWriter(storage, reader.end(), IDENTITY, token=token, segment_bytes=1 << 15)
+        writer = JournalWriter(storage, reader.end(), IDENTITY, segment_bytes=1 << 15)
         for first in range(start, start + 100, 4):
             await writer.wait_durable(writer.append(records[first : first + 4]))
         await writer.close()

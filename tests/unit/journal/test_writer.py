@@ -39,9 +39,8 @@ async def open_writer() -> AsyncIterator[Opener]:
         reader = JournalReader(storage)
         for _ in reader:
             pass
-        token = trio.lowlevel.current_trio_token()
         options.setdefault("segment_bytes", 1 << 18)
-        writer = JournalWriter(storage, reader.end(), identity, token=token, **options)  # type: ignore[arg-type]
+        writer = JournalWriter(storage, reader.end(), identity, **options)  # type: ignore[arg-type]
         writers.append(writer)
         return writer
 
