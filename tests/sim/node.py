@@ -14,12 +14,13 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, cast
 
 import trio
 from google.protobuf.descriptor import ServiceDescriptor
 
-from dexnode.authz import Authorizer, PermissionTable
+from dexnode.audit.log import AuditLog
+from dexnode.authz import Authorizer, KnownKey, PermissionTable
 from dexnode.errors import ErrorInterceptor
 from dexnode.ids import IdFormat
 from dexnode.intake import Intake
@@ -30,6 +31,7 @@ from dexnode.services.admin import AdminService
 from dexnode.services.klines import KlineQueryService
 from dexnode.services.matching import MatchingService
 from dexnode.services.orders import OrderIntakeService
+from dexnode.settings import OperatorSettings
 from dexnode.tokens import TokenVerifier
 from dexnode.validation import Validator
 from dexrpc import Interceptor, Method
@@ -59,15 +61,8 @@ VERDICT_NS: Final = 150 * MICROSECOND_NS
 WORKER_NS: Final = 60 * MICROSECOND_NS
 _VALIDATOR: Final = Validator([service.file for service in binding.SERVED])
 _PERMISSIONS: Final = PermissionTable.from_services(binding.SERVED)
+NO_AUDIT: Final = cast("AuditLog", None)
 _PAGE_KEY: Final = bytes(32)
-
-
-class Operator(NamedTuple):
-    """The operator of the node's configuration."""
-
-    name: str
-    public_key: str | None
-    certificate_name: str | None = None
 
 
 class SimulatedWorker:
@@ -138,6 +133,9 @@ class SimulatedVerifier:
         self._events.soon(VERDICT_NS, "", lambda: promise.set(verdict))
         return promise
 
+    async def wait_room(self) -> None:
+        """There always is."""
+
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Nothing runs of its own."""
         task_status.started()
@@ -165,7 +163,7 @@ class Node:
         self.disk = SimulatedDisk(
             random.Random(f"{seed} disk"), pace=self._pace, lies=[lie] if lie else []
         )
-        self.operators: list[Operator] = []
+        self.operators: list[OperatorSettings] = []
         self.counts: Counter[str] = Counter()
         self._counted: set[tuple[int, str]] = set()
         self.life = 0
@@ -191,7 +189,7 @@ class Node:
 
     def allow(self, operator_key: bytes) -> None:
         """Configure an operator."""
-        self.operators.append(Operator("sim", operator_key.hex()))
+        self.operators.append(OperatorSettings(name="sim", public_key=operator_key.hex()))
 
     # --- what happens to it
 
@@ -302,17 +300,18 @@ class Node:
         pages = PageTokens(_PAGE_KEY)
         by_public_key = shard.exchange.accounts.by_public_key
 
-        def account_of_key(public_key: bytes) -> str | None:
-            account = by_public_key.get(public_key)
-            return None if account is None else ids.format(account.key)
+        def find_key(public_key: bytes) -> KnownKey | None:
+            # No key of a simulation is revoked or limited.
+            key = by_public_key.get(public_key)
+            return None if key is None else KnownKey(ids.format(key.account.key), may_read=True)
 
         servicers: dict[ServiceDescriptor, object] = {
             binding.ORDER_INTAKE: OrderIntakeService(shard, intake, ids),
             binding.MATCHING: MatchingService(shard, ids, pages),
             binding.KLINE_QUERY: KlineQueryService(shard, pages),
             binding.ACCOUNTS: AccountsService(shard, intake, ids, pages),
-            binding.ADMIN: AdminService(shard, intake, ids, NodeControl()),
-            # Not under simulation: it answers UNIMPLEMENTED.
+            binding.ADMIN: AdminService(shard, intake, ids, NodeControl(), NO_AUDIT),
+            # Not under simulation: its methods answer UNIMPLEMENTED.
             binding.AUDIT: object(),
         }
         by_name = {service.full_name: servicer for service, servicer in servicers.items()}
@@ -323,7 +322,7 @@ class Node:
                 _PERMISSIONS,
                 TokenVerifier(NETWORK_ID, self.clock_ns),
                 self.operators,
-                account_of_key,
+                find_key,
             ),
         )
 

@@ -39,6 +39,8 @@ from tests.sim.witness import Fill, Finding, Witness
 # Virtual time: what clients may take to come to rest once nothing fails any more.
 REST_NS: Final = 60 * SECOND_NS
 STORM_NS: Final = 1_500 * MILLISECOND_NS
+# Misfortunes strike while clients are at work, which is not for long.
+STRIKE_NS: Final = 200 * MILLISECOND_NS
 MISFORTUNES: Final = (
     *("power", "power", "kill", "disk step", "disk step", "point", "point", "point"),
     *("sync fails", "write fails", "read fails", "disk full", "clock", "cut off"),
@@ -179,9 +181,9 @@ class Simulation:
             self.node.disk.crash_at = first_step + plan.stop_at_step
         for _ in range(plan.misfortunes):
             kind = chance.choice(MISFORTUNES)
-            events.after(chance.randint(0, STORM_NS // 3), "", partial(self._strike, kind))
+            events.after(chance.randint(0, STRIKE_NS), "", partial(self._strike, kind))
         for _ in range(plan.snapshots):
-            events.after(chance.randint(0, STORM_NS // 3), "", self.node.begin_snapshot)
+            events.after(chance.randint(0, STRIKE_NS), "", self.node.begin_snapshot)
         events.after(STORM_NS, "", self._heal)
         with trio.move_on_after((STORM_NS + REST_NS) / SECOND_NS):
             async with trio.open_nursery() as nursery:

@@ -16,13 +16,12 @@ from pathlib import Path
 import pytest
 
 from tests.sim.runner import Failed, run_seed, totals
-from tests.sim.simulation import Plan
 from tests.unit.core.exchanges import seed_of
 
 ROOT = Path(__file__).parents[2]
 SEEDS = 500
-# Small histories, of which every point is tried. Their plan: two clients, four commands each.
-SMALL_SEED = next(s for s in range(1_000) if Plan.of(s)[:2] == (2, 4))
+# Two clients with four commands each, and a snapshot: of this one every point is tried.
+SMALL_SEED = 40
 
 
 def dex_sim(*arguments: object, hash_seed: str = "0") -> subprocess.Popen[str]:
