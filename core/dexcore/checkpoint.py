@@ -227,25 +227,19 @@ def _restore_open_orders(exchange: Exchange, state: dict[str, Any]) -> None:
 
 
 def _restore_nonces(exchange: Exchange, state: dict[str, Any]) -> None:
-    exchange.nonces.oldest_s = state["nonces_oldest_s"]
-    for space, nonce, digest, *rest in state["nonces"]:
-        expire_time_ns, sequence, time_ns, reason, field, key, items = rest
-        results = tuple(_result(row) for row in items)
-        answer = Answered(
-            bytes.fromhex(digest), expire_time_ns, sequence, time_ns, reason, field, key, results
-        )
-        exchange.nonces.remember(space, nonce, answer)
+    # Most of a start with a snapshot, so without a name for every field.
+    nonces = exchange.nonces
+    nonces.oldest_s = state["nonces_oldest_s"]
+    from_hex = bytes.fromhex
+    for space, nonce, digest, *rest, items in state["nonces"]:
+        results = tuple([_result(row) for row in items])
+        answer = Answered._make((from_hex(digest), *rest, results))
+        nonces.remember(space, nonce, answer)
 
 
 def _result(row: list[Any]) -> ItemResult:
-    order_key, client_id, status, filled, remaining, fills, reason, field = row
-    return ItemResult(
-        order_key,
-        client_id,
-        status,
-        filled,
-        remaining,
-        tuple((sequence, price, lots, fee) for sequence, price, lots, fee in fills),
-        reason,
-        field,
-    )
+    row[_FILLS] = tuple([tuple(fill) for fill in row[_FILLS]])
+    return ItemResult._make(row)
+
+
+_FILLS: Final = ItemResult._fields.index("fills")
