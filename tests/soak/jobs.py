@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.soak import disks, endurance, fuzz, kills, twin
+from tests.soak import disks, endurance, fuzz, kills, overload, twin
 from tests.soak.job import Job
 
 JOBS: Final = (
@@ -16,6 +16,16 @@ JOBS: Final = (
         "seconds",
         600,
         endurance.work,
+        alone=True,
+    ),
+    Job(
+        "overload",
+        "A node on one core at three times its knee, with 200 calls in flight on one connection, "
+        "under floods and with a stalled reader: all is answered or refused with RetryInfo, memory "
+        "is bounded, floods are calmed, and the stalled reader is cut and loses nothing.",
+        "nodes",
+        2,
+        overload.work,
         alone=True,
     ),
     Job(

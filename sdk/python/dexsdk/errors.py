@@ -24,7 +24,9 @@ from dex.errors.v1 import errors_pb2
 
 _DOMAIN: Final = "triodex"
 _REASON_PREFIX: Final = "ERROR_REASON_"
-_OVERLOAD_REASONS: Final = frozenset({"OVERLOADED", "SLOW_CONSUMER", "NODE_DRAINING"})
+_OVERLOAD_REASONS: Final = frozenset(
+    {"OVERLOADED", "SLOW_CONSUMER", "NODE_DRAINING", "RATE_LIMITED", "COOLING_DOWN"}
+)
 _UNAVAILABLE_CODES: Final = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
@@ -131,7 +133,10 @@ def from_rejection(rejection: errors_pb2.Rejection) -> DexError | None:
         return None
     reason = reason_name(rejection.reason)
     kind = Unavailable if reason in _OVERLOAD_REASONS else CallerError
-    return kind(reason, rejection.message, field=rejection.field or None)
+    retry_after_ns = rejection.retry_delay.ToNanoseconds() or None
+    return kind(
+        reason, rejection.message, field=rejection.field or None, retry_after_ns=retry_after_ns
+    )
 
 
 def reason_name(reason: int) -> str:

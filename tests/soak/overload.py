@@ -1,0 +1,291 @@
+"""Overload: a node on one core, three times what it can take, floods, and readers that stall.
+
+The node and its processes are pinned to core 0, the load to core 1. What must hold whatever the
+machine is asserted: everything is answered, everything refused says when to come back, memory is
+bounded, floods are calmed, a stalled reader is cut and loses nothing. Ratios against their targets
+are figures, said to be reached or not: on a busy machine they are the machine's.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from tests.bench.bench_node import MARKET_ID, BenchNode
+from tests.bench.cpu import resident_bytes
+from tests.bench.load import read_messages
+from tests.bench.report import percentile
+from tests.bench.workload import Workload, prepare
+from tests.soak.job import Run
+from tests.soak.overload_client import Tally, UnaryClient, closed_loop, open_loop, settle
+
+NODE_CORE, LOAD_CORE = 0, 1
+CONNECTIONS: Final = 8
+IN_FLIGHT: Final = 16
+OVERLOAD: Final = 3.0
+OVERLOAD_SECONDS: Final = 60.0
+PROBE_SECONDS: Final = 6.0
+FLOOD_SECONDS: Final = 10.0
+READ_SECONDS: Final = 15.0
+CALM_SECONDS: Final = 5.0
+# What both sizes take in full, signing included; with less time each scenario is shorter.
+FULL_SECONDS: Final = 480.0
+CALM_NS: Final = 100 * 10**6
+# Journal, views and answers to retries of what was taken, and the queues; a leak is far above.
+GROWTH_BYTES_MAX: Final = 512 << 20
+MIB: Final = 1 << 20
+
+
+def work(run: Run) -> None:
+    """All scenarios, with single orders and then with batches."""
+    gc.disable()
+    share = min(1.0, run.seconds_left / FULL_SECONDS)
+    for items in (1, 20):
+        with BenchNode(f"overload-{items}") as node:
+            os.sched_setaffinity(0, {LOAD_CORE})
+            pin(node.process.pid, NODE_CORE)
+            node.open_market()
+            Stage(run, node, items, share).play()
+        run.done += 1
+    gc.enable()
+
+
+def pin(pid: int, core: int) -> None:
+    """Pin a process, its threads and its children."""
+    family = [pid]
+    for found in family:
+        for thread in Path(f"/proc/{found}/task").iterdir():
+            os.sched_setaffinity(int(thread.name), {core})
+            family += map(int, (thread / "children").read_text().split())
+
+
+class Stage:
+    """One node and one size of batches."""
+
+    def __init__(self, run: Run, node: BenchNode, items: int, share: float) -> None:
+        self._run = run
+        self._node = node
+        self._items = items
+        self._share = share
+        self._nonce = 1
+        self._knee = 0.0
+
+    def play(self) -> None:
+        """The scenarios in turn."""
+        self._find_knee()
+        self._overload()
+        self._many_on_one_connection()
+        self._floods()
+        self._stalled_reader()
+
+    # --- scenarios
+
+    def _find_knee(self) -> None:
+        tally, clients = self._clients()
+        bodies = self._sign(40_000 if self._items == 1 else 8_000)
+        seconds = closed_loop(clients, bodies, IN_FLIGHT, PROBE_SECONDS * self._share)
+        self._check(tally)
+        assert not tally.refused, "a node that is not overloaded refuses"
+        self._knee = tally.ok / seconds
+        self._say("knee", f"{self._knee:,.0f} calls/s")
+        self._close(clients)
+
+    def _overload(self) -> None:
+        seconds = OVERLOAD_SECONDS * self._share
+        rate = OVERLOAD * self._knee
+        bodies = self._sign(int(rate * seconds) + 5_000)
+        tally, clients = self._clients()
+        before = resident_bytes(self._node.process.pid)
+        memory = _Watermark(self._node.process.pid)
+        with memory:
+            took = open_loop(clients, bodies, rate, seconds)
+            ok = tally.ok
+            ended = time.monotonic()
+            settle(clients)
+        self._check(tally)
+        goodput = ok / took / self._knee
+        self._say("offered", f"{tally.sent / took / self._knee:.2f} of the knee")
+        self._say("goodput at overload", f"{goodput:.2f} of the knee, {_target(goodput >= 0.8)}")
+        self._say("refused with RetryInfo", f"{tally.refused:,} of {tally.sent:,}, all")
+        p99_ms = percentile(sorted(tally.latencies_ns), 990) / 1e6
+        self._say("p99 of what was taken", f"{p99_ms:,.0f} ms")
+        grown = memory.highest - before
+        self._say("memory", f"{memory.highest // MIB} MiB at most, {grown // MIB} MiB more")
+        assert tally.refused, "three times the knee was not refused"
+        assert grown < GROWTH_BYTES_MAX, f"{grown // MIB} MiB more under overload"
+        self._calm(ended, bodies)
+        self._close(clients)
+
+    def _calm(self, since: float, bodies: Iterator[bytes]) -> None:
+        """Twenty calls in a row, each answered at once: back to normal."""
+        tally, (client, *_) = self._clients(1)
+        in_a_row = 0
+        while in_a_row < 20:
+            waited = time.monotonic() - since
+            assert waited < 30, "not back to normal in 30 s"
+            ok = tally.ok
+            closed_once(client, next(bodies))
+            fast = tally.ok > ok and tally.latencies_ns[-1] < CALM_NS
+            in_a_row = in_a_row + 1 if fast else 0
+        waited = time.monotonic() - since
+        self._say("normal again", f"after {waited:.1f} s, {_target(waited <= CALM_SECONDS)}")
+        self._close([client])
+
+    def _many_on_one_connection(self) -> None:
+        tally, clients = self._clients(1)
+        bodies = self._sign(int(self._knee * 1.5 * PROBE_SECONDS) + 1_000)
+        seconds = closed_loop(clients, bodies, 200, PROBE_SECONDS * self._share)
+        self._check(tally)
+        assert not tally.refused, "200 calls in flight on one connection are refused"
+        self._say("200 in flight on one connection", f"{tally.ok / seconds:,.0f} calls/s")
+        self._close(clients)
+
+    def _floods(self) -> None:
+        rate, seconds = self._knee / 2, FLOOD_SECONDS * self._share
+        goodput = {}
+        for flooded in (False, True):
+            tally, clients = self._clients()
+            bodies = self._sign(int(rate * seconds) + 100)
+            peers = self._peers("flood", seconds, pause_seconds=0.1) if flooded else None
+            open_loop(clients, bodies, rate, seconds)
+            settle(clients)
+            self._check(tally)
+            goodput[flooded] = tally.ok / tally.sent
+            self._close(clients)
+            if peers is not None:
+                counts = finish(peers)
+                self._run.counts.update({f"floods: {name}": n for name, n in counts.items()})
+                for kind in ("rapid_reset", "header_flood"):
+                    assert counts[f"{kind} calmed"], f"no {kind} was ended"
+                    assert not counts[f"{kind} other"], f"a {kind} ended without ENHANCE_YOUR_CALM"
+        ratio = goodput[True] / goodput[False]
+        self._say("honest goodput under floods", f"{ratio:.2f}, {_target(ratio >= 0.9)}")
+
+    def _stalled_reader(self) -> None:
+        seconds = READ_SECONDS * max(self._share, 0.6)
+        rate = min(self._knee / 4, 200.0)
+        p99 = {}
+        for stalled in (False, True):
+            tally, clients = self._clients(1)
+            bodies = self._sign(int(rate * (seconds + 10)) + 100)
+            peers = self._peers(
+                "read", seconds, market_id=MARKET_ID, live=99 if stalled else 100, stalled=stalled
+            )
+            open_loop(clients, bodies, rate, seconds + 6)
+            settle(clients)
+            self._check(tally)
+            told = finish(peers)
+            assert told["gaps"] == 0, "a live reader missed trades"
+            assert told["ended"] == 0, "a live reader was cut"
+            p99[stalled] = percentile(sorted(told["latencies_ns"]), 990)
+            self._close(clients)
+            if stalled:
+                cut = told["cut_after_seconds"]
+                assert cut is not None, "a stalled reader was never cut"
+                self._say("stalled reader cut", f"after {cut:.1f} s, {_target(cut <= 5.0)}")
+                assert told["lost_on_resume"] == 0, "a resumed reader lost trades"
+        ratio = p99[True] / p99[False]
+        self._say(
+            "p99 of 99 live readers beside a stalled one",
+            f"{p99[True] / 1e6:.1f} ms, {ratio:.2f} of without, {_target(ratio <= 1.1)}",
+        )
+
+    # --- parts
+
+    def _clients(self, count: int = CONNECTIONS) -> tuple[Tally, list[UnaryClient]]:
+        tally = Tally()
+        address = self._node.process.grpc_address
+        return tally, [UnaryClient(address, tally) for _ in range(count)]
+
+    def _close(self, clients: list[UnaryClient]) -> None:
+        for client in clients:
+            client.socket.close()
+
+    def _sign(self, count: int) -> Iterator[bytes]:
+        """That many signed batches, prepared before the clock runs."""
+        os.sched_setaffinity(0, {NODE_CORE, LOAD_CORE})
+        with tempfile.TemporaryDirectory(prefix="soak-") as folder:
+            path = Path(folder) / "messages"
+            workload = Workload(
+                self._node.traders, count, self._items, 60.0, self._nonce, self._run.seed
+            )
+            prepare(workload, path)
+            bodies = read_messages(path)
+        self._nonce += count
+        os.sched_setaffinity(0, {LOAD_CORE})
+        self._run.tell()
+        return iter(bodies)
+
+    def _check(self, tally: Tally) -> None:
+        assert not tally.other, f"neither answered nor refused: {tally.examples[:5]}"
+        assert not tally.without_retry_info, f"{tally.without_retry_info} without RetryInfo"
+        self._run.counts["calls answered"] += tally.ok
+        self._run.counts["calls refused with RetryInfo"] += tally.refused
+
+    def _peers(self, role: str, seconds: float, **more: Any) -> subprocess.Popen[str]:
+        plan = {"role": role, "seconds": seconds, "address": self._node.process.grpc_address}
+        peers = subprocess.Popen(
+            [sys.executable, "-m", "tests.soak.overload_peers"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert peers.stdin is not None
+        peers.stdin.write(json.dumps(plan | more))
+        peers.stdin.close()
+        return peers
+
+    def _say(self, what: str, figure: str) -> None:
+        kind = "single orders" if self._items == 1 else f"batches of {self._items}"
+        self._run.figures[f"{kind}: {what}"] = figure
+        self._run.tell()
+
+
+def closed_once(client: UnaryClient, body: bytes) -> None:
+    """One call, waited for."""
+    client.call(body, time.perf_counter_ns())
+    settle([client])
+
+
+def finish(peers: subprocess.Popen[str]) -> dict[str, Any]:
+    """What the peers found."""
+    assert peers.stdout is not None
+    with peers.stdout:
+        output = peers.stdout.read()
+    assert peers.wait(60) == 0, "the peers failed"
+    found: dict[str, Any] = json.loads(output)
+    return found
+
+
+def _target(is_reached: bool) -> str:
+    return "reached" if is_reached else "NOT reached"
+
+
+class _Watermark:
+    """The most memory a process held."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self.highest = 0
+
+    def _watch(self) -> None:
+        while not self._done.wait(0.25):
+            self.highest = max(self.highest, resident_bytes(self._pid))
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_error: object) -> None:
+        self._done.set()
+        self._thread.join()
