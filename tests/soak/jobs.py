@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.soak import disks, endurance, fuzz, kills, overload, twin
+from tests.soak import disks, endurance, fuzz, kills, overload, state, twin
 from tests.soak.job import Job
 
 JOBS: Final = (
@@ -35,6 +35,15 @@ JOBS: Final = (
         "commands",
         10_000_000,
         twin.work,
+    ),
+    Job(
+        "state",
+        "Runs of 200 steps that hypothesis chooses from every command, waits and restarts from "
+        "snapshots: beside the twin, with the sums per asset, no debt and no crossed book after "
+        "each step.",
+        "runs",
+        20_000,
+        state.work,
     ),
     Job(
         "disks",
