@@ -25,6 +25,8 @@ logging.getLogger("hpack").setLevel(logging.INFO)
 
 _BLOCKS_MAX: Final = 256
 _BLOCK_BYTES_MAX: Final = 256  # a peer chooses what is remembered: let it be small
+# What the server sends is its own choice; a refusal with its details is about 400 bytes.
+_OWN_BLOCK_BYTES_MAX: Final = 1024
 _encoded: dict[tuple[tuple[bytes, bytes], ...], bytes] = {}
 _STATIC: Final = {
     name: index for index, (name, _) in reversed(list(enumerate(HeaderTable.STATIC_TABLE, 1)))
@@ -97,7 +99,7 @@ class StaticEncoder:
         block = _encoded.get(key)
         if block is None:
             block = b"".join(_encode_field(name, value) for name, value in key)
-            if len(block) <= _BLOCK_BYTES_MAX:
+            if len(block) <= _OWN_BLOCK_BYTES_MAX:
                 # Trailers that say what is left of a budget differ call by call.
                 if len(_encoded) >= _BLOCKS_MAX:
                     _encoded.clear()
