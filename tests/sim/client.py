@@ -232,7 +232,14 @@ class Client:
             await self._read()
 
     async def _mutate(self, operation: Operation[Any]) -> None:
-        answer = await self.driver.run(operation)
+        started_ns = self.events.now_ns
+        try:
+            answer = await self.driver.run(operation)
+        finally:
+            self.witness.counts["mutations"] += 1
+            late_ns = self.events.now_ns - started_ns - TIMEOUT_NS
+            if late_ns > MILLISECOND_NS:
+                raise Finding(f"{self.name}: retries went on for {late_ns} ns after the deadline")
         for result in answer if isinstance(answer, list) else [answer]:
             self._remember(result)
 

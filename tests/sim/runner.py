@@ -35,6 +35,7 @@ def run_seed(
     stop_at_point: int = 0,
     stop_at_step: int = 0,
     lie: str = "",
+    bad_network: bool = False,
     sink: Callable[[str], object] | None = None,
     steps: bool = False,
 ) -> Report:
@@ -46,6 +47,9 @@ def run_seed(
     command = f"dex sim --seed {seed}"
     if stop_at_point or stop_at_step:
         plan = plan.alone(stop_at_point, stop_at_step)
+    if bad_network:
+        plan = plan.on_a_bad_network()
+        command += " --bad-network"
     for option, value in (
         ("stop-at-point", stop_at_point),
         ("stop-at-step", stop_at_step),
@@ -76,7 +80,7 @@ def totals(reports: Iterable[Report]) -> Counter[str]:
         sums["histories"] += 1
         sums["events"] += report.events
         sums["virtual seconds"] += report.virtual_ns // SECOND_NS
-    return sums
+    return +sums
 
 
 def summary(sums: Counter[str]) -> list[str]:

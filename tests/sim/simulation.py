@@ -87,6 +87,12 @@ class Plan(NamedTuple):
             stop_at_step=stop_at_step,
         )
 
+    def on_a_bad_network(self) -> Plan:
+        """Four busy clients and a quarter of all messages lost, cut off or doubled."""
+        return self._replace(
+            clients=4, commands=24, misfortunes=0, lost=0.08, broken=0.09, doubled=0.08
+        )
+
 
 class Report(NamedTuple):
     """How a history went."""
@@ -142,7 +148,8 @@ class Simulation:
             trio.run(self._main, clock=self.events.clock, instruments=[self.points])
             assert self._lived is not None
             counts = audit(self.node.disk, self.witness, self._lived, self.seed)
-        self.events.log(f"the disk tells {counts['records']} records, as they were lived")
+        event_hash = self._lived.event_hash.hex()
+        self.events.log(f"the disk tells {counts['records']} records, event hash {event_hash}")
         counts.update(self.witness.counts)
         counts.update(self.node.counts)
         return Report(

@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 SEEDS = 500
 # Two clients with four commands each, and a snapshot: of this one every point is tried.
 SMALL_SEED = 40
+FEW_SEEDS = range(12)
 
 
 def dex_sim(*arguments: object, hash_seed: str = "0") -> subprocess.Popen[str]:
@@ -61,6 +62,21 @@ def test_histories_hold() -> None:
         assert counts[name] > 0, name
     for name in ("flipped bit", "lost write", "misdirected write"):
         assert counts[f"damage found: {name}"] > SEEDS // 10, name
+
+
+def test_a_few_histories_hold() -> None:
+    """The same ones each time and soon over: what is broken on purpose must show in these."""
+    for seed in FEW_SEEDS:
+        run_seed(seed)
+
+
+def test_retries_on_a_bad_network_count_once_and_end_in_time() -> None:
+    """A quarter of all messages fail: each mutation once, each call over at its deadline."""
+    first = seed_of("tests/sim -k bad_network")
+    counts = totals([run_seed(first + n, bad_network=True) for n in range(5)])
+    print(dict(counts))
+    assert counts["payloads sent"] > 1.05 * counts["mutations"] > 200
+    assert counts["answers given again"] > 20
 
 
 @pytest.mark.parametrize("seed", [11, 12, 2**40])

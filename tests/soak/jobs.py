@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.soak import disks, endurance, fuzz, kills, overload, state, twin
+from tests.soak import disks, endurance, fuzz, kills, overload, retries, state, twin
 from tests.soak.job import Job
 
 JOBS: Final = (
@@ -52,6 +52,14 @@ JOBS: Final = (
         "seeds",
         20_000,
         disks.work,
+    ),
+    Job(
+        "retries",
+        "The SDK in the simulation while a quarter of all messages are lost, cut off or doubled: "
+        "each mutation counts once, each call ends by its deadline.",
+        "calls",
+        100_000,
+        retries.work,
     ),
     Job(
         "kills",

@@ -28,6 +28,7 @@ PROGRESS_SECONDS: Final = 1.0
     type=click.Choice(["datasync", "sync_directory"]),
     help="Let the disk only say that it did this: the simulation must notice.",
 )
+@click.option("--bad-network", is_flag=True, help="A quarter of all messages fail, nothing else.")
 @click.option("--json", "as_json", is_flag=True, help="Print the totals as JSON.")
 def sim(
     seed: int,
@@ -37,6 +38,7 @@ def sim(
     stop_at_point: int | None,
     stop_at_step: int | None,
     lie: str | None,
+    bad_network: bool,
     as_json: bool,
 ) -> None:
     """Run histories of a node, its clients, their network and its disk under faults.
@@ -64,6 +66,7 @@ def sim(
                 stop_at_point=stop_at_point or 0,
                 stop_at_step=stop_at_step or 0,
                 lie=lie or "",
+                bad_network=bad_network,
                 sink=sink,
                 steps=steps,
             )
