@@ -40,3 +40,50 @@ def test_money_without_a_counterpart_is_noticed() -> None:
     ledger.cell(4096, asset).credit(1)
     with pytest.raises(InvariantError, match="money was made or lost"):
         ledger.check_conserved()
+
+
+def test_a_cell_may_be_emptied() -> None:
+    made = cell()
+    made.hold(10)
+    assert (made.available, made.held) == (0, 15)
+    made.release(15)
+    made.hold(0)
+    made.release(0)
+    made.debit_available(15)
+    assert (made.available, made.held) == (0, 0)
+
+
+def audited() -> tuple[Ledger, Asset, Cell]:
+    """A ledger of two assets that an audit finds sound, one asset, and the cell that owns it."""
+    ledger = Ledger()
+    for asset_id in ("AAA", "QQQ"):
+        asset = ledger.add_asset(asset_id, 8)
+    ledger.open_account(4096)
+    ledger.deposit(4096, asset, 10)
+    ledger.audit()
+    return ledger, asset, ledger.cell(4096, asset)
+
+
+def test_the_audit_finds_a_changed_cell() -> None:
+    for part in ("available", "held"):
+        for change in (1, -1):
+            ledger, _, owned = audited()
+            setattr(owned, part, getattr(owned, part) + change)
+            with pytest.raises(InvariantError):
+                ledger.audit()
+
+
+def test_the_audit_finds_a_debt_that_somebody_else_covers() -> None:
+    ledger, asset, owned = audited()
+    ledger.open_account(8192)
+    owned.available += 1
+    ledger.cell(8192, asset).available -= 1
+    with pytest.raises(InvariantError, match="available balance below zero"):
+        ledger.audit()
+
+
+def test_the_audit_finds_a_supply_that_nobody_brought() -> None:
+    ledger, asset, _ = audited()
+    asset.supply_atoms += 1
+    with pytest.raises(InvariantError, match="supply disagrees"):
+        ledger.audit()
