@@ -30,6 +30,16 @@ class VolatileFile(storage.PosixFile):
         """Remember the write."""
         self._unsynced.append((offset, bytes(data)))
 
+    def read(self, offset: int, length: int) -> bytes:
+        """Read what was written, synced or not, as a page cache would show it."""
+        data = bytearray(super().read(offset, length))
+        for start, written in list(self._unsynced):
+            low, high = max(start, offset), min(start + len(written), offset + length)
+            if low < high:
+                data.extend(bytes(max(0, high - offset - len(data))))
+                data[low - offset : high - offset] = written[low - start : high - start]
+        return bytes(data)
+
     def datasync(self) -> None:
         """Write and sync what is remembered; a lying one forgets to."""
         if VolatileFile.honest_syncs <= 0:
