@@ -265,6 +265,20 @@ class Authorizer:
             )
         return identity
 
+    def check_reader(self, authorizations: Sequence[str]) -> None:
+        """Refuse whoever shows no token of a key that may read or of an operator.
+
+        For Flight, which knows nothing of calls. Raises PermissionError with the reason.
+        """
+        if len(authorizations) != 1:
+            raise PermissionError("one access token is asked for")
+        try:
+            identity = self._of_token(authorizations[0])
+        except RpcError as error:
+            raise PermissionError(error.message) from None
+        if identity.kind is IdentityKind.KEY:
+            raise PermissionError("the access token's key is not registered for any account")
+
     def _identify(self, ctx: CallContext) -> Identity:
         """A token speaks first: who sends one means to be its signer, whatever the connection."""
         values = ctx.metadata.get_all("authorization")

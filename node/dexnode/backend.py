@@ -6,6 +6,7 @@ guest (:func:`dexrpc.aio_backend.run_with_aio`). Both serve the same methods.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Sequence
 from functools import partial
 from typing import Protocol
@@ -17,6 +18,7 @@ from dexnode.settings import GrpcSettings, TlsSettings
 from dexrpc import (
     Gate,
     Interceptor,
+    Listener,
     Method,
     RpcObserver,
     Server,
@@ -37,6 +39,14 @@ class RpcBackend(Protocol):
         """Take no new calls, give the running ones this long, then stop."""
         ...
 
+    async def renew(self, nursery: trio.Nursery, seconds: float) -> None:
+        """Read the TLS files again; open connections get this long to come back by them.
+
+        Raises:
+            OSError: a file cannot be used; nothing has changed.
+        """
+        ...
+
 
 class TrioBackend:
     """dexrpc's own server."""
@@ -45,22 +55,31 @@ class TrioBackend:
         self._server = server
         self._settings = settings
         self._tls = tls
+        self._listener: Listener
 
     async def start(self, nursery: trio.Nursery) -> str:
         """Listen and serve in the nursery; returns ``host:port``."""
-        tls = self._tls
-        context = None
-        if tls.certificate is not None and tls.private_key is not None:
-            context = server_ssl_context(tls.certificate, tls.private_key, tls.client_ca)
-        listener = await open_listener(
-            self._settings.host, self._settings.port, ssl_context=context
+        self._listener = await open_listener(
+            self._settings.host, self._settings.port, ssl_context=tls_context(self._tls)
         )
-        await nursery.start(partial(self._server.serve, [listener]))
-        return listener.address
+        await nursery.start(partial(self._server.serve, [self._listener]))
+        return self._listener.address
+
+    async def renew(self, nursery: trio.Nursery, seconds: float) -> None:
+        """Read the TLS files again; open connections get this long to come back by them."""
+        self._listener.ssl_context = tls_context(self._tls)
+        nursery.start_soon(self._server.renew, seconds)
 
     async def drain(self, seconds: float) -> None:
         """Take no new calls, give the running ones this long, then stop."""
         await self._server.drain(seconds)
+
+
+def tls_context(tls: TlsSettings) -> ssl.SSLContext | None:
+    """What a listener of ours presents and asks; None without a certificate. Raises OSError."""
+    if tls.certificate is None or tls.private_key is None:
+        return None
+    return server_ssl_context(tls.certificate, tls.private_key, tls.client_ca, tls.revocation_list)
 
 
 class AioBackend:
@@ -91,6 +110,11 @@ class AioBackend:
         """Listen and serve in the nursery; returns ``host:port``."""
         ports: list[int] = await nursery.start(self._server.serve, [self._endpoint])
         return f"{self._host}:{ports[0]}"
+
+    async def renew(self, nursery: trio.Nursery, seconds: float) -> None:
+        """Read the TLS files again for the next handshakes; open connections stay."""
+        del nursery, seconds
+        self._server.renew([self._endpoint])
 
     async def drain(self, seconds: float) -> None:
         """Take no new calls, give the running ones this long, then stop."""

@@ -8,9 +8,11 @@ from typing import TypeVar, final
 import trio
 
 from dexcore.market import Market
+from dexflight.calls import Headers
 from dexflight.source import MarketInfo, UnknownMarketError
 from dexkline import Interval, KlineColumns, TradeBlock
 from dexnode import render
+from dexnode.authz import Authorizer
 from dexnode.ids import IdFormat
 from dexruntime.shard import Shard
 from dexruntime.views import MarketView
@@ -58,6 +60,15 @@ class ShardFlightSource:
             return self._info(market), view.trades.slice(start_sequence, end_sequence)
 
         return self._on_trio(read)
+
+    def check_token(self, authorizer: Authorizer, headers: Headers) -> None:
+        """Refuse a caller who shows no access token of a key or an operator that counts now.
+
+        Raises:
+            PermissionError: it does not.
+        """
+        values = [str(value) for value in headers.get("authorization", ())]
+        self._on_trio(lambda: authorizer.check_reader(values))
 
     def _on_trio(self, read: Callable[[], Result]) -> Result:
         return trio.from_thread.run_sync(read, trio_token=self._token)

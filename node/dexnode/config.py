@@ -166,6 +166,10 @@ def _contradictions(config: NodeConfig, sources: Mapping[str, str]) -> Iterator[
         yield "tls: certificate and private_key go together"
     if tls.client_ca is not None and tls.certificate is None:
         yield "tls: client_ca needs a certificate and a private_key"
+    if tls.revocation_list is not None and tls.client_ca is None:
+        yield "tls: revocation_list needs a client_ca, which signs it"
+    if tls.revocation_list is not None and config.grpc.backend == "aio":
+        yield "tls: revocation_list is not checked by the aio backend: set grpc.backend to trio"
     for name in LISTENERS:
         host = getattr(config, name).host
         if tls.certificate is None and not is_loopback(host):

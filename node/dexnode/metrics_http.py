@@ -52,6 +52,10 @@ class MetricsServer:
         )
         self._thread.start()
 
+    def set_tls(self, tls: ssl.SSLContext | None) -> None:
+        """What the next connections are served with."""
+        self._server.tls_context = tls
+
     def close(self) -> None:
         """Stop listening. Running answers end by themselves, within their timeout."""
         self._server.shutdown()

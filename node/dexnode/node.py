@@ -3,7 +3,8 @@
 Theory of operation: recover the shard, then open gRPC, Flight and metrics, then
 say ready. SIGTERM, SIGINT and Admin.Drain end it the same way: health turns to
 NOT_SERVING, calls end within the grace, the queue drains to disk, the process
-exits 0. A failed disk ends the process at once (see dexruntime.journal).
+exits 0. SIGHUP reads the operators and the TLS files again (dexnode.renewal).
+A failed disk ends the process at once (see dexruntime.journal).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import gc
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final, final
@@ -37,6 +39,7 @@ from dexnode.ids import IdFormat
 from dexnode.intake import Intake
 from dexnode.memory_watch import MemoryWatch
 from dexnode.pagination import PageTokens
+from dexnode.renewal import Renewal, Restartable
 from dexnode.secret import derive_key, load_node_secret
 from dexnode.services import binding
 from dexnode.services.accounts import AccountsService
@@ -73,8 +76,12 @@ log = structlog.stdlib.get_logger(__name__)
 class Node:
     """One node of the exchange."""
 
-    def __init__(self, config: NodeConfig, telemetry: Telemetry) -> None:
+    def __init__(
+        self, config: NodeConfig, telemetry: Telemetry, read_config: Callable[[], NodeConfig]
+    ) -> None:
+        """`read_config` reads the configuration again, for SIGHUP; it raises ConfigError."""
         self._config = config
+        self._read_config = read_config
         self._telemetry = telemetry
         self._drain_asked = trio.Event()
         self._feeds = FeedInterceptor()
@@ -107,16 +114,22 @@ class Node:
         health = HealthService()
         async with trio.open_nursery() as nursery:
             await nursery.start(shard.run)
-            server = self._backend(shard, audit, ids, health)
+            permissions = PermissionTable.from_services(binding.SERVED)
+            authorizer = self._authorizer(shard, ids, permissions)
+            server = self._backend(shard, audit, ids, health, authorizer, permissions)
             with _starting(f"gRPC on {config.grpc.host}:{config.grpc.port}"):
                 self.grpc_address = await server.start(nursery)
             with _starting(f"Flight on {config.flight.host}:{config.flight.port}"):
-                flight = self._open_flight(shard, ids)
+                flight = Restartable(partial(self._open_flight, shard, ids, authorizer))
             self.flight_address = f"{config.flight.host}:{flight.port}"
             with _starting(f"metrics on {config.metrics.host}:{config.metrics.port}"):
                 self.metrics_address = self._telemetry.serve_metrics(config.metrics)
             # Whoever is told that the node is ready may stop it at once.
+            renewal = Renewal(
+                config, self._read_config, authorizer, server, flight, self._telemetry.renew_tls
+            )
             await nursery.start(self._watch_signals)
+            await nursery.start(renewal.run)
             nursery.start_soon(self._telemetry.watch_loop)
             nursery.start_soon(self._memory.run)
             nursery.start_soon(self._snapshot_now_and_then, shard)
@@ -165,9 +178,14 @@ class Node:
         return audit
 
     def _backend(
-        self, shard: Shard, audit: AuditLog, ids: IdFormat, health: HealthService
+        self,
+        shard: Shard,
+        audit: AuditLog,
+        ids: IdFormat,
+        health: HealthService,
+        authorizer: Authorizer,
+        permissions: PermissionTable,
     ) -> RpcBackend:
-        permissions = PermissionTable.from_services(binding.SERVED)
         gate = NodeGate(
             self._config.limits,
             permissions,
@@ -182,7 +200,7 @@ class Node:
                 self._telemetry.interceptor,
                 ErrorInterceptor(self._telemetry.call_refused),
                 StrikeInterceptor(self._admission),
-                self._authorizer(shard, ids, permissions),
+                authorizer,
                 ReadBudgetInterceptor(self._admission, permissions),
                 self._feeds,
             ],
@@ -234,15 +252,24 @@ class Node:
             find_key,
         )
 
-    def _open_flight(self, shard: Shard, ids: IdFormat) -> FlightService:
+    def _open_flight(
+        self, shard: Shard, ids: IdFormat, authorizer: Authorizer, port: int | None
+    ) -> FlightService:
         config = self._config
+        source = ShardFlightSource(shard, ids)
         return FlightService(
-            ShardFlightSource(shard, ids),
+            source,
             network_id=config.node.network_id,
             ticket_key=self._key("flight tickets"),
             host=config.flight.host,
-            port=config.flight.port,
+            port=config.flight.port if port is None else port,
             tls=_flight_tls(config.tls),
+            # pyarrow cannot check a revocation list: the certificate alone is not enough then.
+            authenticate=(
+                partial(source.check_token, authorizer)
+                if config.tls.revocation_list is not None
+                else None
+            ),
         )
 
     def _key(self, purpose: str) -> bytes:
@@ -278,14 +305,14 @@ class Node:
     # --- stopping
 
     async def _stop(
-        self, server: RpcBackend, flight: FlightService, shard: Shard, health: HealthService
+        self, server: RpcBackend, flight: Restartable, shard: Shard, health: HealthService
     ) -> None:
         self._telemetry.draining()
         for name in ("", *(service.full_name for service in binding.SERVED)):
             health.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
         self._feeds.stop()
         await server.drain(DRAIN_SECONDS)
-        await trio.to_thread.run_sync(flight.stop)
+        await flight.stop()
         await shard.sequencer.drain()
 
 

@@ -86,6 +86,14 @@ class TlsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             "in theirs."
         ),
     ] = None
+    revocation_list: Annotated[
+        Path | None,
+        Meta(
+            description="PEM file: client certificates that count no more (CRL, RFC 5280). Needs "
+            "`client_ca` and the trio backend. Flight cannot check it, and asks for an access "
+            "token beside the certificate then."
+        ),
+    ] = None
 
 
 class TelemetrySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

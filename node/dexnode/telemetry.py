@@ -138,6 +138,11 @@ class Telemetry:
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         return f"{host}:{self._server.port}"
 
+    def renew_tls(self) -> None:
+        """Read the certificate again. Raises OSError and keeps the one it has."""
+        if self._server is not None:
+            self._server.set_tls(_server_tls(self._tls))
+
     def draining(self) -> None:
         """The node is stopping: /readyz says so, and load balancers look elsewhere."""
         self._is_ready = False

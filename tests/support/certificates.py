@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
 import grpc
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 
 from dexsdk import Key, Tls
 from tests.support.node_process import NodeProcess
@@ -30,16 +33,34 @@ class Certificates:
         self._authority = trustme.CA()
         self.ca = folder / "ca.pem"
         self._authority.cert_pem.write_to_path(str(self.ca))
-        self.server = self._issue("server", "localhost", "127.0.0.1")
-        self.operator = self._issue("operator", OPERATOR_NAME)
-        self.stranger = self._issue("stranger", "stranger.example")
+        self.server = self.issue("server", "localhost", "127.0.0.1")
+        self.operator = self.issue("operator", OPERATOR_NAME)
+        self.stranger = self.issue("stranger", "stranger.example")
 
-    def _issue(self, name: str, *identities: str) -> ClientPems:
-        issued = self._authority.issue_cert(*identities)
+    def issue(self, name: str, *identities: str, ends: datetime | None = None) -> ClientPems:
+        """A certificate of this authority, as files of this name."""
+        issued = self._authority.issue_cert(*identities, not_after=ends)
         files = ClientPems(self._folder / f"{name}.pem", self._folder / f"{name}.key")
         issued.private_key_pem.write_to_path(str(files.private_key))
         files.certificate.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
         return files
+
+    def revoke(self, *revoked: ClientPems) -> Path:
+        """The authority's list of revoked certificates, written anew."""
+        authority = x509.load_pem_x509_certificate(self.ca.read_bytes())
+        now = datetime(2020, 1, 1, tzinfo=UTC)
+        list_ = x509.CertificateRevocationListBuilder(
+            authority.subject, now, now + timedelta(days=36_500)
+        )
+        for each in revoked:
+            certificate = x509.load_pem_x509_certificate(each.certificate.read_bytes())
+            entry = x509.RevokedCertificateBuilder(certificate.serial_number, now).build()
+            list_ = list_.add_revoked_certificate(entry)
+        key = serialization.load_pem_private_key(self._authority.private_key_pem.bytes(), None)
+        signed = list_.sign(key, hashes.SHA256())  # type: ignore[arg-type]
+        path = self._folder / "revoked.pem"
+        path.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+        return path
 
     def credentials(self, client: ClientPems | None = None) -> grpc.ChannelCredentials:
         """What a stock grpcio client shows; with None no certificate."""

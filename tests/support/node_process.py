@@ -41,8 +41,10 @@ class NodeProcess:
         network_id: str = NETWORK_ID,
         forked: bool = False,
         start_seconds: float = START_SECONDS,
+        config: Path | None = None,
     ) -> None:
-        """`forked` shares the imports with other nodes instead of starting an interpreter."""
+        """`forked` shares the imports with other nodes instead of starting an interpreter; `config`
+        is a file that names the operators, in the place of the usual one."""
         self.data_dir = data_dir
         self.network_id = network_id
         self.operator_key_path = data_dir / "operator.key"
@@ -53,6 +55,7 @@ class NodeProcess:
         self._module = module
         self._forked = forked
         self._start_seconds = start_seconds
+        self._config = config
         self._process: subprocess.Popen[str] | ForkedNode | None = None
         self.grpc_address = self.flight_address = self.metrics_address = ""
         data_dir.mkdir(parents=True, exist_ok=True)
@@ -88,7 +91,7 @@ class NodeProcess:
             **os.environ,
             # tests.support.volatile_node is found wherever the tests were started.
             "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
-            "DEX_OPERATORS": operators,
+            **({} if self._config else {"DEX_OPERATORS": operators}),
             **self._environment,
         }
         command = self._command()
@@ -107,6 +110,8 @@ class NodeProcess:
     def _command(self) -> list[str]:
         command = ["node", "run", "--json"]
         command += ["--data-dir", str(self.data_dir), "--rpc-backend", self._backend]
+        if self._config is not None:
+            command += ["--config", str(self._config)]
         for setting in (
             f"node.network_id={self.network_id}",
             "grpc.port=0",

@@ -188,6 +188,7 @@ class AioServer(grpc.GenericRpcHandler):
         self._gate = gate or OpenGate()
         self._states: OrderedDict[str, dict[str, Any]] = OrderedDict()
         self._server: Any = None
+        self._certificates: dict[int, Any] = {}
         self._nursery: trio.Nursery
         self._token: trio.lowlevel.TrioToken
 
@@ -201,7 +202,7 @@ class AioServer(grpc.GenericRpcHandler):
         an endpoint that cannot be opened."""
         self._token = trio.lowlevel.current_trio_token()
         self._server = server = aio.server(handlers=(self,), options=_options(self._config))
-        ports = [_open(server, endpoint) for endpoint in endpoints]
+        ports = [self._open(server, number, endpoint) for number, endpoint in enumerate(endpoints)]
         async with trio.open_nursery() as self._nursery:
             try:
                 await in_asyncio(server.start())
@@ -214,6 +215,23 @@ class AioServer(grpc.GenericRpcHandler):
     async def drain(self, timeout: float) -> None:  # noqa: ASYNC109 - cuts off, raises nothing
         """Refuse new calls, let the running ones finish for up to `timeout` seconds, stop."""
         await in_asyncio(self._server.stop(timeout))
+
+    def renew(self, endpoints: Sequence[Endpoint]) -> None:
+        """Read the files of the endpoints again; their certificates count from the next handshake
+        on. Raises OSError, and takes none then. What is wrong inside a file grpc tells the log
+        alone, and keeps the certificate it has."""
+        read = {number: _certificates(endpoint) for number, endpoint in enumerate(endpoints)}
+        self._certificates = read
+
+    def _open(self, server: Any, number: int, endpoint: Endpoint) -> int:
+        address = f"{endpoint.host}:{endpoint.port}"
+        if endpoint.certificate is None:
+            return int(server.add_insecure_port(address))
+        self._certificates[number] = certificates = _certificates(endpoint)
+        credentials = grpc.dynamic_ssl_server_credentials(
+            certificates, lambda: self._certificates[number], endpoint.client_ca is not None
+        )
+        return int(server.add_secure_port(address, credentials))
 
     def service(self, handler_call_details: Any) -> Any:
         """See grpc.GenericRpcHandler: called by grpc.aio for every call."""
@@ -298,17 +316,14 @@ def _trailing(call: CallContext, error: RpcError | None) -> Metadata:
     return trailing
 
 
-def _open(server: Any, endpoint: Endpoint) -> int:
-    address = f"{endpoint.host}:{endpoint.port}"
+def _certificates(endpoint: Endpoint) -> Any:
+    """What grpc's handshake needs of an endpoint's files; None for one without TLS."""
     if endpoint.certificate is None or endpoint.private_key is None:
-        return int(server.add_insecure_port(address))
-    client_ca = endpoint.client_ca.read_bytes() if endpoint.client_ca else None
-    credentials = grpc.ssl_server_credentials(
+        return None
+    return grpc.ssl_server_certificate_configuration(
         [(endpoint.private_key.read_bytes(), endpoint.certificate.read_bytes())],
-        root_certificates=client_ca,
-        require_client_auth=client_ca is not None,
+        endpoint.client_ca.read_bytes() if endpoint.client_ca else None,
     )
-    return int(server.add_secure_port(address, credentials))
 
 
 def _options(config: ServerConfig) -> list[tuple[str, int]]:

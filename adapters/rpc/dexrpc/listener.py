@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import trio
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Listener:
-    """An open TCP port, with TLS or without."""
+    """An open TCP port, with TLS or without. A new `ssl_context` counts from the next connection
+    on; `Server.renew` asks those that are open to come back by it."""
 
     socket_listener: trio.SocketListener
     ssl_context: ssl.SSLContext | None = None

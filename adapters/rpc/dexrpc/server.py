@@ -93,6 +93,20 @@ class Server:
                 await self._all_gone.wait()
         self._serving.cancel()
 
+    async def renew(self, timeout: float) -> None:  # noqa: ASYNC109 - when it passes, calls are cut off, nothing is raised
+        """Ask every open connection to make place for a new one (GOAWAY); close what is left after
+        `timeout` seconds.
+
+        For a change of certificates: running calls end as they would, the next ones come by a
+        new handshake. A peer that does not go is closed, and its calls with it.
+        """
+        old = list(self._connections)
+        for connection in old:
+            connection.drain()
+        await trio.sleep(timeout)
+        for connection in self._connections.intersection(old):
+            connection.close()
+
     async def _tick(self) -> None:
         while True:
             await trio.sleep(_TICK_SECONDS)

@@ -13,10 +13,13 @@ def server_ssl_context(
     certificate: str | PathLike[str],
     private_key: str | PathLike[str],
     client_ca: str | PathLike[str] | None = None,
+    revocation_list: str | PathLike[str] | None = None,
 ) -> ssl.SSLContext:
     """A context for `open_listener`, from PEM files.
 
-    With `client_ca` (a bundle) every client must show a certificate it signed (mTLS).
+    With `client_ca` (a bundle) every client must show a certificate it signed (mTLS), and with
+    `revocation_list` one that is not on that list. The list (RFC 5280) must be signed by the
+    authority and not be out of date: OpenSSL refuses everyone by one that is.
     Raises OSError or ssl.SSLError for files that cannot be used.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -27,6 +30,9 @@ def server_ssl_context(
     if client_ca is not None:
         context.load_verify_locations(client_ca)
         context.verify_mode = ssl.CERT_REQUIRED
+        if revocation_list is not None:
+            context.load_verify_locations(revocation_list)
+            context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
     return context
 
 

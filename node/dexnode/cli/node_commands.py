@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import trio
 from dexnode.cli.common import Target, json_option, print_json, print_table, target_options
 from dexnode.config import LoadedConfig, load_config
 from dexnode.config_text import print_config
+from dexnode.settings import NodeConfig
 from dexnode.start import start_failure
 from dexsdk.admin_operations import SNAPSHOT_TIMEOUT_SECONDS
 
@@ -47,6 +49,7 @@ def run(
     Settings come from defaults, then the TOML file, then the environment
     (DEX_GRPC__PORT=7500), then flags. The node listens on loopback; any other
     interface asks for TLS. `--print-config` shows every setting and its source.
+    SIGHUP reads the operators and the TLS files again, without losing a call.
 
     \b
     Examples:
@@ -57,10 +60,16 @@ def run(
     if only_print:
         click.echo(print_config(loaded))
         return
-    run_node(loaded, as_json=as_json)
+    run_node(
+        loaded,
+        lambda: (
+            load_config(config_file, os.environ, _overrides(data_dir, rpc_backend, settings)).config
+        ),
+        as_json=as_json,
+    )
 
 
-def run_node(loaded: LoadedConfig, *, as_json: bool) -> None:
+def run_node(loaded: LoadedConfig, read_config: Callable[[], NodeConfig], *, as_json: bool) -> None:
     """Run the configured node in this process; returns when it has stopped in order."""
     from dexnode.files import raise_file_limit
     from dexnode.logs import configure_logs
@@ -89,7 +98,7 @@ def run_node(loaded: LoadedConfig, *, as_json: bool) -> None:
     with Telemetry(config, node_version()) as telemetry:
 
         async def serve() -> None:
-            await Node(config, telemetry).run(ready)
+            await Node(config, telemetry, read_config).run(ready)
 
         try:
             if config.grpc.backend == "aio":
