@@ -1,24 +1,44 @@
-"""What the service keeps of a call while it runs: its headers, and the count of open streams."""
+"""Which verbs are served and to whom, and what is kept of a call: the count of open streams.
+
+A call is refused here, before its handler, because pyarrow sends what a handler of GetSchema raises
+to the client with the server's traceback.
+"""
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from pyarrow import flight
+
+from dex.errors.v1 import errors_pb2
+from dexflight.refusal import internal, not_served, unauthenticated
 
 Headers = Mapping[str, Sequence[str | bytes]]
 # Every open stream holds a thread and the columns it reads.
 STREAMS_MAX = 64
 # Name under which a handler finds its Call.
 CALL = "call"
+_log = logging.getLogger("dexflight")
+
+
+# Verbs whose caller is asked who it is, where anyone is; DoGet asks for a ticket instead, always.
+# A verb that is not among these is served to nobody.
+_ASKED = frozenset(
+    {
+        flight.FlightMethod.LIST_FLIGHTS,
+        flight.FlightMethod.GET_FLIGHT_INFO,
+        flight.FlightMethod.GET_SCHEMA,
+    }
+)
+_BY_TICKET = frozenset({flight.FlightMethod.DO_GET})
 
 
 class Call(flight.ServerMiddleware):  # type: ignore[misc]
-    """One call: its headers, and whether it holds one of the open streams."""
+    """One call, and whether it holds one of the open streams."""
 
-    def __init__(self, headers: Headers, calls: Calls) -> None:
-        self.headers = headers
+    def __init__(self, calls: Calls) -> None:
         self._calls = calls
         self._streaming = False
 
@@ -35,16 +55,33 @@ class Call(flight.ServerMiddleware):  # type: ignore[misc]
 
 
 class Calls(flight.ServerMiddlewareFactory):  # type: ignore[misc]
-    """Makes a Call of every call and counts the open streams of them all."""
+    """Admits every call or refuses it, and counts the open streams of them all."""
 
-    def __init__(self) -> None:
+    def __init__(self, authenticate: Callable[[Headers], object] | None = None) -> None:
+        """`authenticate` raises PermissionError to refuse; None admits everyone."""
+        self._authenticate = authenticate
         self._lock = threading.Lock()
         self._streams = 0
 
     def start_call(self, info: flight.CallInfo, headers: Headers) -> Call:
-        """Called by pyarrow at the start of every call."""
-        del info
-        return Call(headers, self)
+        """Called by pyarrow at the start of every call. Raises a refusal."""
+        if info.method in _ASKED:
+            self._admit(headers)
+        elif info.method not in _BY_TICKET:
+            raise not_served()
+        return Call(self)
+
+    def _admit(self, headers: Headers) -> None:
+        if self._authenticate is None:
+            return
+        try:
+            self._authenticate(headers)
+        except PermissionError as error:
+            reason = errors_pb2.ERROR_REASON_UNAUTHENTICATED
+            raise unauthenticated(reason, "authorization", str(error)) from None
+        except Exception as error:
+            _log.exception("a Flight caller could not be checked")
+            raise internal() from error
 
     def count(self, change: int) -> bool:
         """Change the number of open streams, unless that makes too many."""

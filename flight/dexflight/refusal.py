@@ -38,6 +38,14 @@ def overloaded(why: str) -> flight.FlightError:
     return flight.FlightUnavailableError(*_parts(code_pb2.UNAVAILABLE, reason, "", why))
 
 
+def not_served() -> flight.FlightError:
+    """The verb is Flight's, and this node has nothing behind it."""
+    reason = errors_pb2.ERROR_REASON_NOT_SERVED
+    return flight.FlightUnavailableError(
+        *_parts(code_pb2.UNIMPLEMENTED, reason, "", "no such verb")
+    )
+
+
 def internal() -> flight.FlightError:
     """A fault of the node; the log has the details."""
     reason = errors_pb2.ERROR_REASON_INTERNAL

@@ -24,7 +24,7 @@ from dex.flight.v1 import flight_pb2
 from dexflight import columns
 from dexflight.calls import CALL, Calls, Headers
 from dexflight.query import KlineRange, TradeRange, check, parse
-from dexflight.refusal import bad_query, internal, overloaded, unauthenticated
+from dexflight.refusal import bad_query, internal, overloaded
 from dexflight.sockets import cut_connections, is_loopback
 from dexflight.source import FlightSource, UnknownMarketError
 from dexflight.ticket import TicketOffice
@@ -47,9 +47,9 @@ class FlightService:
     """Serves a FlightSource from construction until `stop`.
 
     `ticket_key` has 32 to 64 secret bytes; a node that draws it anew at start ends all tickets with
-    a restart. `authenticate` is given the headers of GetFlightInfo and ListFlights and raises
-    PermissionError to refuse; None serves everyone, for market data is public. DoGet asks for a
-    valid ticket always and for nothing else. Raises ValueError for an interface other than loopback
+    a restart. `authenticate` is given the headers of GetFlightInfo, GetSchema and ListFlights and
+    raises PermissionError to refuse; None serves everyone, for market data is public. DoGet asks
+    for a valid ticket always and for nothing else. Raises ValueError for an interface other than loopback
     without TLS, and OSError when the port cannot be bound. Port 0 picks a free one.
     """
 
@@ -76,12 +76,11 @@ class FlightService:
         try:
             self._server = _Server(
                 make(host, port),
-                middleware={CALL: Calls()},
+                middleware={CALL: Calls(authenticate)},
                 **options,
                 source=source,
                 network_id=network_id,
                 office=TicketOffice(network_id, ticket_key),
-                authenticate=authenticate,
                 clock_ns=clock_ns,
             )
         except pa.ArrowException as error:
@@ -127,7 +126,6 @@ class _Server(flight.FlightServerBase):  # type: ignore[misc]
         source: FlightSource,
         network_id: str,
         office: TicketOffice,
-        authenticate: Callable[[Headers], object] | None,
         clock_ns: Callable[[], int],
         **options: Any,
     ) -> None:
@@ -135,7 +133,6 @@ class _Server(flight.FlightServerBase):  # type: ignore[misc]
         self._source = source
         self._network_id = network_id
         self._office = office
-        self._authenticate = authenticate
         self._clock_ns = clock_ns
         super().__init__(location, **options)
 
@@ -144,8 +141,7 @@ class _Server(flight.FlightServerBase):  # type: ignore[misc]
         self, context: flight.ServerCallContext, criteria: bytes
     ) -> Iterator[flight.FlightInfo]:
         """Every market's K-lines of every interval and its trades, without tickets."""
-        del criteria
-        self._admit(context)
+        del context, criteria
         infos = []
         for market in self._source.markets():
             for interval in Interval:
@@ -162,7 +158,7 @@ class _Server(flight.FlightServerBase):  # type: ignore[misc]
         self, context: flight.ServerCallContext, descriptor: flight.FlightDescriptor
     ) -> flight.FlightInfo:
         """One endpoint with a ticket, the schema, and the number of rows there are now."""
-        self._admit(context)
+        del context
         query = parse(descriptor.command or b"")
         schema, row_count, _ = self._read(query)
         expire_time_ns = self._clock_ns() + TICKET_TTL_NS
@@ -177,7 +173,7 @@ class _Server(flight.FlightServerBase):  # type: ignore[misc]
         self, context: flight.ServerCallContext, descriptor: flight.FlightDescriptor
     ) -> flight.SchemaResult:
         """The schema alone."""
-        self._admit(context)
+        del context
         return flight.SchemaResult(self._read(parse(descriptor.command or b""))[0])
 
     @_answering
@@ -192,15 +188,6 @@ class _Server(flight.FlightServerBase):  # type: ignore[misc]
         # All batches at once, for they copy nothing: C++ then streams without the interpreter,
         # which a busy Trio loop would hand over for one batch at a time.
         return flight.RecordBatchStream(pa.Table.from_batches(batches, schema))
-
-    def _admit(self, context: flight.ServerCallContext) -> None:
-        if self._authenticate is None:
-            return
-        try:
-            self._authenticate(context.get_middleware(CALL).headers)
-        except PermissionError as error:
-            reason = errors_pb2.ERROR_REASON_UNAUTHENTICATED
-            raise unauthenticated(reason, "authorization", str(error)) from None
 
     def _read(self, query: flight_pb2.Query) -> tuple[pa.Schema, int, Iterator[pa.RecordBatch]]:
         """Schema, number of rows and batches of a query's answer."""

@@ -219,7 +219,7 @@ def test_a_revoked_certificate_is_refused_from_the_next_call_on(tmp_path: Path) 
                 said = answer(revoked.admin.GetNodeStatus, STATUS, timeout=CALL_SECONDS)
                 return said.code == grpc.StatusCode.UNAVAILABLE
 
-            wait_until(is_refused, "the revoked operator is refused")
+            wait_until(is_refused, "the revoked operator is refused", seconds=10)
             greet(node.grpc_address, certificates, certificates.stranger)
             with pytest.raises(OSError, match=r"no HTTP/2|revoked"):
                 greet(node.grpc_address, certificates, certificates.operator)
@@ -256,7 +256,7 @@ def test_flight_asks_for_a_token_where_certificates_can_be_revoked(tmp_path: Pat
         with flight.connect(location, **options) as client:
             headers = [(name.encode(), value.encode()) for name, value in by_key]
             for verb in verbs:
-                with pytest.raises(flight.FlightUnauthenticatedError):
+                with pytest.raises((flight.FlightUnauthenticatedError, OSError), match=r"^UNAUTH"):
                     verb(client, flight.FlightCallOptions(timeout=CALL_SECONDS))
                 verb(client, flight.FlightCallOptions(timeout=CALL_SECONDS, headers=headers))
     finally:
