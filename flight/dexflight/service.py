@@ -49,8 +49,8 @@ class FlightService:
     `ticket_key` has 32 to 64 secret bytes; a node that draws it anew at start ends all tickets with
     a restart. `authenticate` is given the headers of GetFlightInfo, GetSchema and ListFlights and
     raises PermissionError to refuse; None serves everyone, for market data is public. DoGet asks
-    for a valid ticket always and for nothing else. Raises ValueError for an interface other than loopback
-    without TLS, and OSError when the port cannot be bound. Port 0 picks a free one.
+    for a valid ticket always and for nothing else. Raises ValueError for an interface other than
+    loopback without TLS, and OSError when the port cannot be bound. Port 0 picks a free one.
     """
 
     def __init__(
