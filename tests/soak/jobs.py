@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.soak import disks, endurance, fuzz, kills, overload, retries, state, twin
+from tests.soak import audit, disks, endurance, fuzz, kills, overload, retries, state, twin
 from tests.soak.job import Job
 
 JOBS: Final = (
@@ -80,5 +80,14 @@ JOBS: Final = (
         "executions",
         10_000_000,
         fuzz.work,
+    ),
+    Job(
+        "audit",
+        "Logs of a thousand records, each entry flipped, dropped, swapped, cut off, moved in time "
+        "and rewritten, with everything an attacker can make again made again: the head of every "
+        "size over the entry finds it.",
+        "entries",
+        1_000,
+        audit.work,
     ),
 )

@@ -11,7 +11,8 @@ import pytest
 from dexcore import merkle
 from dexruntime.audit import AuditFailed, AuditFull, TreeFollower, TreeStore
 from dexruntime.audit.store import COMMIT_NAME, LEAVES_NAME, NODES_NAME
-from dexruntime.journal import JournalMismatch, Record
+from dexruntime.journal import JournalMismatch, Record, SequenceRemoved
+from dexruntime.journal.segment import list_segments
 from tests.reference import merkle_rfc6962 as rfc
 from tests.sim.disk import SimulatedCrash, SimulatedDisk
 from tests.unit.audit.trees import leaf_of, seed_of
@@ -186,3 +187,23 @@ def test_an_envelope_is_found_by_its_digest_and_time() -> None:
             assert store.find_envelope(digest, size, record.time_ns + 1, 1 << 62) is None
         command_digest = sha256(record.command).digest()
         assert store.find_envelope(command_digest, size, 0, 1 << 62) is None
+
+
+def test_retention_waits_for_the_tree_and_the_tree_lives_without_the_beginning() -> None:
+    chance = random.Random(seed_of("retention"))
+    journal, records, _ = write_journal(chance, [30] * 12, segment_bytes=8 << 10, bytes_max=90)
+    disk = SimulatedDisk(chance)
+    follower = TreeFollower(journal, TreeStore(disk, IDENTITY))
+    assert (follower.name, follower.applied_sequence) == ("audit", 0)
+    assert follower.follow(180)
+    assert follower.applied_sequence == 180
+    starts = [segment.first_sequence for segment in list_segments(journal)]
+    needed = max(start for start in starts if start <= 181)
+    for segment in list_segments(journal):
+        if segment.first_sequence < needed:
+            journal.remove(segment.name)
+    assert len(list_segments(journal)) < len(starts)
+    check_tree(follow(journal, disk, [360]), records)
+    # Without the tree there is no beginning to build it from.
+    with pytest.raises(SequenceRemoved):
+        follow(journal, SimulatedDisk(chance), [360])
