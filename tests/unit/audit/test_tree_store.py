@@ -185,8 +185,9 @@ def test_an_envelope_is_found_by_its_digest_and_time() -> None:
             assert store.find_envelope(digest, size, *near) == index
             assert store.find_envelope(digest, index, *near) is None
             assert store.find_envelope(digest, size, record.time_ns + 1, 1 << 62) is None
-        command_digest = sha256(record.command).digest()
-        assert store.find_envelope(command_digest, size, 0, 1 << 62) is None
+        if record.command not in [each.envelope for each in records]:
+            command_digest = sha256(record.command).digest()
+            assert store.find_envelope(command_digest, size, 0, 1 << 62) is None
 
 
 def test_retention_waits_for_the_tree_and_the_tree_lives_without_the_beginning() -> None:
