@@ -69,6 +69,8 @@ async def test_what_waits_shares_one_sync(tmp_path: Path) -> None:
     storage = GatedStorage(PosixStorage(tmp_path))
     async with running(storage, on_sync=syncs.append) as shard:
         traders = await open_market(shard)
+        # The journal's thread reports a sync after it has announced it.
+        await until(lambda: sum(sync.record_count for sync in syncs) == shard.exchange.sequence)
         syncs.clear()
         storage.gate.shut()
         stream = random_orders(random.Random(1), traders[0])
@@ -79,7 +81,7 @@ async def test_what_waits_shares_one_sync(tmp_path: Path) -> None:
         storage.gate.open()
         for promise in promises:
             await promise.wait()
-        assert sum(sync.record_count for sync in syncs) == 201
+        await until(lambda: sum(sync.record_count for sync in syncs) == 201)
         assert syncs[0].record_count == 1
         # The backlog needs no more syncs than batches may wait in front of the disk.
         assert len(syncs) <= 1 + BATCHES_IN_FLIGHT_MAX
