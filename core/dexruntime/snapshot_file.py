@@ -22,6 +22,8 @@ from dexruntime.storage import Storage
 SNAPSHOT_VERSION = 2
 SNAPSHOT_VERSION_OLDEST = 1
 SNAPSHOTS_KEPT = 2
+# What is synced at once: the journal of the running node waits for the same disk.
+SYNCED_PIECE_BYTES = 256 << 10
 HASH_BYTES_MAX = 32
 
 _MAGIC = b"DXSNAP\r\n"
@@ -155,8 +157,9 @@ def write_snapshot(
         storage.remove(temporary)
     file = storage.open(temporary, "create")
     try:
-        file.write(0, data)
-        file.datasync()
+        for start in range(0, len(data), SYNCED_PIECE_BYTES):
+            file.write(start, data[start : start + SYNCED_PIECE_BYTES])
+            file.datasync()
     except OSError:
         storage.remove(temporary)
         raise
