@@ -1,7 +1,6 @@
 """Which verbs are served and to whom, and what is kept of a call: the count of open streams.
 
-A call is refused here, before its handler, because pyarrow sends what a handler of GetSchema raises
-to the client with the server's traceback.
+A call is refused here, before its handler, so that one rule covers the verbs that have none.
 """
 
 from __future__ import annotations

@@ -54,6 +54,20 @@ def internal() -> flight.FlightError:
     )
 
 
+def plain(error: flight.FlightError) -> Exception:
+    """The same refusal for GetSchema, which pyarrow refuses with Python's own errors alone: what it
+    makes of a FlightError there starts with "Unknown error". Its code is the nearest Arrow has."""
+    code = status_pb2.Status.FromString(error.extra_info).code
+    kind = {code_pb2.INVALID_ARGUMENT: ValueError, code_pb2.NOT_FOUND: _NotFound}.get(code, OSError)
+    return kind(error.args[0])
+
+
+class _NotFound(KeyError):
+    """A KeyError puts its message in quotes."""
+
+    __str__ = Exception.__str__
+
+
 def _parts(
     code: int, reason: errors_pb2.ErrorReason.ValueType, field: str, why: str
 ) -> tuple[str, bytes]:

@@ -24,7 +24,7 @@ from dex.flight.v1 import flight_pb2
 from dexflight import columns
 from dexflight.calls import CALL, Calls, Headers
 from dexflight.query import KlineRange, TradeRange, check, parse
-from dexflight.refusal import bad_query, internal, overloaded
+from dexflight.refusal import bad_query, internal, overloaded, plain
 from dexflight.sockets import cut_connections, is_loopback
 from dexflight.source import FlightSource, UnknownMarketError
 from dexflight.ticket import TicketOffice
@@ -118,6 +118,24 @@ def _answering(handler: _Handler) -> _Handler:
     return answer  # type: ignore[return-value]
 
 
+def _answering_plainly(handler: _Handler) -> _Handler:
+    """The same for GetSchema, of which pyarrow sends whatever is raised with its traceback: the one
+    frame of ours in it says no file and no line of source."""
+    answering = _answering(handler)
+
+    @functools.wraps(handler)
+    def answer(*args: Any) -> Any:
+        try:
+            return answering(*args)
+        except flight.FlightError as error:
+            refusal = plain(error)
+        # Not in the except clause: what is handled there is printed too.
+        raise refusal
+
+    answer.__code__ = answer.__code__.replace(co_filename="<dexflight>")
+    return answer  # type: ignore[return-value]
+
+
 class _Server(flight.FlightServerBase):  # type: ignore[misc]
     def __init__(
         self,
@@ -168,7 +186,7 @@ class _Server(flight.FlightServerBase):  # type: ignore[misc]
         endpoint = flight.FlightEndpoint(ticket, [], expires)
         return flight.FlightInfo(schema, descriptor, [endpoint], row_count, -1)
 
-    @_answering
+    @_answering_plainly
     def get_schema(
         self, context: flight.ServerCallContext, descriptor: flight.FlightDescriptor
     ) -> flight.SchemaResult:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from pyarrow import flight
 
+import dexflight
 from dex.flight.v1 import flight_pb2
 from dex.kline.v1.kline_query_pb2 import INTERVAL_1S
 from dexkline import Interval
@@ -152,6 +154,38 @@ def test_a_bad_query_names_its_field(
         ask(client, query)
     assert why(caught.value) == expected
     assert ask(client, SOME).total_records == ROWS
+
+
+class Broken(Books):
+    """Books that fail in the midst of a call."""
+
+    def known(self, market_id: str) -> None:
+        if market_id == "BROKEN":
+            raise RuntimeError("the books are torn")
+        super().known(market_id)
+
+
+@pytest.mark.parametrize(
+    ("market_id", "error", "said"),
+    [
+        ("A", ValueError, "FIELD_INVALID: klines.market_id: must have 3 to 32 characters"),
+        ("NO-SUCH", KeyError, "UNKNOWN_MARKET: klines.market_id: no market 'NO-SUCH'"),
+        ("BROKEN", OSError, "INTERNAL: the node's log has the details"),
+    ],
+)
+def test_a_refused_schema_tells_nothing_of_the_node(
+    start: Start, market_id: str, error: type[Exception], said: str
+) -> None:
+    """pyarrow sends a traceback along; no file, line of source or cause of ours is in it."""
+    query = flight_pb2.Query(klines=flight_pb2.KlineRows(market_id=market_id, interval=INTERVAL_1S))
+    descriptor = flight.FlightDescriptor.for_command(query.SerializeToString())
+    with pytest.raises(error) as caught:
+        connect(start(Broken())).get_schema(descriptor)
+    text = str(caught.value)
+    assert text.startswith(said)
+    home = str(Path(dexflight.__file__).parent)
+    for ours in ("torn", "RuntimeError", '.py"', "service", "raise refusal", home):
+        assert ours not in text, "a place of ours is told"
 
 
 def test_bytes_that_are_no_query(start: Start) -> None:
