@@ -71,6 +71,14 @@ class Key:
             return Reason.KEY_EXPIRED
         return Reason.NONE
 
+    def check_may(self, scope: int, time_ns: int) -> None:
+        """Whether it may do this at this time."""
+        refusal = self.refusal(time_ns)
+        if refusal:
+            raise Refused(refusal, "public_key")
+        if not self.scopes & scope:
+            raise Refused(Reason.KEY_LACKS_SCOPE, "public_key")
+
     def check_covers(self, scopes: int, expire_time_ns: int, field: str) -> None:
         """A key disposes of no key that may do more, or lives longer, than itself."""
         outlives = not expire_time_ns or expire_time_ns > self.expire_time_ns
@@ -144,19 +152,14 @@ class Accounts:
         key.revoke_sequence = sequence
         key.revoke_time_ns = time_ns
 
-    def signer(self, account_key: int, public_key: bytes, scope: int, time_ns: int) -> Key:
-        """The key a signed command is signed with, if it is the account's and may do it now."""
+    def key_of(self, account_key: int, public_key: bytes) -> Key:
+        """The key that signed a command, if it is the account's; an ended one still is."""
         account = self.by_key.get(account_key)
         if account is None:
             raise Refused(Reason.UNKNOWN_ACCOUNT, "account_id")
         key = self.by_public_key.get(public_key)
         if key is None or key.account is not account:
             raise Refused(Reason.UNKNOWN_KEY, "public_key")
-        refusal = key.refusal(time_ns)
-        if refusal:
-            raise Refused(refusal, "public_key")
-        if not key.scopes & scope:
-            raise Refused(Reason.KEY_LACKS_SCOPE, "public_key")
         return key
 
 

@@ -207,13 +207,23 @@ class Exchange:
             ),
         )
 
-    def _signer(self, command: SignedCommand, scope: int) -> Key:
-        return self.accounts.signer(command.account_key, command.public_key, scope, self.time_ns)
+    def _signer(self, command: SignedCommand, scope: int, outcome: Outcome) -> Key | None:
+        """The key that signed, if it may do this now; None when the payload was answered before.
+
+        The first answer comes before the key's state: who asks again because an answer was lost
+        would take KEY_REVOKED for "not applied".
+        """
+        key = self.accounts.key_of(command.account_key, command.public_key)
+        if self._once(command, key.account.key, outcome):
+            return None
+        key.check_may(scope, self.time_ns)
+        return key
 
     def _orders(self, command: OrderCommand, outcome: Outcome) -> None:
-        account = self._signer(command, TRADE).account
-        if self._once(command, account.key, outcome):
+        signer = self._signer(command, TRADE, outcome)
+        if signer is None:
             return
+        account = signer.account
         if len(command.items) > BATCH_ITEMS_MAX * ITEM.size:
             raise Refused(Reason.BATCH_SIZE, "items")
         events = self._matcher.events = outcome.events
@@ -249,13 +259,14 @@ class Exchange:
 
     def _register_key(self, command: RegisterKey, outcome: Outcome) -> None:
         signer: Key | None = None
-        if command.account_key:
-            signer = self._signer(command, MANAGE_KEYS)
-            space = signer.account.key
+        space = command.account_key
+        if space:
+            signer = self._signer(command, MANAGE_KEYS, outcome)
         else:
             # A stranger has no account to number nonces in; its key is the space.
             space = -1 - int.from_bytes(command.public_key[:8], "big")
-        if self._once(command, space, outcome):
+            self._once(command, space, outcome)
+        if outcome.repeated:
             return
         self._check_limits(command)
         if signer is None:
@@ -300,10 +311,10 @@ class Exchange:
         return account
 
     def _revoke_key(self, command: RevokeKey, outcome: Outcome) -> None:
-        signer = self._signer(command, MANAGE_KEYS)
-        account = signer.account
-        if self._once(command, account.key, outcome):
+        signer = self._signer(command, MANAGE_KEYS, outcome)
+        if signer is None:
             return
+        account = signer.account
         key = account.keys.get(command.revoked_public_key)
         if key is None:
             raise Refused(Reason.UNKNOWN_KEY, "revoke_key.public_key")
@@ -319,9 +330,10 @@ class Exchange:
         self._remember(command, account.key, outcome)
 
     def _transfer(self, command: Transfer, outcome: Outcome) -> None:
-        account = self._signer(command, TRANSFER).account
-        if self._once(command, account.key, outcome):
+        signer = self._signer(command, TRANSFER, outcome)
+        if signer is None:
             return
+        account = signer.account
         try:
             self._move(account, command, outcome)
         except Refused as refused:

@@ -123,7 +123,6 @@ def _answering_plainly(handler: _Handler) -> _Handler:
     frame of ours in it says no file and no line of source."""
     answering = _answering(handler)
 
-    @functools.wraps(handler)
     def answer(*args: Any) -> Any:
         try:
             return answering(*args)
@@ -133,7 +132,7 @@ def _answering_plainly(handler: _Handler) -> _Handler:
         raise refusal
 
     answer.__code__ = answer.__code__.replace(co_filename="<dexflight>")
-    return answer  # type: ignore[return-value]
+    return functools.wraps(handler)(answer)  # type: ignore[return-value]
 
 
 class _Server(flight.FlightServerBase):  # type: ignore[misc]

@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 
 from dex.errors.v1 import errors_pb2
 from dex.orders.v1 import signed_payload_pb2 as payload_pb
-from dexcore.accounts import MANAGE_KEYS, TRADE, TRANSFER
+from dexcore.accounts import MANAGE_KEYS, TRADE, TRANSFER, Key
 from dexcore.commands import (
     ACTION_AMEND,
     ACTION_CANCEL,
@@ -176,13 +176,14 @@ class Intake:
         if payload.nonce <= 0:
             raise _invalid("nonce", "must be positive")
         expire_time_ns = self._check_expiry(payload)
-        account_key = self._check_signer(payload, action, public_key)
+        digest = blake2b(data, digest_size=DIGEST_BYTES).digest()
+        account_key = self._check_signer(payload, action, public_key, digest)
         return Signed(
             payload,
             action,
             account_key,
             expire_time_ns,
-            blake2b(data, digest_size=DIGEST_BYTES).digest(),
+            digest,
             public_key,
             envelope.SerializeToString(),
         )
@@ -257,7 +258,9 @@ class Intake:
             raise refuse(errors_pb2.ERROR_REASON_EXPIRY_TOO_FAR, field="expire_time")
         return expire_time_ns
 
-    def _check_signer(self, payload: payload_pb.Payload, action: str, public_key: bytes) -> int:
+    def _check_signer(
+        self, payload: payload_pb.Payload, action: str, public_key: bytes, digest: bytes
+    ) -> int:
         if not payload.account_id:
             if action != "register_key":
                 raise _invalid("account_id", "must be set")
@@ -265,17 +268,20 @@ class Intake:
         account_key = self._ids.key_of(payload.account_id)
         if account_key is None:
             raise refuse(errors_pb2.ERROR_REASON_UNKNOWN_ACCOUNT, field="account_id")
-        accounts, scope = self._shard.exchange.accounts, SCOPES.get(action, TRADE)
+        exchange = self._shard.exchange
+        answered = exchange.nonces.answers.get((account_key, payload.nonce))
         try:
-            accounts.signer(account_key, public_key, scope, self._clock_ns())
+            key = exchange.accounts.key_of(account_key, public_key)
+            # The core has the first answer to what is sent again, whatever became of the key.
+            if answered is None or answered.digest != digest:
+                key.check_may(SCOPES.get(action, TRADE), self._clock_ns())
         except Refused as refused:
             # What is not durable yet may still be lost: the core says it, in journal order.
-            if refused.reason != Reason.KEY_REVOKED or self._is_durably_revoked(public_key):
+            if refused.reason != Reason.KEY_REVOKED or self._is_durably_revoked(key):
                 raise refuse(refused.reason, field=refused.field) from None
         return account_key
 
-    def _is_durably_revoked(self, public_key: bytes) -> bool:
-        key = self._shard.exchange.accounts.by_public_key[public_key]
+    def _is_durably_revoked(self, key: Key) -> bool:
         return key.revoke_sequence <= self._shard.sequencer.durable_sequence
 
     # --- translation

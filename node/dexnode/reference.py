@@ -46,7 +46,7 @@ delay below is what is asked when that is not known. `FIELD_INVALID` names the b
 `metadata["rule"]`, e.g. `int64.gt`. `SLOW_CONSUMER` gives `metadata["last_sequence"]`, from which
 to resume. `SEQUENCE_GONE` gives `metadata["oldest_sequence"]`, the first the feed still holds. A
 mutation is safe to send again with the same signed envelope whatever the error was: it is answered
-with its first result.
+with its first result, even when its key was revoked or has expired since.
 
 {_table(("Number", "Reason", "gRPC status", "Send again", "Meaning"), rows)}"""
 

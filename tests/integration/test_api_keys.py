@@ -92,6 +92,27 @@ def test_a_revoked_key_is_refused_at_once(api: Wire, operator: OperatorWire) -> 
     assert not api.account(owner).open_orders
 
 
+def test_a_retry_is_answered_though_its_key_was_revoked(api: Wire, operator: OperatorWire) -> None:
+    """Whoever lost the answer would take KEY_REVOKED for "not applied" and trade again."""
+    market = operator.open_market("KEYE")
+    owner = operator.trader("USDT")
+    bot = add_key(api, owner, TRADE, wire.KEY_SCOPE_MANAGE_KEYS)
+    order = orders_pb.PlaceOrderRequest(envelope=bot.envelope(place=buy(market, 1, 1)))
+    placed = api.orders.PlaceOrder(order, timeout=CALL_SECONDS)
+    ends_itself = wire.KeyRevocation(public_key=bot.key.public_bytes)
+    revocation = accounts_pb2.RevokeKeyRequest(envelope=bot.envelope(revoke_key=ends_itself))
+    revoked = api.accounts.RevokeKey(revocation, timeout=CALL_SECONDS)
+    assert place(api, bot, market) == "KEY_REVOKED"
+    assert api.orders.PlaceOrder(order, timeout=CALL_SECONDS) == placed
+    assert api.accounts.RevokeKey(revocation, timeout=CALL_SECONDS) == revoked
+    assert len(api.account(owner).open_orders) == 1
+    # A nonce alone is no answer: other bytes under it are a new payload.
+    payload = wire.Payload.FromString(order.envelope.payload)
+    payload.place.quantity_lots = 2
+    other = orders_pb.PlaceOrderRequest(envelope=bot.sign(payload.SerializeToString()))
+    assert answer(api.orders.PlaceOrder, other).reason == "KEY_REVOKED"
+
+
 def test_a_key_expires(api: Wire, operator: OperatorWire) -> None:
     market = operator.open_market("KEYC")
     owner = operator.trader("USDT")

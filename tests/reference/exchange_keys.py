@@ -31,20 +31,24 @@ class KeyRing:
     def __init__(self) -> None:
         self.all: dict[bytes, AKey] = {}
 
-    def signer(self, owner: int, public_key: bytes, right: int, time_ns: int) -> AKey:
-        """The key that signed, if it may do this now."""
+    def of(self, owner: int, public_key: bytes) -> AKey:
+        """The key that signed, if it is or was one of its owner's."""
         if all(each.owner != owner for each in self.all.values()):
             raise No("UNKNOWN_ACCOUNT", "account_id")
         found = self.all.get(public_key)
         if found is None or found.owner != owner:
             raise No("UNKNOWN_KEY", "public_key")
-        if found.revoked:
-            raise No("KEY_REVOKED", "public_key")
-        if time_ns >= found.ends_ns:
-            raise No("KEY_EXPIRED", "public_key")
-        if right not in found.rights:
-            raise No("KEY_LACKS_SCOPE", "public_key")
         return found
+
+    @staticmethod
+    def judge(signer: AKey, right: int, time_ns: int) -> None:
+        """Whether it may do this now."""
+        if signer.revoked:
+            raise No("KEY_REVOKED", "public_key")
+        if time_ns >= signer.ends_ns:
+            raise No("KEY_EXPIRED", "public_key")
+        if right not in signer.rights:
+            raise No("KEY_LACKS_SCOPE", "public_key")
 
     def grant(
         self,

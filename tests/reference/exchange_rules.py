@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 INT64_MAX = 2**63 - 1
 BUY, SELL = 1, 2
@@ -13,6 +13,19 @@ PLACE, CANCEL, AMEND, CANCEL_ALL = 1, 2, 3, 4
 ANY_MARKET = 0xFFFF
 
 Spec = dict[str, Any]
+
+
+class Result(NamedTuple):
+    """What became of one item."""
+
+    order: int
+    client_id: int
+    status: str
+    filled: int
+    remaining: int
+    fills: tuple[tuple[int, int, int, int], ...]
+    reason: str
+    where: str
 
 
 class No(Exception):

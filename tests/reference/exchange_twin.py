@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from tests.reference.exchange_keys import MANAGE, MOVE, TRADE, AKey, KeyRing
 from tests.reference.exchange_rules import (
@@ -27,6 +27,7 @@ from tests.reference.exchange_rules import (
     PLACE,
     SELL,
     No,
+    Result,
     check_kind,
     check_price,
     check_size,
@@ -38,19 +39,6 @@ MILLION = 1_000_000
 
 Item = tuple[int, ...]
 Trade = tuple[int, ...]
-
-
-class Result(NamedTuple):
-    """What became of one item."""
-
-    order: int
-    client_id: int
-    status: str
-    filled: int
-    remaining: int
-    fills: tuple[tuple[int, int, int, int], ...]
-    reason: str
-    where: str
 
 
 @dataclass
@@ -201,8 +189,8 @@ class Twin:
         revoked_public_key: bytes,
         cancel_all: int,
     ) -> Answer | None:
-        signer = self.keys.signer(account_key, public_key, MANAGE, self.time_ns)
-        first = self._first(account_key, nonce, digest, expire_time_ns, answer)
+        signer = self.keys.of(account_key, public_key)
+        first = self._first(account_key, nonce, digest, expire_time_ns, answer, signer, MANAGE)
         if first:
             return first
         self.keys.revoke(signer, revoked_public_key)
@@ -213,8 +201,16 @@ class Twin:
         return None
 
     def _first(
-        self, space: Any, nonce: int, digest: bytes, expire_ns: int, answer: Answer
+        self,
+        space: Any,
+        nonce: int,
+        digest: bytes,
+        expire_ns: int,
+        answer: Answer,
+        signer: AKey | None,
+        right: int,
     ) -> Answer | None:
+        """The first answer to a payload; to a new one None, if its signer may do this now."""
         if expire_ns <= self.time_ns:
             raise No("PAYLOAD_EXPIRED", "expire_time")
         if expire_ns > self.time_ns + 300 * 10**9:
@@ -232,6 +228,8 @@ class Twin:
                 key=first.key,
                 items=first.items,
             )
+        if signer:
+            self.keys.judge(signer, right, self.time_ns)
         return None
 
     def _do_ordercommand(
@@ -244,8 +242,8 @@ class Twin:
         public_key: bytes,
         items: list[Item],
     ) -> Answer | None:
-        self.keys.signer(account_key, public_key, TRADE, self.time_ns)
-        first = self._first(account_key, nonce, digest, expire_time_ns, answer)
+        signer = self.keys.of(account_key, public_key)
+        first = self._first(account_key, nonce, digest, expire_time_ns, answer, signer, TRADE)
         if first:
             return first
         if len(items) > 1000:
@@ -273,9 +271,8 @@ class Twin:
         **limits: Any,
     ) -> Answer | None:
         space: Any = account_key or public_key
-        who = account_key, public_key, MANAGE, self.time_ns
-        signer = self.keys.signer(*who) if account_key else None
-        first = self._first(space, nonce, digest, expire_time_ns, answer)
+        signer = self.keys.of(account_key, public_key) if account_key else None
+        first = self._first(space, nonce, digest, expire_time_ns, answer, signer, MANAGE)
         if first:
             return first
         of_signer = new_public_key == public_key
@@ -300,8 +297,8 @@ class Twin:
         asset_id: str,
         amount_atoms: int,
     ) -> Answer | None:
-        self.keys.signer(account_key, public_key, MOVE, self.time_ns)
-        first = self._first(account_key, nonce, digest, expire_time_ns, answer)
+        signer = self.keys.of(account_key, public_key)
+        first = self._first(account_key, nonce, digest, expire_time_ns, answer, signer, MOVE)
         if first:
             return first
         try:

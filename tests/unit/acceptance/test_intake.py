@@ -22,15 +22,15 @@ from tests.unit.runtime.shards import IDENTITY, fixed_clock_ns, open_market, run
 KEY = SigningKey(bytes(range(32)))
 
 
-def envelope(**changes: Any) -> wire.SignedEnvelope:
+def envelope(key: SigningKey = KEY, **changes: Any) -> wire.SignedEnvelope:
     """A registration that is good but for the changes."""
     payload = wire.Payload(network_id=IDENTITY.network_id, nonce=1)
     payload.expire_time.FromNanoseconds(START_NS + 60 * SECOND_NS)
     payload.register_key.public_key = bytes(KEY.verify_key)
     payload.MergeFrom(wire.Payload(**changes))
     data = payload.SerializeToString()
-    signature = KEY.sign(b"triodex.payload.v1\0" + data).signature
-    return wire.SignedEnvelope(payload=data, signature=signature, public_key=bytes(KEY.verify_key))
+    signature = key.sign(b"triodex.payload.v1\0" + data).signature
+    return wire.SignedEnvelope(payload=data, signature=signature, public_key=bytes(key.verify_key))
 
 
 @asynccontextmanager
@@ -79,6 +79,31 @@ async def test_an_expired_payload_is_refused() -> None:
     signed = envelope(expire_time={"seconds": START_NS // SECOND_NS})
     async with open_intake() as (intake, _):
         assert await refusal(intake, signed) == "PAYLOAD_EXPIRED"
+
+
+async def test_a_retry_passes_though_its_key_was_revoked() -> None:
+    """Only what was answered: anything else of an ended key leaves no record."""
+    bot = SigningKey(bytes(range(1, 33)))
+    async with open_intake() as (intake, _):
+        opened = await intake.run(envelope(), "register_key")
+        account_id = IdFormat(IDENTITY.shard, IDENTITY.epoch).format(opened.key)
+        bots_key = wire.KeyRegistration(public_key=bytes(bot.verify_key))
+        await intake.run(
+            envelope(account_id=account_id, nonce=2, register_key=bots_key), "register_key"
+        )
+        another = wire.KeyRegistration(public_key=bytes(range(32)))
+        sent = envelope(bot, account_id=account_id, nonce=3, register_key=another)
+        revocation = wire.KeyRevocation(public_key=bytes(bot.verify_key))
+        first = await refusal(intake, sent)
+        assert first.startswith("applied as")
+        ended = envelope(account_id=account_id, nonce=4, revoke_key=revocation)
+        outcome = await intake.run(ended, "revoke_key")
+        sequence = outcome.sequence
+        assert await refusal(intake, sent) == first
+        other = envelope(bot, account_id=account_id, nonce=3, register_key={"label": "other"})
+        assert await refusal(intake, other) == "KEY_REVOKED"
+        assert await refusal(intake, envelope(bot, account_id=account_id, nonce=5)) == "KEY_REVOKED"
+        assert intake._shard.exchange.sequence == sequence + 1, "the retry alone"
 
 
 async def test_a_stranger_fills_no_journal() -> None:

@@ -126,6 +126,41 @@ def test_what_comes_after_a_revocation_is_refused(account: Account) -> None:
     assert account.revoke(stranger) == account.revoke(OTHER) == "UNKNOWN_KEY"
 
 
+def test_what_was_answered_is_answered_again_whatever_became_of_the_key(account: Account) -> None:
+    world = account.world
+    expire_ns = world.time_ns + 30 * SECOND_NS
+    for key, ends_ns in ((NEW, expire_ns), (OTHER, 0), (THIRD, 0)):
+        assert account.register(key, ALL_SCOPES, ends_ns) == "NONE"
+    sent: list[Command] = [
+        account.order(NEW),
+        account.transfer(NEW),
+        RegisterKey(*account.head(NEW), public_key(53)),
+        account.order(OTHER),
+        RevokeKey(*account.head(OTHER), OTHER, 0),
+        RegisterKey(*account.head(THIRD), public_key(54)),
+        RevokeKey(*account.head(None), THIRD, 0),
+    ]
+    answers = [world.do(command) for command in sent]
+    assert not any(answer.repeated or answer.reason for answer in answers)
+    world.time_ns = expire_ns
+    state = encode_state(world.exchange)
+    for command, first in zip(sent, answers, strict=True):
+        again = world.do(command)
+        assert again.repeated, (command, again.reason)
+        for part in ("sequence", "time_ns", "reason", "key", "items"):
+            assert getattr(again, part) == getattr(first, part), (command, part)
+    assert owned(encode_state(world.exchange)) == owned(state), "something counted twice"
+    # What was not answered before has no first answer to get.
+    assert account.do(account.order(NEW)) == "KEY_EXPIRED"
+    assert account.do(account.order(OTHER)) == "KEY_REVOKED"
+
+
+def owned(state: bytes) -> object:
+    """Money, keys and orders of a state."""
+    parts = json.loads(state)
+    return parts["cells"], parts["accounts"], parts["markets"]
+
+
 def test_orders_of_a_revoked_key_stay_unless_asked(account: Account) -> None:
     assert account.register(NEW, TRADE) == "NONE"
     account.do(account.order(NEW))
