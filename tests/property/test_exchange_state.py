@@ -189,4 +189,4 @@ def test_a_preview_says_what_placing_does() -> None:
             assert lots == result.filled_lots
             quote_atoms = pair.exchange.markets[item[5]].spec.quote_atoms_per_tick_lot
             assert notional == sum(price * n * quote_atoms for _, price, n, _ in result.fills)
-    assert placed > 200 < refused * 5
+    assert placed > 50 < refused
