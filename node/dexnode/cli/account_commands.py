@@ -62,9 +62,9 @@ def _say(target: Target, account_id: str, text: str) -> None:
 def keys(target: Target) -> None:
     """List the keys of the account, the revoked ones too: what each may do, until when."""
     with target.client() as client:
-        found = client.list_keys()
+        found, account_id = client.list_keys(), client.account_id
     if target.as_json:
-        print_json([_key_facts(key) for key in found])
+        print_json({"account_id": account_id, "keys": [_key_facts(key) for key in found]})
         return
     print_table(
         ("public key", "scopes", "expires", "revoked", "label"),
