@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.soak import audit, disks, endurance, fuzz, kills, overload, retries, state, twin
+from tests.soak import audit, bits, disks, endurance, fuzz, kills, overload, retries, state, twin
 from tests.soak.job import Job
 
 JOBS: Final = (
@@ -89,5 +89,13 @@ JOBS: Final = (
         "entries",
         1_000,
         audit.work,
+    ),
+    Job(
+        "bits",
+        "Each bit of a journal of 64 KiB with every type of command flipped: it is found where it "
+        "is, and no record behind it is read.",
+        "bits",
+        bits.BITS,
+        bits.work,
     ),
 )

@@ -17,7 +17,15 @@ from tests.soak.runner import run_job
 from tests.support.kill_drill import KINDS, REPLAY
 
 # The kills have a test of their own, with twenty of them.
-GOALS = {"audit": 1, "disks": 2, "retries": 20, "state": 2, "twin": 200, "fuzz": 16_000}
+GOALS = {
+    "audit": 1,
+    "bits": 30_000,
+    "disks": 2,
+    "retries": 20,
+    "state": 2,
+    "twin": 200,
+    "fuzz": 16_000,
+}
 
 
 @pytest.mark.parametrize("name", sorted(GOALS))

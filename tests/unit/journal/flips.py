@@ -1,15 +1,19 @@
-"""A mixed journal of two segments, and every bit of one of them flipped; a process may do each."""
+"""A mixed journal of two segments, and bits of it flipped: all, or a choice that is quick."""
 
 from __future__ import annotations
 
 import json
 import random
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import NamedTuple
 
 from dexruntime.journal import JournalDamaged, JournalReader, Record, TornTail
 from dexruntime.journal.format import (
     BLOCK_HEADER_BYTES,
     BLOCK_OVERHEAD_BYTES_MAX,
+    END_MARK,
     RECORD_HEADER_BYTES,
 )
 from dexruntime.storage import SECTOR_BYTES
@@ -46,6 +50,7 @@ class Written(NamedTuple):
         return max(whole, default=before)
 
 
+@cache
 def write_mixed() -> Written:
     """Golden commands with envelopes until two segments are as good as full."""
     disk = SimulatedDisk(random.Random(0))
@@ -112,39 +117,60 @@ def pauses(storage: MemoryStorage, written: Written) -> list[tuple[int, Paused]]
 
 
 class Flips(NamedTuple):
-    """How many bits were flipped, found as damage, and cut behind the end of the journal."""
+    """How many bits were flipped: found as damage, and cut behind the end of the journal."""
 
-    flips: int
     found: int
     stray: int
 
 
-def flip_every_bit(segment: int) -> Flips:
-    """Flip each bit of a segment of the mixed journal and read on from the boundary before it."""
+Bit = tuple[int, int]
+"""Offset of a byte in its segment, and which of its bits."""
+
+
+def every_bit(start: int, stop: int) -> Iterator[Bit]:
+    """All bits of the bytes [start, stop)."""
+    return ((offset, bit) for offset in range(start, stop) for bit in range(8))
+
+
+def some_bits(written: Written, segment: int, chance: random.Random) -> Iterator[Bit]:
+    """One bit of every byte; all bits of headers, marks, and where padding begins and ends."""
+    edges = set(range(SECTOR_BYTES))
+    for place in written.places[segment]:
+        edges.update(range(place.start, place.start + BLOCK_HEADER_BYTES))
+        edges.update(range(place.last_nonblank + 1 - len(END_MARK), place.last_nonblank + 2))
+        edges.add(place.end - 1)
+    for offset in range(SEGMENT_BYTES):
+        if offset in edges:
+            yield from every_bit(offset, offset + 1)
+        else:
+            yield offset, chance.randrange(8)
+
+
+def flip(segment: int, bits: Iterable[Bit]) -> Flips:
+    """Flip one bit after another of the mixed journal, and read on from the boundary before it."""
     written = write_mixed()
     storage = MemoryStorage(written.files)
     boundaries = pauses(storage, written)
+    places = [(n, p.offset) for n, p in boundaries]
     name = list(written.files)[segment]
     data = storage.files[name].data
     last_sequence = len(written.records)
     found = stray = 0
-    for offset in range(SEGMENT_BYTES):
-        before = [p for n, p in boundaries if (n, p.offset) <= (segment, offset)][-1]
+    for offset, bit in bits:
+        before = boundaries[bisect_right(places, (segment, offset)) - 1][1]
         # Where the block starts whose bytes these are, its padding included.
         starts = [p.start for p in written.places[segment] if p.start <= offset < p.end]
         sound = written.complete_before(segment, starts[0] if starts else offset)
-        is_stray = segment == 1 and offset >= written.places[1][-1].end
-        for bit in range(8):
-            data[offset] ^= 1 << bit
-            last, torn, damage = read(before.start())
-            data[offset] ^= 1 << bit
-            if is_stray:
-                # Behind the end nothing was durable: the byte is cut, no record with it.
-                assert (damage, last) == (None, last_sequence), (name, offset, bit)
-                assert torn is not None, (name, offset, bit)
-                stray += 1
-            else:
-                assert damage is not None, f"{name}, byte {offset}, bit {bit} was not found"
-                assert last == sound, (name, offset, bit)
-                found += 1
-    return Flips(found + stray, found, stray)
+        data[offset] ^= 1 << bit
+        last, torn, damage = read(before.start())
+        data[offset] ^= 1 << bit
+        if segment == 1 and offset >= written.places[1][-1].end:
+            # Behind the end nothing was durable: the byte is cut, no record with it.
+            assert (damage, last) == (None, last_sequence), (name, offset, bit)
+            assert torn is not None, (name, offset, bit)
+            stray += 1
+        else:
+            assert damage is not None, f"{name}, byte {offset}, bit {bit} was not found"
+            assert last == sound, (name, offset, bit)
+            found += 1
+    return Flips(found, stray)
