@@ -1,4 +1,5 @@
-"""A node whose datasync fails with EIO while the file named by FAIL_SYNC exists.
+"""A node whose datasync fails with EIO while the file named by FAIL_SYNC exists, for every file
+whose path has in it what that file says.
 
 Everything else is the real node: ``python -m tests.support.failing_node`` takes dex's arguments.
 """
@@ -18,7 +19,8 @@ def fail_syncs(flag: Path) -> None:
     sync = PosixFile.datasync
 
     def datasync(self: PosixFile) -> None:
-        if flag.exists():
+        path = Path(f"/proc/self/fd/{self._descriptor}").readlink()
+        if flag.exists() and flag.read_text() in str(path):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         sync(self)
 

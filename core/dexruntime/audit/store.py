@@ -151,14 +151,17 @@ class TreeStore:
         # The pair of the running root: the one that proofs will be made from.
         if merkle.root(self, commit.size) != commit.root:
             raise AuditFailed(f"the audit tree of {commit.size} leaves reads back differently")
+        name = NODES_NAME
         try:
             self._nodes.datasync()
+            name = LEAVES_NAME
             self._leaves.datasync()
+            name = COMMIT_NAME
             offset = commit.number % _COMMITS * SECTOR_BYTES
             self._commits.write(offset, encode_commit(commit, self._identity))
             self._commits.datasync()
         except OSError as error:
-            raise AuditFailed(f"the audit tree could not be made durable: {error}") from error
+            raise AuditFailed(f"{name} could not be made durable: {error}") from error
         self._last_number = commit.number
         self.committed = commit
 
@@ -211,9 +214,8 @@ class TreeStore:
         return low
 
     def _row(self, index: int) -> LeafRow:
-        data = self._leaves.read(index * LEAF_BYTES, LEAF_BYTES)
-        time_ns, command, envelope = _LEAF.unpack(data)
-        return LeafRow(time_ns, command, NO_DIGEST if envelope == _ZEROS else envelope)
+        [row] = read_rows(self._leaves, index, 1)
+        return row
 
     # --- opening
 
@@ -265,6 +267,24 @@ def read_hash(nodes: StorageFile, position: int) -> bytes:
     if len(data) != HASH_BYTES:
         raise AuditFailed(f"the audit tree ends before its hash {position}")
     return data
+
+
+def read_rows(leaves: StorageFile, start: int, count: int) -> list[LeafRow]:
+    """Rows of the file of leaves; raises AuditFailed where it ends."""
+    data = leaves.read(start * LEAF_BYTES, count * LEAF_BYTES)
+    if len(data) != count * LEAF_BYTES:
+        raise AuditFailed(f"the audit tree ends before its leaf {start + count - 1}")
+    return [
+        LeafRow(time_ns, command, NO_DIGEST if envelope == _ZEROS else envelope)
+        for time_ns, command, envelope in _LEAF.iter_unpack(data)
+    ]
+
+
+def encode_commits(commit: Commit, identity: Identity) -> bytes:
+    """The file of commits with this one alone in it."""
+    sectors = [bytes(SECTOR_BYTES)] * _COMMITS
+    sectors[commit.number % _COMMITS] = encode_commit(commit, identity)
+    return b"".join(sectors)
 
 
 def encode_commit(commit: Commit, identity: Identity) -> bytes:

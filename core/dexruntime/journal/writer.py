@@ -67,9 +67,9 @@ class SyncSample(NamedTuple):
     body_bytes: int
 
 
-def end_process(error: BaseException) -> NoReturn:
+def end_process(error: BaseException, what: str = "journal") -> NoReturn:
     """Default ``on_failure``: say why and end at once, without running any handler."""
-    print(f"journal failed, ending the process: {error!r}", file=sys.stderr, flush=True)
+    print(f"{what} failed, ending the process: {error!r}", file=sys.stderr, flush=True)
     os._exit(EXIT_JOURNAL_FAILED)
 
 

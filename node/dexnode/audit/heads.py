@@ -56,7 +56,7 @@ class HeadFile:
             self._file.write(self.count * SECTOR_BYTES, encode_head(head))
             self._file.datasync()
         except OSError as error:
-            raise AuditFailed(f"the head could not be made durable: {error}") from error
+            raise AuditFailed(f"{HEADS_NAME} could not be made durable: {error}") from error
         self.count += 1
         self.last = head
 
@@ -93,13 +93,32 @@ class HeadFile:
         self._file.close()
 
     def _read(self, index: int) -> StoredHead | None:
-        sector = self._file.read(index * SECTOR_BYTES, SECTOR_BYTES)
-        if len(sector) != SECTOR_BYTES:
-            return None
-        checksum, length, tree_size = _SLOT.unpack_from(sector)
-        if not length or checksum != zlib.crc32(sector[_CRC_BYTES:]):
-            return None
-        return StoredHead(tree_size, sector[_SLOT.size : _SLOT.size + length])
+        return decode_head(self._file.read(index * SECTOR_BYTES, SECTOR_BYTES))
+
+
+def stored_heads(storage: Storage) -> Iterator[StoredHead]:
+    """The heads in a folder that a node may be adding to, oldest first, up to the last good one."""
+    if HEADS_NAME not in storage.list_names():
+        return
+    file = storage.open(HEADS_NAME)
+    try:
+        for offset in range(0, file.size(), SECTOR_BYTES):
+            head = decode_head(file.read(offset, SECTOR_BYTES))
+            if head is None:
+                return
+            yield head
+    finally:
+        file.close()
+
+
+def decode_head(sector: bytes) -> StoredHead | None:
+    """The head in a sector; None where there is no sound one."""
+    if len(sector) != SECTOR_BYTES:
+        return None
+    checksum, length, tree_size = _SLOT.unpack_from(sector)
+    if not length or checksum != zlib.crc32(sector[_CRC_BYTES:]):
+        return None
+    return StoredHead(tree_size, sector[_SLOT.size : _SLOT.size + length])
 
 
 def encode_head(head: StoredHead) -> bytes:

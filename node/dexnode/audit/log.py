@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Final, final
 
 import trio
@@ -22,18 +23,21 @@ from dexnode.audit.heads import HeadFile, StoredHead
 from dexnode.render import timestamp
 from dexruntime.audit import (
     AuditContradicted,
+    AuditError,
     AuditFailed,
     AuditFull,
     TreeFollower,
     TreeStore,
 )
-from dexruntime.journal import Identity, SequenceRemoved
+from dexruntime.journal import Identity, JournalError, SequenceRemoved
+from dexruntime.journal.writer import end_process
 from dexruntime.sequencer import DurablePoint
 from dexruntime.storage import Storage
 from dexsdk import Key
 from dexsdk.audit import AUDIT_DOMAIN, read_head
 
 log = logging.getLogger(__name__)
+_end_process: Final = partial(end_process, what="audit log")
 Progress = Callable[[int], None]
 
 
@@ -48,13 +52,18 @@ class AuditLog:
         identity: Identity,
         key: Key,
         point: Callable[[], DurablePoint],
+        on_failure: Callable[[BaseException], object] = _end_process,
     ) -> None:
-        """``point`` says up to which record everything is durable, and the event hash there."""
+        """``point`` says up to which record everything is durable, and the event hash there.
+
+        ``on_failure`` is called when a running log cannot go on; it ends the process.
+        """
         self.identity = identity
         self.public_key: Final = key.public_bytes
         self.journal: Final = journal
         self._key = key
         self._point = point
+        self._on_failure = on_failure
         self.store: Final = TreeStore(storage, identity)
         self.heads: Final = HeadFile(storage)
         self.follower: Final = TreeFollower(journal, self.store)
@@ -129,8 +138,8 @@ class AuditLog:
     async def make_head(self) -> None:
         """Sign what is durable now, unless it is signed already.
 
-        Raises:
-            AuditFailed: the tree or the head could not be made durable.
+        What cannot be made durable, or reads back otherwise, goes to ``on_failure`` and is raised:
+        after a failed sync nobody knows what is on disk (as in dexruntime.journal).
         """
         async with self._making:
             point = self._point()
@@ -146,6 +155,9 @@ class AuditLog:
                 log.exception("the journal's beginning is gone: no head can be made")
                 self._gone = True
                 return
+            except (AuditError, JournalError, OSError) as error:
+                self._on_failure(error)
+                raise
             if made is not None:
                 self.newest = made
                 self.shown_count = self.heads.count

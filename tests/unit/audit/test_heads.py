@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 
 import pytest
@@ -12,6 +13,7 @@ from dexcore.commands import ClockTick
 from dexnode.audit.heads import HEADS_NAME, HeadFile, StoredHead
 from dexnode.audit.log import AuditLog
 from dexruntime.audit import AuditContradicted, AuditFailed
+from dexruntime.audit.store import COMMIT_NAME, LEAVES_NAME, NODES_NAME
 from dexruntime.journal import read_journal
 from dexruntime.sequencer import DurablePoint
 from dexruntime.shard import Shard
@@ -109,6 +111,36 @@ def test_a_head_that_was_shown_outlives_a_crash() -> None:
         disk.crash()
         disk.restart()
         assert HeadFile(disk).last == audit.newest
+
+
+@pytest.mark.parametrize("name", [NODES_NAME, LEAVES_NAME, COMMIT_NAME, HEADS_NAME])
+def test_a_failed_sync_is_told_with_its_file_and_shows_no_head(name: str) -> None:
+    journal, records, _ = write_journal(random.Random(5), [4, 3], segment_bytes=16 << 10)
+    points = [DurablePoint(n, records[n - 1].time_ns, bytes(32)) for n in (4, 7)]
+    point = points[0]
+    failures: list[BaseException] = []
+    disk = SimulatedDisk(random.Random(3))
+    audit = AuditLog(journal, disk, IDENTITY, KEY, lambda: point, on_failure=failures.append)
+    trio.run(audit.make_head)
+    shown = audit.newest
+    point = points[1]
+
+    def fail() -> None:
+        raise OSError(errno.EIO, "injected")
+
+    files = {
+        NODES_NAME: audit.store._nodes,
+        LEAVES_NAME: audit.store._leaves,
+        COMMIT_NAME: audit.store._commits,
+        HEADS_NAME: audit.heads._file,
+    }
+    files[name].datasync = fail  # type: ignore[method-assign]
+    with pytest.raises(AuditFailed):
+        trio.run(audit.make_head)
+    assert [str(error) for error in failures] == [
+        f"{name} could not be made durable: [Errno {errno.EIO}] injected"
+    ]
+    assert audit.newest == shown
 
 
 def test_a_torn_head_was_never_shown_and_a_damaged_one_is_told() -> None:
