@@ -9,7 +9,8 @@ needs is taken away, so a backup that was interrupted leaves the one before it g
 copy itself is read and replayed.
 
 Layout: ``backup.json`` (the manifest), ``journal/`` (segments and snapshots as in a data
-directory), and the files the node needs beside its journal.
+directory), ``audit/`` (the audit tree and its signed heads), and the files the node needs beside
+its journal. What is in ``audit/`` is copied by who knows it; here it is a folder.
 """
 
 from __future__ import annotations
@@ -28,11 +29,14 @@ from dexruntime.storage import PosixStorage, Storage
 
 MANIFEST_NAME: Final = "backup.json"
 JOURNAL_FOLDER: Final = "journal"
+AUDIT_FOLDER: Final = "audit"
 MANIFEST_VERSION: Final = 1
 _CHUNK_BYTES: Final = 1 << 20
 
 Progress = Callable[[str], None]
 """Called with the name of each file that is copied."""
+CopyAudit = Callable[[Path, Storage, JournalEnd], int]
+"""Copies into a folder what is beside a journal that ends there; returns the tree's records."""
 
 
 class BackupError(Exception):
@@ -40,7 +44,8 @@ class BackupError(Exception):
 
 
 class Manifest(NamedTuple):
-    """What a backup holds. ``last_epoch`` is the newest that the journal or a restore of it has."""
+    """What a backup holds. ``last_epoch`` is the newest that the journal or a restore of it has;
+    ``audit_records`` is how many are in its audit tree, 0 without one."""
 
     version: int
     network_id: str
@@ -49,7 +54,9 @@ class Manifest(NamedTuple):
     sequence: int
     chain: str
     event_hash: str
+    first_sequence: int
     snapshot_sequence: int
+    audit_records: int
     files: list[str]
 
     @property
@@ -81,9 +88,15 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def back_up(
-    source: Storage, folder: Path, extras: Iterable[Path], progress: Progress = lambda _name: None
+    source: Storage,
+    folder: Path,
+    extras: Iterable[Path],
+    progress: Progress = lambda _name: None,
+    *,
+    copy_audit: CopyAudit | None = None,
 ) -> Manifest:
-    """Copy a journal, its newest snapshot and the extra files into ``folder``; check the copy.
+    """Copy a journal, its newest snapshot, its audit folder and the extra files into ``folder``,
+    and check the copy.
 
     ``folder`` is empty, absent, or an earlier backup of the same history, which is gone on with.
 
@@ -117,6 +130,12 @@ def back_up(
         copy_file(path, folder / path.name)
         names.append(path.name)
     manifest = _check(target, identity, end, sorted(names))
+    if copy_audit is not None:
+        progress(AUDIT_FOLDER)
+        copied = copy_audit(folder / AUDIT_FOLDER, target, end)
+        # What an earlier backup had is a beginning of the same tree.
+        kept = before.audit_records if before is not None else 0
+        manifest = manifest._replace(audit_records=max(copied, kept))
     if before is not None:
         manifest = manifest._replace(last_epoch=max(before.last_epoch, manifest.last_epoch))
     write_manifest(folder, manifest)
@@ -214,7 +233,9 @@ def _check(target: PosixStorage, identity: Identity, end: JournalEnd, files: lis
         end.sequence,
         end.chain.hex(),
         recovered.exchange.event_hash.hex(),
+        list_segments(target)[0].first_sequence,
         recovered.snapshot_sequence,
+        0,
         files,
     )
 

@@ -2,19 +2,23 @@
 
 What happened after the backup is lost, and clients may have seen it. So the restored journal begins
 an epoch of its own (``BeginEpoch``): ids, trades and feeds go on with numbers that the lost part
-cannot have used. The new epoch is noted in the backup before anything is published, so that two
+cannot have used. The audit tree and the heads signed up to the backup come with it, so that the
+node is held to them. The new epoch is noted in the backup before anything is published, so that two
 restores of one backup are two epochs. All is built beside the target and gets its name in one
 rename: a restore that was interrupted leaves nothing that a node would start from.
 """
 
 from __future__ import annotations
 
+import filecmp
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from dexcore.commands import BeginEpoch, encode_command
 from dexruntime.backup import (
+    AUDIT_FOLDER,
     JOURNAL_FOLDER,
     BackupError,
     Manifest,
@@ -36,6 +40,11 @@ EPOCH_NUMBERS: Final = 1 << 36
 """How many numbers each feed and market has in an epoch."""
 _SUFFIX: Final = ".restoring"
 _COPY_BYTES: Final = 1 << 20
+_MIB: Final = 1 << 20
+_ON_DISK: Final = frozenset({".dxj", ".dxs", ".dxa"})
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, and how many bytes are copied of how many."""
 
 
 class Restored(NamedTuple):
@@ -46,7 +55,13 @@ class Restored(NamedTuple):
     epoch: int
 
 
-def restore(backup: Path, folder: Path, *, epoch: int | None = None) -> Restored:
+def restore(
+    backup: Path,
+    folder: Path,
+    *,
+    epoch: int | None = None,
+    progress: Progress = lambda _what, _done, _total: None,
+) -> Restored:
     """Make the journal folder of a node from a backup, and put the node's files beside it.
 
     Args:
@@ -55,7 +70,8 @@ def restore(backup: Path, folder: Path, *, epoch: int | None = None) -> Restored
         epoch: The epoch to begin; one more than the backup knows of unless given.
 
     Raises:
-        BackupError: the backup is not good, the folder is not empty, or the epoch is used up.
+        BackupError: the backup is not good, the folder is not empty, the disk has no room for it,
+            or the epoch is used up.
         OSError: a disk failed; the folder is as it was.
     """
     manifest = read_manifest(backup)
@@ -68,21 +84,90 @@ def restore(backup: Path, folder: Path, *, epoch: int | None = None) -> Restored
             f"of it has, and at most {EPOCH_MAX}"
         )
     _refuse_other_files(backup, folder.parent, manifest)
-    building = folder.with_name(folder.name + _SUFFIX)
-    if building.exists():
-        shutil.rmtree(building)
-    storage = PosixStorage(building)
-    for path in sorted((backup / JOURNAL_FOLDER).iterdir()):
-        if path.suffix in {".dxj", ".dxs"}:
-            with path.open("rb") as file:
-                publish_file(building / path.name, iter(lambda: file.read(_COPY_BYTES), b""))
-    restored = _begin_epoch(storage, manifest, new_epoch)
+    _refuse_other_tree(backup, folder.parent)
+    copying = _Copying(backup, folder.parent, progress)
+    copying.check_room()
+    building = copying.copy(JOURNAL_FOLDER, folder)
+    copying.say("replaying")
+    restored = _begin_epoch(PosixStorage(building), manifest, new_epoch)
     write_manifest(backup, manifest._replace(last_epoch=new_epoch))
     for name in manifest.files:
         copy_file(backup / name, folder.parent / name)
+    audit = folder.parent / AUDIT_FOLDER
+    if (backup / AUDIT_FOLDER).is_dir() and is_empty(audit):
+        copying.copy(AUDIT_FOLDER, audit).rename(audit)
     building.rename(folder)
     sync_folder(folder.parent)
     return restored
+
+
+class _Copying:
+    """The large files of a backup, how many bytes they have, and how many are copied."""
+
+    def __init__(self, backup: Path, data_dir: Path, progress: Progress) -> None:
+        self._backup = backup
+        self._data_dir = data_dir
+        self._progress = progress
+        self._files = {name: _files_in(backup / name) for name in (JOURNAL_FOLDER, AUDIT_FOLDER)}
+        sizes = {path: path.stat().st_size for paths in self._files.values() for path in paths}
+        self._done_bytes = 0
+        self._total_bytes = sum(sizes.values())
+        # The new epoch begins a segment, and makes the one after it.
+        segments = [size for path, size in sizes.items() if path.suffix == ".dxj"]
+        self._needed_bytes = self._total_bytes + 2 * max(segments, default=0)
+
+    def check_room(self) -> None:
+        """Raises BackupError where the disk has too little room, before anything is written."""
+        there = next(path for path in (self._data_dir, *self._data_dir.parents) if path.exists())
+        free_bytes = shutil.disk_usage(there).free
+        if free_bytes < self._needed_bytes:
+            raise BackupError(
+                f"no room in {self._data_dir}: the restore takes {-(-self._needed_bytes // _MIB)} "
+                f"MiB, and {free_bytes // _MIB} MiB are free"
+            )
+
+    def say(self, what: str) -> None:
+        """Show what is being done."""
+        self._progress(what, self._done_bytes, self._total_bytes)
+
+    def copy(self, name: str, folder: Path) -> Path:
+        """Copy a folder of the backup beside where it will be; returns the copy."""
+        building = folder.with_name(folder.name + _SUFFIX)
+        if building.exists():
+            shutil.rmtree(building)
+        PosixStorage(building)
+        for path in self._files[name]:
+            publish_file(building / path.name, self._parts(path))
+        return building
+
+    def _parts(self, path: Path) -> Iterator[bytes]:
+        with path.open("rb") as file:
+            while part := file.read(_COPY_BYTES):
+                yield part
+                self._done_bytes += len(part)
+                self.say(f"copying {path.name}")
+
+
+def _files_in(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.suffix in _ON_DISK)
+
+
+def _refuse_other_tree(backup: Path, data_dir: Path) -> None:
+    """Only what an interrupted restore of this backup left there may be in the way."""
+    there = data_dir / AUDIT_FOLDER
+    if is_empty(there):
+        return
+    copied = [path.name for path in _files_in(backup / AUDIT_FOLDER)]
+    same = sorted(path.name for path in there.iterdir()) == copied and all(
+        filecmp.cmp(backup / AUDIT_FOLDER / name, there / name, shallow=False) for name in copied
+    )
+    if not same:
+        raise BackupError(
+            f"{there} holds another tree: restore into a data directory of its own, and keep this "
+            "one, it says what had been signed"
+        )
 
 
 def _refuse_other_files(backup: Path, data_dir: Path, manifest: Manifest) -> None:

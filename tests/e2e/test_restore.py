@@ -12,11 +12,13 @@ import grpc
 import pytest
 
 from dex.matching.v1 import matching_pb2, matching_pb2_grpc
+from dexsdk import NewOrder, Place, Side
 from tests.support.command_line import run_dex
 from tests.support.killed_traders import Trader
 from tests.support.load import under_load
 from tests.support.markets import MARKET_ID, open_market, rich_account
 from tests.support.node_process import NETWORK_ID, NodeProcess
+from tests.support.waiting import wait_until
 
 TRADERS = 4
 BATCHES = 120
@@ -30,6 +32,19 @@ def dex(*arguments: str) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr
     facts: dict[str, Any] = json.loads(done.stdout)
     return facts
+
+
+def many_orders() -> list[Place]:
+    """Orders that take room in the journal."""
+    return [
+        Place(NewOrder(MARKET_ID, Side.BUY, quantity_lots=1, price_ticks=1_000 + number))
+        for number in range(100)
+    ]
+
+
+def head(node: NodeProcess, *arguments: str) -> None:
+    """What `dex audit head` says of a node."""
+    dex("audit", "head", "--address", node.grpc_address, *arguments)
 
 
 def event_hash_at(folder: Path, sequence: int) -> str:
@@ -150,3 +165,57 @@ def check_numbers(node: NodeProcess, book: int, trades: int) -> None:
         node,
     )
     assert said.startswith("OUT_OF_RANGE"), said
+
+
+def test_a_node_that_removed_its_first_segments_is_restored_with_its_audit_log(
+    tmp_path: Path,
+) -> None:
+    settings = (
+        "journal.segment_bytes=65536",
+        "journal.retention=covered",
+        "audit.head_interval_ms=50",
+    )
+    node = NodeProcess(tmp_path / "node", settings=settings)
+    restored = NodeProcess(tmp_path / "restored", settings=settings)
+    early, late = tmp_path / "early.json", tmp_path / "late.json"
+    try:
+        node.start()
+        open_market(node)
+        key, account_id = rich_account(node)
+        with node.operator() as operator, node.client(key, account_id) as client:
+            while operator.admin.get_node_status().oldest_sequence == 1:
+                for _ in range(20):
+                    client.submit_batch(many_orders())
+                    client.cancel_all()
+                operator.admin.take_snapshot()
+            sequence = operator.admin.get_node_status().applied_sequence
+            wait_until(
+                lambda: operator.audit.get_tree_head().tree_size >= sequence, "a head over it all"
+            )
+        head(node, "--output", str(early))
+        folder = tmp_path / "node" / "journal"
+        manifest = dex("journal", "backup", str(folder), str(tmp_path / "backup"))
+        node.kill()
+        assert manifest["first_sequence"] > 1
+        assert manifest["audit_records"] >= manifest["first_sequence"] - 1
+        dex("journal", "restore", str(tmp_path / "backup"), str(tmp_path / "restored" / "journal"))
+        restored.start()
+        rich_account(restored)
+        with restored.operator() as operator:
+            wait_until(
+                lambda: operator.audit.get_tree_head().tree_size > manifest["sequence"],
+                "a head of the new epoch",
+            )
+        # The new head is proven to continue the one that was signed before the backup.
+        head(restored, "--since", str(early), "--output", str(late))
+        assert restored.stop() == 0
+        for kept in (early, late):
+            verdict = dex(
+                *("audit", "verify", str(tmp_path / "restored" / "journal")),
+                *("--head", str(kept)),
+            )
+            assert verdict["first_sequence"] == manifest["first_sequence"]
+            assert not verdict["problem"]
+    finally:
+        node.kill()
+        restored.kill()

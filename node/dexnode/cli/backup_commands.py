@@ -5,14 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import click
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from dexnode.audit.backup import copy_audit
 from dexnode.cli.common import json_option, print_json
 from dexnode.secret import NODE_SECRET_FILE
-from dexruntime.backup import BackupError, back_up
+from dexruntime.backup import AUDIT_FOLDER, BackupError, back_up
 from dexruntime.journal import JournalError
 from dexruntime.journal.segment import list_segments
 from dexruntime.repair import CannotRepair, apply, plan
@@ -44,11 +46,11 @@ def _in_a_line() -> Iterator[None]:
 )
 @json_option
 def backup_command(folder: Path, destination: Path, without_secret: bool, as_json: bool) -> None:
-    """Copy a journal, its newest snapshot and the node's secret to DESTINATION.
+    """Copy a node's journal, newest snapshot, audit log and secret to DESTINATION.
 
     A node may be running on FOLDER, its <data_dir>/journal. The copy ends at a
     record that no crash can lose any more, and is read and replayed at the end.
-    With an earlier backup of the same node in DESTINATION only what is new is
+    With an earlier backup of the same node in DESTINATION only new segments are
     copied. The backup holds a secret: keep it as you keep the node's disk.
 
     \b
@@ -64,6 +66,13 @@ def backup_command(folder: Path, destination: Path, without_secret: bool, as_jso
             destination,
             [path for path in files if path.exists()],
             lambda name: progress.update(task, description=f"copying {name}"),
+            copy_audit=partial(copy_audit, folder.parent / AUDIT_FOLDER),
+        )
+    if manifest.audit_records < manifest.first_sequence - 1:
+        click.echo(
+            f"warning: the journal begins at {manifest.first_sequence} and there is no audit tree "
+            "of what was before: a node restored from this backup signs no heads",
+            err=True,
         )
     if as_json:
         print_json(manifest._asdict())
@@ -96,8 +105,14 @@ def restore_command(backup: Path, folder: Path, epoch: int | None, as_json: bool
       dex journal restore backups/tuesday restored/journal
       dex node run --data-dir restored
     """
-    with _in_a_line():
-        restored = restore(backup, folder, epoch=epoch)
+    columns = (SpinnerColumn(), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with _in_a_line(), Progress(*columns, transient=True, disable=as_json) as progress:
+        task = progress.add_task("reading")
+
+        def tell(what: str, done_bytes: int, total_bytes: int) -> None:
+            progress.update(task, description=what, completed=done_bytes, total=total_bytes)
+
+        restored = restore(backup, folder, epoch=epoch, progress=tell)
     if as_json:
         print_json(restored._asdict())
     else:

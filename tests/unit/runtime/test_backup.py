@@ -264,3 +264,28 @@ async def test_with_retention_a_backup_keeps_what_the_journal_lost(tmp_path: Pat
     back_up(source, tmp_path / "late", [])
     (tmp_path / "late" / JOURNAL_FOLDER / snapshot_name(second.snapshot_sequence)).exists()
     restore(tmp_path / "late", tmp_path / "late_node" / "journal")
+
+
+async def test_a_restore_says_beforehand_that_there_is_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = PosixStorage(tmp_path / "journal")
+    await make_journal(source)
+    back_up(source, tmp_path / "backup", [])
+    copied = sum(path.stat().st_size for path in (tmp_path / "backup" / "journal").iterdir())
+    needed = copied + 2 * SEGMENT_BYTES
+    usage = shutil.disk_usage(tmp_path)
+    free = needed - 1
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage._replace(free=free))
+    with pytest.raises(BackupError, match=r"no room in .*: the restore takes 1 MiB, and 0 MiB are"):
+        restore(tmp_path / "backup", tmp_path / "new" / "journal")
+    assert not (tmp_path / "new").exists(), "it had begun to copy"
+    free = needed
+    told: list[tuple[int, int]] = []
+    restore(
+        tmp_path / "backup",
+        tmp_path / "new" / "journal",
+        progress=lambda _what, done, total: told.append((done, total)),
+    )
+    assert told == sorted(told)
+    assert told[-1] == (copied, copied)
