@@ -38,13 +38,14 @@ def many_orders() -> list[Place]:
     """Orders that take room in the journal."""
     return [
         Place(NewOrder(MARKET_ID, Side.BUY, quantity_lots=1, price_ticks=1_000 + number))
-        for number in range(100)
+        for number in range(200)
     ]
 
 
 def head(node: NodeProcess, *arguments: str) -> None:
     """What `dex audit head` says of a node."""
-    dex("audit", "head", "--address", node.grpc_address, *arguments)
+    target = ("--address", node.grpc_address, "--network-id", NETWORK_ID)
+    dex("audit", "head", *target, *arguments)
 
 
 def event_hash_at(folder: Path, sequence: int) -> str:
@@ -171,7 +172,7 @@ def test_a_node_that_removed_its_first_segments_is_restored_with_its_audit_log(
     tmp_path: Path,
 ) -> None:
     settings = (
-        "journal.segment_bytes=65536",
+        *SETTINGS,
         "journal.retention=covered",
         "audit.head_interval_ms=50",
     )
@@ -184,9 +185,11 @@ def test_a_node_that_removed_its_first_segments_is_restored_with_its_audit_log(
         key, account_id = rich_account(node)
         with node.operator() as operator, node.client(key, account_id) as client:
             while operator.admin.get_node_status().oldest_sequence == 1:
-                for _ in range(20):
+                for _ in range(60):
                     client.submit_batch(many_orders())
                     client.cancel_all()
+                # The older of two kept snapshots has to cover a segment.
+                operator.admin.take_snapshot()
                 operator.admin.take_snapshot()
             sequence = operator.admin.get_node_status().applied_sequence
             wait_until(
