@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dexsdk import DexError, Key, NewOrder, Place, Side, SyncClient
-from tests.support.command_line import run_dex
+from tests.support.command_line import call_dex
 from tests.support.markets import MARKET_ID, open_market, rich_account
 from tests.support.node_process import NETWORK_ID, NodeProcess
 from tests.support.waiting import wait_until
@@ -20,7 +20,7 @@ DISK_BYTES = 24 << 20
 ORDERS_PER_BATCH = 200
 BATCHES_MAX = 400
 EXIT_JOURNAL_FAILED = 70
-PATIENCE_SECONDS = 4.0
+PATIENCE_SECONDS = 2.0
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_a_full_disk_refuses_what_it_cannot_keep_and_goes_on(small_disk: Path) -
         with node.operator() as operator:
             live = operator.admin.get_node_status()
         assert node.stop() == 0
-        replayed = run_dex(
+        replayed = call_dex(
             *("journal", "replay", str(small_disk / "node" / "journal")),
             *("--network-id", NETWORK_ID, "--to-sequence", str(live.applied_sequence), "--json"),
         )

@@ -13,7 +13,7 @@ import pytest
 
 from dex.matching.v1 import matching_pb2, matching_pb2_grpc
 from dexsdk import NewOrder, Place, Side
-from tests.support.command_line import run_dex
+from tests.support.command_line import call_dex
 from tests.support.killed_traders import Trader
 from tests.support.load import under_load
 from tests.support.markets import MARKET_ID, open_market, rich_account
@@ -21,14 +21,14 @@ from tests.support.node_process import NETWORK_ID, NodeProcess
 from tests.support.waiting import wait_until
 
 TRADERS = 4
-BATCHES = 120
+BATCHES = 60
 SETTINGS = ("journal.segment_bytes=1048576",)
 CALL_SECONDS = 10.0
 
 
 def dex(*arguments: str) -> dict[str, Any]:
     """What a command says in JSON."""
-    done = run_dex(*arguments, "--json")
+    done = call_dex(*arguments, "--json")
     assert done.returncode == 0, done.stderr
     facts: dict[str, Any] = json.loads(done.stdout)
     return facts
@@ -185,7 +185,7 @@ def test_a_node_that_removed_its_first_segments_is_restored_with_its_audit_log(
         key, account_id = rich_account(node)
         with node.operator() as operator, node.client(key, account_id) as client:
             while operator.admin.get_node_status().oldest_sequence == 1:
-                for _ in range(60):
+                for _ in range(30):
                     client.submit_batch(many_orders())
                     client.cancel_all()
                 # The older of two kept snapshots has to cover a segment.

@@ -21,8 +21,8 @@ from tests.support.node_process import NodeDied, NodeProcess
 from tests.support.witnesses import check_node
 from tests.upgrade.releases import python_path, releases, unpack
 
-TRADERS = 3
-BATCHES = 60
+TRADERS = 2
+BATCHES = 30
 
 
 @pytest.fixture

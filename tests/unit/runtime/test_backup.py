@@ -96,13 +96,13 @@ async def test_two_restores_of_one_backup_are_two_epochs(tmp_path: Path) -> None
     source = PosixStorage(tmp_path / "journal")
     await make_journal(source)
     back_up(source, tmp_path / "backup", [])
-    epochs = [restore(tmp_path / "backup", tmp_path / str(n) / "journal").epoch for n in range(3)]
-    assert epochs == [8, 9, 10], "a restore has the epoch of another"
+    epochs = [restore(tmp_path / "backup", tmp_path / str(n) / "journal").epoch for n in range(2)]
+    assert epochs == [8, 9], "a restore has the epoch of another"
     # Going on with the backup does not forget them.
     back_up(source, tmp_path / "backup", [])
-    assert restore(tmp_path / "backup", tmp_path / "3" / "journal").epoch == 11
-    with pytest.raises(BackupError, match="epoch 11 is not above 11"):
-        restore(tmp_path / "backup", tmp_path / "4" / "journal", epoch=11)
+    assert restore(tmp_path / "backup", tmp_path / "3" / "journal").epoch == 10
+    with pytest.raises(BackupError, match="epoch 10 is not above 10"):
+        restore(tmp_path / "backup", tmp_path / "4" / "journal", epoch=10)
     assert restore(tmp_path / "backup", tmp_path / "4" / "journal", epoch=40).epoch == 40
 
 

@@ -14,7 +14,7 @@ from dexruntime.repair import CannotRepair, apply, plan
 from dexruntime.snapshot_file import list_snapshots, snapshot_name
 from dexruntime.storage import PosixStorage
 from tests.sim.disk import SimulatedDisk
-from tests.support.command_line import run_dex
+from tests.support.command_line import call_dex
 from tests.unit.runtime.shards import IDENTITY, fingerprint
 from tests.unit.runtime.test_backup import make_journal
 
@@ -141,14 +141,14 @@ async def test_the_command_says_what_it_would_do_and_does_it(tmp_path: Path) -> 
     await make_journal(storage, count=20)
     (tmp_path / "journal" / (snapshot_name(7) + ".tmp")).write_bytes(b"half")
     folder = str(storage.directory)
-    shown = run_dex("journal", "repair", folder, "--dry-run").stdout
+    shown = call_dex("journal", "repair", folder, "--dry-run").stdout
     assert f"would remove {snapshot_name(7)}.tmp: it was never published" in shown
     assert (tmp_path / "journal" / (snapshot_name(7) + ".tmp")).exists()
-    done = run_dex("journal", "repair", folder)
+    done = call_dex("journal", "repair", folder)
     assert done.stdout == shown.replace("would ", "")
-    assert run_dex("journal", "repair", folder).stdout == "nothing to repair\n"
+    assert call_dex("journal", "repair", folder).stdout == "nothing to repair\n"
     lock = storage.lock()
-    refused = run_dex("journal", "repair", folder, "--dry-run")
+    refused = call_dex("journal", "repair", folder, "--dry-run")
     lock.close()
     assert refused.returncode == 1
     assert "is in use by process" in refused.stderr
@@ -157,7 +157,7 @@ async def test_the_command_says_what_it_would_do_and_does_it(tmp_path: Path) -> 
     data = bytearray(path.read_bytes())
     data[700] ^= 1
     path.write_bytes(bytes(data))
-    refused = run_dex("journal", "repair", folder)
+    refused = call_dex("journal", "repair", folder)
     assert refused.returncode == 1
     assert len(refused.stderr.strip().splitlines()) == 1
     assert "Ways out" in refused.stderr
