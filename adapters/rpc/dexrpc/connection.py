@@ -116,6 +116,7 @@ class Connection:
         self._calls: dict[int, Call] = {}
         self._plain: dict[int, PlainAnswer] = {}
         self._refuse_new = False
+        self._retires = False
         self._heads: dict[tuple[tuple[bytes, bytes], ...], RequestHead] = {}
         self._buffered_bytes = 0
         self._uncredited_bytes = 0
@@ -233,6 +234,14 @@ class Connection:
             self.codec.ping(DRAIN_PING)
             self._output_ready.wake()
 
+    def retire(self) -> None:
+        """As `drain`, of a server that goes on: a peer that is still on its way in is not cut off,
+        which would fail its first call, and drained when it has got there."""
+        if self.state is State.HANDSHAKE:
+            self._retires = True
+        else:
+            self.drain()
+
     def tick(self, now: float) -> None:
         """Look after the timeouts; the server calls this about once a second."""
         config = self.config
@@ -310,6 +319,8 @@ class Connection:
         """See CodecSink."""
         if self.state is State.HANDSHAKE:
             self.state = State.OPEN
+            if self._retires:
+                self.drain()
 
     def request_received(self, stream_id: int, headers: Headers, end_stream: bool) -> None:
         """See CodecSink."""

@@ -102,7 +102,7 @@ class Server:
         """
         old = list(self._connections)
         for connection in old:
-            connection.drain()
+            connection.retire()
         await trio.sleep(timeout)
         for connection in self._connections.intersection(old):
             connection.close()
@@ -139,7 +139,7 @@ class Server:
                     continue
                 self._accepted += 1
                 self._accepted_by_host[host] += 1
-                nursery.start_soon(self._serve_stream, stream, host, listener.ssl_context)
+                nursery.start_soon(self._serve_stream, stream, host, listener)
 
     def _ceiling_met(self, host: str) -> str:
         """What keeps a connection of that host out, or nothing."""
@@ -149,15 +149,16 @@ class Server:
             return "address"
         return ""
 
-    async def _serve_stream(
-        self, stream: trio.SocketStream, host: str, ssl_context: ssl.SSLContext | None
-    ) -> None:
+    async def _serve_stream(self, stream: trio.SocketStream, host: str, listener: Listener) -> None:
         """One connection, start to end. Raises nothing but Cancelled."""
         self._observer.connection_opened()
+        ssl_context = listener.ssl_context
         try:
             transport, peer = await self._open(stream, ssl_context)
             if transport is not None:
-                await self._serve_transport(transport, peer)
+                # The certificates may have been renewed during the handshake.
+                is_old = listener.ssl_context is not ssl_context
+                await self._serve_transport(transport, peer, is_old)
         except Exception:
             logger.exception("a connection failed")
         finally:
@@ -192,7 +193,7 @@ class Server:
             await trio.aclose_forcefully(stream)
             raise
 
-    async def _serve_transport(self, transport: Transport, peer: Peer) -> None:
+    async def _serve_transport(self, transport: Transport, peer: Peer, is_old: bool) -> None:
         connection = Connection(
             transport,
             peer,
@@ -207,6 +208,8 @@ class Server:
         try:
             if self._draining:
                 connection.close()
+            if is_old:
+                connection.retire()
             await connection.run()
         finally:
             self._connections.discard(connection)

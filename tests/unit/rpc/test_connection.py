@@ -360,6 +360,20 @@ async def test_drain_waits_for_the_call(nursery: trio.Nursery) -> None:
     assert bench.statuses() == [0, 0]
 
 
+async def test_a_peer_on_its_way_in_retires_when_it_has_got_there(nursery: trio.Nursery) -> None:
+    bench = Bench(nursery, echo)
+    await bench.say(HELLO[:30])
+    bench.connection.retire()
+    await trio.testing.wait_all_tasks_blocked()
+    assert not bench.ended.is_set(), "its first call would fail"
+    await bench.say(HELLO[30:] + request(1, "/a/B", b"hi"))
+    assert bench.observer.codes == [StatusCode.OK]
+    ((_, _, ping),) = bench.transport.frames(PING)
+    await bench.say(frame(PING, 1, 0, ping))
+    bench.transport.to_server.close()
+    await bench.ended.wait()
+
+
 async def test_a_fault_of_ours_ends_the_connection_alone(
     nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
 ) -> None:
