@@ -103,11 +103,28 @@ def spoken(address: str, context: ssl.SSLContext) -> ssl.SSLSocket:
     return secure
 
 
-@pytest.fixture(params=["trio", "aio"])
-def rotating(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rotating]:
-    it = Rotating(tmp_path, request.param, revocable=request.param == "trio")
+@pytest.fixture(scope="module", params=["trio", "aio"])
+def running(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Rotating]:
+    """One node of each backend; the aio one cannot look into lists of revoked certificates."""
+    folder = tmp_path_factory.mktemp(f"rotation-{request.param}")
+    it = Rotating(folder, request.param, revocable=request.param == "trio")
     yield it
     assert it.node.stop() == 0, it.node.log_path.read_text()[-4_000:]
+
+
+@pytest.fixture
+def rotating(running: Rotating) -> Iterator[Rotating]:
+    """That node, with the operators it began with afterwards."""
+    good = running.config.read_text()
+    yield running
+    if running.config.read_text() != good:
+        running.config.write_text(good)
+        running.renew("operators renewed")
+
+
+only_revocable = pytest.mark.parametrize("running", ["trio"], indirect=True)
 
 
 class Load:
@@ -202,62 +219,57 @@ def test_what_cannot_be_used_changes_nothing(rotating: Rotating) -> None:
         certificate.write_bytes(pem)
 
 
-def test_a_revoked_certificate_is_refused_from_the_next_call_on(tmp_path: Path) -> None:
-    rotating = Rotating(tmp_path, "trio", revocable=True)
+@only_revocable
+def test_a_revoked_certificate_is_refused_from_the_next_call_on(rotating: Rotating) -> None:
     certificates, node = rotating.certificates, rotating.node
-    try:
-        with (
-            rotating.channel(certificates.operator) as revoked,
-            rotating.channel() as honest,
-            Load(rotating) as load,
-        ):
-            assert answer(revoked.admin.GetNodeStatus, STATUS).reason == ""
-            certificates.revoke(certificates.operator)
-            rotating.renew()
+    leaving = certificates.issue("leaving", OPERATOR_NAME)
+    with (
+        rotating.channel(leaving) as revoked,
+        rotating.channel() as honest,
+        Load(rotating) as load,
+    ):
+        assert answer(revoked.admin.GetNodeStatus, STATUS).reason == ""
+        certificates.revoke(leaving)
+        rotating.renew()
 
-            def is_refused() -> bool:
-                said = answer(revoked.admin.GetNodeStatus, STATUS, timeout=CALL_SECONDS)
-                return said.code == grpc.StatusCode.UNAVAILABLE
+        def is_refused() -> bool:
+            said = answer(revoked.admin.GetNodeStatus, STATUS, timeout=CALL_SECONDS)
+            return said.code == grpc.StatusCode.UNAVAILABLE
 
-            wait_until(is_refused, "the revoked operator is refused", seconds=10)
-            greet(node.grpc_address, certificates, certificates.stranger)
-            with pytest.raises(OSError, match=r"no HTTP/2|revoked"):
-                greet(node.grpc_address, certificates, certificates.operator)
-            by_key = token(rotating.key, node.network_id)
-            assert answer(honest.admin.GetNodeStatus, STATUS, metadata=by_key).reason == ""
-            load.more(10)
-        assert load.failures == []
-    finally:
-        assert node.stop() == 0
-
-
-def test_flight_asks_for_a_token_where_certificates_can_be_revoked(tmp_path: Path) -> None:
-    """pyarrow cannot look into the list: a revoked certificate alone opens nothing there."""
-    rotating = Rotating(tmp_path, "trio", revocable=True)
-    certificates, node = rotating.certificates, rotating.node
-    try:
+        wait_until(is_refused, "the revoked operator is refused", seconds=10)
+        greet(node.grpc_address, certificates, certificates.stranger)
+        with pytest.raises(OSError, match=r"no HTTP/2|revoked"):
+            greet(node.grpc_address, certificates, leaving)
         by_key = token(rotating.key, node.network_id)
-        with rotating.channel() as api:
-            market = OperatorWire(api, by_key).open_market("ROTA")
-        query = flight_pb2.Query(trades=flight_pb2.TradeRows(market_id=market))
-        descriptor = flight.FlightDescriptor.for_command(query.SerializeToString())
-        shown = certificates.operator
-        location = f"grpc+tls://{node.flight_address}"
-        options: dict[str, bytes] = {
-            "tls_root_certs": certificates.ca.read_bytes(),
-            "cert_chain": shown.certificate.read_bytes(),
-            "private_key": shown.private_key.read_bytes(),
-        }
-        verbs: list[Callable[[flight.FlightClient, flight.FlightCallOptions], object]] = [
-            lambda client, call: client.get_flight_info(descriptor, call),
-            lambda client, call: client.get_schema(descriptor, call),
-            lambda client, call: list(client.list_flights(b"", call)),
-        ]
-        with flight.connect(location, **options) as client:
-            headers = [(name.encode(), value.encode()) for name, value in by_key]
-            for verb in verbs:
-                with pytest.raises((flight.FlightUnauthenticatedError, OSError), match=r"^UNAUTH"):
-                    verb(client, flight.FlightCallOptions(timeout=CALL_SECONDS))
-                verb(client, flight.FlightCallOptions(timeout=CALL_SECONDS, headers=headers))
-    finally:
-        assert node.stop() == 0
+        assert answer(honest.admin.GetNodeStatus, STATUS, metadata=by_key).reason == ""
+        load.more(10)
+    assert load.failures == []
+
+
+@only_revocable
+def test_flight_asks_for_a_token_where_certificates_can_be_revoked(rotating: Rotating) -> None:
+    """pyarrow cannot look into the list: a revoked certificate alone opens nothing there."""
+    certificates, node = rotating.certificates, rotating.node
+    by_key = token(rotating.key, node.network_id)
+    with rotating.channel() as api:
+        market = OperatorWire(api, by_key).open_market("ROTA")
+    query = flight_pb2.Query(trades=flight_pb2.TradeRows(market_id=market))
+    descriptor = flight.FlightDescriptor.for_command(query.SerializeToString())
+    shown = certificates.operator
+    location = f"grpc+tls://{node.flight_address}"
+    options: dict[str, bytes] = {
+        "tls_root_certs": certificates.ca.read_bytes(),
+        "cert_chain": shown.certificate.read_bytes(),
+        "private_key": shown.private_key.read_bytes(),
+    }
+    verbs: list[Callable[[flight.FlightClient, flight.FlightCallOptions], object]] = [
+        lambda client, call: client.get_flight_info(descriptor, call),
+        lambda client, call: client.get_schema(descriptor, call),
+        lambda client, call: list(client.list_flights(b"", call)),
+    ]
+    with flight.connect(location, **options) as client:
+        headers = [(name.encode(), value.encode()) for name, value in by_key]
+        for verb in verbs:
+            with pytest.raises((flight.FlightUnauthenticatedError, OSError), match=r"^UNAUTH"):
+                verb(client, flight.FlightCallOptions(timeout=CALL_SECONDS))
+            verb(client, flight.FlightCallOptions(timeout=CALL_SECONDS, headers=headers))
