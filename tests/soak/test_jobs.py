@@ -19,7 +19,7 @@ from tests.support.kill_drill import KINDS, REPLAY
 # The kills have a test of their own, with twenty of them.
 GOALS = {
     "audit": 1,
-    "bits": 30_000,
+    "bits": 17_000,
     "disks": 2,
     "retries": 20,
     "state": 2,

@@ -14,10 +14,11 @@ import pytest
 from dexruntime.journal.format import FORMAT_VERSION, decode_segment_header
 from dexruntime.journal.segment import list_segments
 from dexruntime.storage import LOCK_NAME, SECTOR_BYTES, PosixStorage
+from tests.support.command_line import call_dex
 from tests.support.killed_traders import Trader
 from tests.support.load import under_load
 from tests.support.markets import open_market, rich_account
-from tests.support.node_process import NodeDied, NodeProcess
+from tests.support.node_process import NETWORK_ID, NodeDied, NodeProcess
 from tests.support.witnesses import check_node
 from tests.upgrade.releases import python_path, releases, unpack
 
@@ -38,15 +39,18 @@ def release_path(tmp_path: Path) -> str:
 
 def replay_facts(data_dir: Path, path: str | None = None) -> dict[str, object]:
     """What `dex journal replay` says, by this code or by that at a PYTHONPATH."""
-    command = [sys.executable, "-m", "dexnode", "journal", "replay", str(data_dir / "journal")]
-    environment = os.environ if path is None else {**os.environ, "PYTHONPATH": path}
-    done = subprocess.run(
-        [*command, "--network-id", "triodex-test", "--json"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    arguments = ["journal", "replay", str(data_dir / "journal"), "--network-id", NETWORK_ID]
+    if path is None:
+        done = call_dex(*arguments, "--json")
+    else:
+        done = subprocess.run(
+            [sys.executable, "-m", "dexnode", *arguments, "--json"],
+            env={**os.environ, "PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
     facts: dict[str, object] = json.loads(done.stdout)
     return facts
 
