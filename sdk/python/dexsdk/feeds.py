@@ -69,7 +69,8 @@ def stream_klines(
 ) -> Feed[kline.Kline]:
     """Every change of a market's K-lines; zero starts with the current one.
 
-    A K-line replaces an earlier one of the same open time.
+    A K-line replaces an earlier one of the same open time. Once one has come, none is left out,
+    over any lost connection; a connection lost before that begins anew.
     """
     return _follow(session, _KlineCursor(session, market, interval, after_sequence))
 
