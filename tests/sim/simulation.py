@@ -308,8 +308,10 @@ class Simulation:
         seen = self.reader.klines
 
         def reader_has_all() -> bool:
-            # A stream that breaks before its first K-line begins anew, with the current one.
-            first = min(seen, default=0)
+            # A stream that breaks before its first K-line begins anew, with the current one if
+            # there is one.
+            current = [open_ns for open_ns, (version, _) in stamps.items() if not version]
+            first = min(seen or current, default=2**63)
             return seen == {open_ns: row for open_ns, row in stamps.items() if open_ns >= first}
 
         await self._wait(reader_has_all)
