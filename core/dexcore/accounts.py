@@ -73,9 +73,10 @@ class Key:
 
     def check_may(self, scope: int, time_ns: int) -> None:
         """Whether it may do this at this time."""
-        refusal = self.refusal(time_ns)
-        if refusal:
-            raise Refused(refusal, "public_key")
+        if self.revoke_sequence or self.expire_time_ns:
+            refusal = self.refusal(time_ns)
+            if refusal:
+                raise Refused(refusal, "public_key")
         if not self.scopes & scope:
             raise Refused(Reason.KEY_LACKS_SCOPE, "public_key")
 
@@ -191,9 +192,9 @@ class NonceTable:
         if expire_time_ns > time_ns + EXPIRY_AHEAD_NS_MAX:
             raise Refused(Reason.EXPIRY_TOO_FAR, "expire_time")
         known = self.answers.get((account_key, nonce))
-        if known is not None and known.expire_time_ns <= time_ns:
+        if known is None or known.expire_time_ns <= time_ns:
             return None
-        if known is not None and known.digest != digest:
+        if known.digest != digest:
             raise Refused(Reason.NONCE_REUSED, "nonce")
         return known
 

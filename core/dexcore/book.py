@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from sortedcontainers import SortedDict
 
-from dexcore.invariant import check
+from dexcore.invariant import InvariantError, check
 
 if TYPE_CHECKING:
     from dexcore.accounts import Account
@@ -206,5 +206,5 @@ class Book:
     def check_not_crossed(self) -> None:
         """Check that no bid reaches an ask after a command."""
         bid, ask = self.bids.best, self.asks.best
-        if bid is not None and ask is not None:
-            check(bid.price_ticks < ask.price_ticks, "the book is crossed")
+        if bid is not None and ask is not None and bid.price_ticks >= ask.price_ticks:
+            raise InvariantError("the book is crossed")

@@ -235,6 +235,12 @@ class UnknownCommand(CodecError):
 DIGEST_BYTES: Final = 16
 PUBLIC_KEY_BYTES: Final = 32
 _SIGNED_HEAD: Final = struct.Struct(f"<2sqqq{DIGEST_BYTES}s{PUBLIC_KEY_BYTES}s")
+# The same without type and version.
+_SIGNED_VALUES: Final = struct.Struct(f"<2xqqq{DIGEST_BYTES}s{PUBLIC_KEY_BYTES}s")
+_SIGNED_BYTES: Final = _SIGNED_VALUES.size
+_ITEM_BYTES: Final = ITEM.size
+_unpack_signed: Final = _SIGNED_VALUES.unpack_from
+_new: Final = tuple.__new__
 
 
 def encode_command(command: Command) -> bytes:
@@ -289,11 +295,11 @@ def decode_command(data: bytes) -> Command:
 
 
 def _read_orders(data: bytes) -> OrderCommand:
-    size = _SIGNED_HEAD.size
-    if len(data) < size + ITEM.size or (len(data) - size) % ITEM.size:
+    items = data[_SIGNED_BYTES:]
+    if not items or len(items) % _ITEM_BYTES:
         raise CodecError("order items do not fit")
-    _, account_key, nonce, expire_time_ns, digest, public_key = _SIGNED_HEAD.unpack_from(data)
-    return OrderCommand(account_key, nonce, expire_time_ns, digest, public_key, data[size:])
+    # Half the price of OrderCommand(...).
+    return _new(OrderCommand, (*_unpack_signed(data), items))
 
 
 def _read_register_v1(r: ValueReader) -> RegisterKey:

@@ -8,7 +8,8 @@ canonical and the running hash over all events pins the exchange's history.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
@@ -260,28 +261,32 @@ _GENERAL: Final[dict[type, bytes]] = {
     KeyLimited: b"\x48",
     KeyRevoked: b"\x49",
 }
-_PACK: Final = {
-    kind: (struct.Struct(f"<B{len(kind._fields)}q").pack, number)  # type: ignore[attr-defined]
+
+
+def _encode_general(number: bytes, *values: int | str | bytes) -> bytes:
+    return number + encode_values(values)
+
+
+# Called with an event's values.
+_ENCODE: Final[Mapping[type, Callable[..., bytes]]] = {
+    kind: partial(_encode_general, number) for kind, number in _GENERAL.items()
+} | {
+    kind: partial(struct.Struct(f"<B{len(kind._fields)}q").pack, number)  # type: ignore[attr-defined]
     for number, kind in enumerate(_FIXED, start=1)
 }
+_pack_position: Final = struct.Struct("<qq").pack
 
 HASH_BYTES: Final = 32
 
 
 def encode_events(events: Iterable[Event]) -> bytes:
     """Canonical bytes of the events of one command."""
-    parts = []
-    for event in events:
-        fixed = _PACK.get(type(event))
-        if fixed is not None:
-            pack, number = fixed
-            parts.append(pack(number, *event))
-        else:
-            parts.append(_GENERAL[type(event)] + encode_values(event))
+    encode = _ENCODE
+    parts = [encode[type(event)](*event) for event in events]
     return b"".join(parts)
 
 
 def chain_hash(previous: bytes, sequence: int, time_ns: int, events: Iterable[Event]) -> bytes:
     """BLAKE2b-256 (RFC 7693) over the hash before, the position and the events."""
-    head = previous + struct.pack("<qq", sequence, time_ns)
+    head = previous + _pack_position(sequence, time_ns)
     return blake2b(head + encode_events(events), digest_size=HASH_BYTES).digest()

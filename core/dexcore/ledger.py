@@ -54,7 +54,8 @@ class Cell:
         """Take from the available part; the counterpart must be credited."""
         self.available -= amount_atoms
         self.asset.net -= amount_atoms
-        check(self.available >= 0, "available balance below zero")
+        if self.available < 0:
+            raise InvariantError("available balance below zero")
 
     def debit_held(self, amount_atoms: int) -> None:
         """Take from the held part; the counterpart must be credited."""
@@ -135,7 +136,8 @@ class Ledger:
     def check_conserved(self) -> None:
         """Check that the command that ends here neither made nor lost an atom."""
         for asset in self.assets:
-            check(asset.net == 0, "money was made or lost")
+            if asset.net:
+                raise InvariantError("money was made or lost")
 
     def audit(self) -> None:
         """Recount every cell from nothing: slow, for recovery, snapshots and tests."""

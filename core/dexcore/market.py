@@ -50,12 +50,14 @@ class Market:
 
     __slots__ = (
         "base",
+        "base_atoms_per_lot",
         "book",
         "fee_cell",
         "index",
         "last_external_id",
         "maker_fee_ppm",
         "quote",
+        "quote_atoms_per_tick_lot",
         "spec",
         "status",
         "taker_fee_ppm",
@@ -66,6 +68,9 @@ class Market:
     def __init__(self, index: int, spec: MarketSpec, base: Asset, quote: Asset, fees: Cell) -> None:
         self.index = index
         self.spec = spec
+        # Also here: every order and fill reads them.
+        self.base_atoms_per_lot = spec.base_atoms_per_lot
+        self.quote_atoms_per_tick_lot = spec.quote_atoms_per_tick_lot
         self.base = base
         self.quote = quote
         self.fee_cell = fees

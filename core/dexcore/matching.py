@@ -30,7 +30,12 @@ _MARKET_OPEN: Final = MarketStatus.OPEN
 _OPEN: Final = OrderStatus.OPEN
 _PARTIALLY_FILLED: Final = OrderStatus.PARTIALLY_FILLED
 _FILLED: Final = OrderStatus.FILLED
+_CANCELLED: Final = OrderStatus.CANCELLED
+_EXPIRED: Final = OrderStatus.EXPIRED
+_HALTED: Final = MarketStatus.HALTED
 _ACCEPTED: Final = Reason.NONE
+# An event or result made by this costs half of what calling its class does.
+_new: Final = tuple.__new__
 
 
 @final
@@ -55,12 +60,14 @@ class Matcher:
             return
         events = self.events
         markets = self._markets
-        for market_index, side, price_ticks in sorted(touched):
-            book_side = markets[market_index].book.side(side)
-            quantity_lots = book_side.quantity_at(price_ticks)
-            events.append(LevelChanged(market_index, side, price_ticks, quantity_lots))
-        for market_index in {key[0]: None for key in touched}:
-            markets[market_index].book.check_not_crossed()
+        checked = -1
+        for market_index, side, price_ticks in sorted(touched) if len(touched) > 1 else touched:
+            book = markets[market_index].book
+            if market_index != checked:
+                book.check_not_crossed()
+                checked = market_index
+            quantity_lots = book.side(side).quantity_at(price_ticks)
+            events.append(_new(LevelChanged, (market_index, side, price_ticks, quantity_lots)))
         touched.clear()
 
     # --- items
@@ -72,22 +79,21 @@ class Matcher:
             Refused: nothing was changed.
         """
         market, order, needed_atoms = self._admit(account, item, order_key)
-        is_market = item[2] == TYPE_MARKET
-        cell = order.quote_cell if order.side == BUY else order.base_cell
+        _, side, order_type, _, _, market_index, price_ticks, quantity_lots, client_id, _ = item
+        cell = order.quote_cell if side == BUY else order.base_cell
         cell.hold(needed_atoms)
         order.reserved_atoms = needed_atoms
-        self.events.append(
-            OrderAccepted(
-                order_key,
-                account.key,
-                market.index,
-                order.side,
-                order.price_ticks,
-                order.quantity_lots,
-                order.client_order_id,
-            )
+        event = (
+            order_key,
+            account.key,
+            market_index,
+            side,
+            price_ticks,
+            quantity_lots,
+            client_id,
         )
-        fills = self._take(market, order, is_market)
+        self.events.append(_new(OrderAccepted, event))
+        fills = self._take(market, order, order_type == TYPE_MARKET)
         return self._settle_remainder(market, order, fills, rests=item[3] == GTC)
 
     def preview(self, account: Account, item: Item) -> tuple[int, int, int, int]:
@@ -137,7 +143,8 @@ class Matcher:
             ledger.cell(account.key, market.base),
             ledger.cell(account.key, market.quote),
         )
-        self._check_against_book(market, order, order_type, tif)
+        if tif != GTC or post_only:
+            self._check_against_book(market, order, order_type, tif)
         needed_atoms = self._worst_case(market, order, is_market=order_type == TYPE_MARKET)
         cell = order.quote_cell if side == BUY else order.base_cell
         if needed_atoms > cell.available:
@@ -148,11 +155,11 @@ class Matcher:
         """Take an open order out of the book and give its reservation back."""
         order = self._open_order(account, order_key, client_order_id)
         market = self._markets[order.market_index]
-        if market.status == MarketStatus.HALTED:
+        if market.status is _HALTED:
             raise Refused(Reason.MARKET_NOT_OPEN, "market_id")
         self._touched[(market.index, order.side, order.price_ticks)] = None
         market.book.side(order.side).remove(order)
-        return self._close(market, order, (), OrderStatus.CANCELLED)
+        return self._close(market, order, (), _CANCELLED)
 
     def cancel_all(self, account: Account, market_index: int) -> list[ItemResult]:
         """Cancel every open order of the account, or of the account in one market."""
@@ -162,7 +169,7 @@ class Matcher:
             order
             for order in account.open_orders.values()
             if market_index in (NO_MARKET, order.market_index)
-            and self._markets[order.market_index].status != MarketStatus.HALTED
+            and self._markets[order.market_index].status is not _HALTED
         ]
         return [self.cancel(account, order.key, 0) for order in chosen]
 
@@ -268,13 +275,11 @@ class Matcher:
         """Atoms the order's remainder can cost at worst."""
         remaining_lots = order.quantity_lots - order.filled_lots
         if order.side == SELL:
-            return remaining_lots * market.spec.base_atoms_per_lot
+            return remaining_lots * market.base_atoms_per_lot
         if is_market:
             _, notional_atoms = takeable(market, order.side, None, remaining_lots)
         else:
-            notional_atoms = (
-                remaining_lots * order.price_ticks * market.spec.quote_atoms_per_tick_lot
-            )
+            notional_atoms = remaining_lots * order.price_ticks * market.quote_atoms_per_tick_lot
         return buy_worst_case(order, notional_atoms)
 
     def _release(self, order: Order, keep_atoms: int) -> None:
@@ -291,10 +296,12 @@ class Matcher:
 
     def _take(self, market: Market, order: Order, is_market: bool) -> tuple[Fill, ...]:
         """Trade against the other side while it offers the order's price or better."""
-        opposite = market.book.opposite(order.side)
+        buys = order.side == BUY
+        opposite = market.book.asks if buys else market.book.bids
+        if opposite.best is None:
+            return ()
         fills: list[Fill] = []
         touched = self._touched
-        buys = order.side == BUY
         maker_side = SELL if buys else BUY
         limit_ticks = order.price_ticks
         remaining_lots = order.quantity_lots - order.filled_lots
@@ -324,9 +331,8 @@ class Matcher:
         self, market: Market, maker: Order, taker: Order, price_ticks: int, lots: int
     ) -> Fill:
         """Move base, quote and fees of one trade and report it."""
-        spec = market.spec
-        base_atoms = lots * spec.base_atoms_per_lot
-        notional_atoms = lots * price_ticks * spec.quote_atoms_per_tick_lot
+        base_atoms = lots * market.base_atoms_per_lot
+        notional_atoms = lots * price_ticks * market.quote_atoms_per_tick_lot
         maker_fee = _charge_fee(maker, notional_atoms * maker.maker_fee_ppm)
         taker_fee = _charge_fee(taker, notional_atoms * taker.taker_fee_ppm)
         if taker.side == BUY:
@@ -347,21 +353,20 @@ class Matcher:
         maker.filled_lots += lots
         taker.filled_lots += lots
         market.trade_sequence += 1
-        self.events.append(
-            Trade(
-                market.index,
-                market.trade_sequence,
-                price_ticks,
-                lots,
-                taker.side,
-                maker.key,
-                taker.key,
-                maker.account.key,
-                taker.account.key,
-                maker_fee,
-                taker_fee,
-            )
+        event = (
+            market.index,
+            market.trade_sequence,
+            price_ticks,
+            lots,
+            taker.side,
+            maker.key,
+            taker.key,
+            maker.account.key,
+            taker.account.key,
+            maker_fee,
+            taker_fee,
         )
+        self.events.append(_new(Trade, event))
         return (market.trade_sequence, price_ticks, lots, taker_fee)
 
     def _settle_remainder(
@@ -372,11 +377,9 @@ class Matcher:
         if not remaining_lots:
             return self._close(market, order, fills, _FILLED)
         if not rests:
-            return self._close(market, order, fills, OrderStatus.EXPIRED)
+            return self._close(market, order, fills, _EXPIRED)
         if order.side == BUY:
-            notional_atoms = (
-                remaining_lots * order.price_ticks * market.spec.quote_atoms_per_tick_lot
-            )
+            notional_atoms = remaining_lots * order.price_ticks * market.quote_atoms_per_tick_lot
             self._release(order, maker_remainder(order, notional_atoms))
         market.book.side(order.side).add(order)
         self._touched[(market.index, order.side, order.price_ticks)] = None
@@ -398,11 +401,8 @@ class Matcher:
         remaining_lots = order.quantity_lots - order.filled_lots
         if (remaining_lots == 0) is not (status is _FILLED):
             raise InvariantError("wrong end of an order")
-        self.events.append(
-            OrderClosed(
-                order.key, account.key, market.index, status, order.filled_lots, remaining_lots
-            )
-        )
+        event = (order.key, account.key, market.index, status, order.filled_lots, remaining_lots)
+        self.events.append(_new(OrderClosed, event))
         return _result(order, fills, status)
 
     # --- amending
@@ -417,12 +417,10 @@ class Matcher:
         order.quantity_lots = quantity_lots
         remaining_lots = quantity_lots - order.filled_lots
         if order.side == BUY:
-            notional_atoms = (
-                remaining_lots * order.price_ticks * market.spec.quote_atoms_per_tick_lot
-            )
+            notional_atoms = remaining_lots * order.price_ticks * market.quote_atoms_per_tick_lot
             self._release(order, maker_remainder(order, notional_atoms))
         else:
-            self._release(order, remaining_lots * market.spec.base_atoms_per_lot)
+            self._release(order, remaining_lots * market.base_atoms_per_lot)
         self._touched[(market.index, order.side, order.price_ticks)] = None
         self.events.append(
             OrderAmended(
@@ -444,11 +442,11 @@ class Matcher:
             raise Refused(Reason.POST_ONLY_WOULD_TAKE, "price_ticks")
         remaining_lots = quantity_lots - order.filled_lots
         if order.side == BUY:
-            notional_atoms = remaining_lots * price_ticks * market.spec.quote_atoms_per_tick_lot
+            notional_atoms = remaining_lots * price_ticks * market.quote_atoms_per_tick_lot
             needed = buy_worst_case(order, notional_atoms)
             cell = order.quote_cell
         else:
-            needed = remaining_lots * market.spec.base_atoms_per_lot
+            needed = remaining_lots * market.base_atoms_per_lot
             cell = order.base_cell
         if needed > cell.available + order.reserved_atoms:
             raise Refused(Reason.INSUFFICIENT_FUNDS, "quantity_lots")
@@ -485,13 +483,7 @@ def _open_status(order: Order) -> OrderStatus:
 
 
 def _result(order: Order, fills: tuple[Fill, ...], status: OrderStatus) -> ItemResult:
-    return ItemResult(
-        order.key,
-        order.client_order_id,
-        status,
-        order.filled_lots,
-        order.quantity_lots - order.filled_lots,
-        fills,
-        _ACCEPTED,
-        "",
-    )
+    filled_lots = order.filled_lots
+    remaining_lots = order.quantity_lots - filled_lots
+    result = (order.key, order.client_order_id, status, filled_lots, remaining_lots, fills)
+    return _new(ItemResult, (*result, _ACCEPTED, ""))

@@ -46,4 +46,4 @@ def takeable(
         notional += taken * price_ticks
         if lots == quantity_lots:
             break
-    return lots, notional * market.spec.quote_atoms_per_tick_lot
+    return lots, notional * market.quote_atoms_per_tick_lot

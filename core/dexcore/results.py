@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import NamedTuple, final
+from typing import Final, NamedTuple, final
 
 from dexcore.events import Event
 from dexcore.reasons import Reason
@@ -20,6 +20,9 @@ class OrderStatus(IntEnum):
     EXPIRED = 5
     REJECTED = 6
 
+
+# Reading an enumeration's member costs more than all else an outcome begins with.
+_ACCEPTED: Final = Reason.NONE
 
 Fill = tuple[int, int, int, int]
 """trade_sequence, price_ticks, quantity_lots, fee_atoms of the order's owner."""
@@ -70,7 +73,7 @@ class Outcome:
         self.time_ns = time_ns
         self.events: list[Event] = []
         self.items: tuple[ItemResult, ...] = ()
-        self.reason = Reason.NONE
+        self.reason = _ACCEPTED
         self.field = ""
         self.repeated = False
         self.key = 0

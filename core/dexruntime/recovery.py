@@ -94,15 +94,16 @@ def _recover(
         progress(base)
     reader = JournalReader(storage, _first_to_read(storage, snapshot))
     try:
+        apply, consume = exchange.apply, views.consume
         for record in reader:
-            if record.sequence <= base:
+            sequence, time_ns, _, _ = record
+            if sequence <= base:
                 if snapshot is not None and reader.chain != snapshot.chain_hash:
                     raise JournalMismatch("the snapshot belongs to another journal")
                 continue
-            outcome = exchange.apply(record.sequence, record.time_ns, command_of(record))
-            views.consume(record.sequence, outcome)
-            if progress is not None and record.sequence % PROGRESS_EVERY == 0:
-                progress(record.sequence)
+            consume(sequence, apply(sequence, time_ns, command_of(record)))
+            if progress is not None and sequence % PROGRESS_EVERY == 0:
+                progress(sequence)
         end = reader.end()
     finally:
         reader.close()

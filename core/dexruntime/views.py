@@ -266,23 +266,17 @@ class Views:
 
     def _trade(self, event: Trade, outcome: Outcome) -> None:
         view = self.markets[event.market_index]
-        view.new_trades.append(
-            PublicTrade(
-                outcome.time_ns,
-                event.trade_sequence,
-                event.price_ticks,
-                event.quantity_lots,
-                event.taker_side,
-                event.maker_order_key,
-                event.taker_order_key,
-            )
-        )
+        # The time in place of the market, then as the event has them: half the price of
+        # PublicTrade(...).
+        trade = (outcome.time_ns, *event[1:7])
+        view.new_trades.append(tuple.__new__(PublicTrade, trade))
         view.trade_command = outcome.sequence
         self._dirty[view.index] = view
+        maker_account, taker_account = event[7:9]
         movement = (outcome.sequence, outcome.time_ns, event)
-        self._movements(event.maker_account_key).append(movement)
-        if event.taker_account_key != event.maker_account_key:
-            self._movements(event.taker_account_key).append(movement)
+        self._movements(maker_account).append(movement)
+        if taker_account != maker_account:
+            self._movements(taker_account).append(movement)
 
     def _external_trade(self, event: ExternalTrade, outcome: Outcome) -> None:
         view = self.markets[event.market_index]
