@@ -279,14 +279,10 @@ _pack_position: Final = struct.Struct("<qq").pack
 HASH_BYTES: Final = 32
 
 
-def encode_events(events: Iterable[Event]) -> bytes:
-    """Canonical bytes of the events of one command."""
-    encode = _ENCODE
-    parts = [encode[type(event)](*event) for event in events]
-    return b"".join(parts)
-
-
 def chain_hash(previous: bytes, sequence: int, time_ns: int, events: Iterable[Event]) -> bytes:
     """BLAKE2b-256 (RFC 7693) over the hash before, the position and the events."""
-    head = previous + _pack_position(sequence, time_ns)
-    return blake2b(head + encode_events(events), digest_size=HASH_BYTES).digest()
+    encode = _ENCODE
+    parts = [previous, _pack_position(sequence, time_ns)]
+    for event in events:
+        parts.append(encode[type(event)](*event))  # noqa: PERF401
+    return blake2b(b"".join(parts), digest_size=HASH_BYTES).digest()

@@ -110,6 +110,14 @@ class Ledger:
             cell = cells[asset.index] = Cell(asset)
         return cell
 
+    def cells_of(self, account_key: int, base: Asset, quote: Asset) -> tuple[Cell, Cell]:
+        """Return the account's cells of a market's two assets, made on first use."""
+        cells = self.cells[account_key]
+        base_cell, quote_cell = cells.get(base.index), cells.get(quote.index)
+        if base_cell is None or quote_cell is None:
+            return self.cell(account_key, base), self.cell(account_key, quote)
+        return base_cell, quote_cell
+
     def can_deposit(self, asset: Asset, amount_atoms: int) -> bool:
         """Say whether the supply stays in 64 bits, so that no balance can leave them."""
         return asset.supply_atoms + amount_atoms <= INT64_MAX

@@ -54,6 +54,7 @@ class Market:
         "book",
         "fee_cell",
         "index",
+        "is_external",
         "last_external_id",
         "maker_fee_ppm",
         "quote",
@@ -71,6 +72,7 @@ class Market:
         # Also here: every order and fill reads them.
         self.base_atoms_per_lot = spec.base_atoms_per_lot
         self.quote_atoms_per_tick_lot = spec.quote_atoms_per_tick_lot
+        self.is_external = spec.kind == MarketKind.EXTERNAL
         self.base = base
         self.quote = quote
         self.fee_cell = fees

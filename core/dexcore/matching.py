@@ -19,13 +19,12 @@ from dexcore.events import Event, LevelChanged, OrderAccepted, OrderAmended, Ord
 from dexcore.invariant import InvariantError, check
 from dexcore.ledger import Ledger
 from dexcore.limits import OPEN_ORDERS_PER_ACCOUNT_MAX, PPM
-from dexcore.market import Market, MarketKind, MarketStatus
+from dexcore.market import Market, MarketStatus
 from dexcore.reasons import Reason, Refused
 from dexcore.reserve import buy_worst_case, maker_remainder, takeable
 from dexcore.results import Fill, ItemResult, OrderStatus
 
 # Looked up once: reading an enumeration's member costs more than comparing it.
-_EXTERNAL: Final = MarketKind.EXTERNAL
 _MARKET_OPEN: Final = MarketStatus.OPEN
 _OPEN: Final = OrderStatus.OPEN
 _PARTIALLY_FILLED: Final = OrderStatus.PARTIALLY_FILLED
@@ -116,7 +115,7 @@ class Matcher:
         """Every check a new order must pass, in the order in which they refuse."""
         _, side, order_type, tif, post_only, market_index, price, quantity, client_id, _ = item
         market = self._market(market_index)
-        if market.spec.kind == _EXTERNAL:
+        if market.is_external:
             raise Refused(Reason.MARKET_IS_EXTERNAL, "market_id")
         if market.status is not _MARKET_OPEN:
             raise Refused(Reason.MARKET_NOT_OPEN, "market_id")
@@ -128,7 +127,7 @@ class Matcher:
                 raise Refused(Reason.CLIENT_ORDER_ID_IN_USE, "client_order_id")
         if len(account.open_orders) >= OPEN_ORDERS_PER_ACCOUNT_MAX:
             raise Refused(Reason.TOO_MANY_OPEN_ORDERS)
-        ledger = self._ledger
+        base_cell, quote_cell = self._ledger.cells_of(account.key, market.base, market.quote)
         order = Order(
             order_key,
             account,
@@ -140,13 +139,17 @@ class Matcher:
             bool(post_only),
             market.maker_fee_ppm,
             market.taker_fee_ppm,
-            ledger.cell(account.key, market.base),
-            ledger.cell(account.key, market.quote),
+            base_cell,
+            quote_cell,
         )
         if tif != GTC or post_only:
             self._check_against_book(market, order, order_type, tif)
-        needed_atoms = self._worst_case(market, order, is_market=order_type == TYPE_MARKET)
-        cell = order.quote_cell if side == BUY else order.base_cell
+        if side == BUY:
+            cell = quote_cell
+            needed_atoms = self._buy_worst_case(market, order, order_type == TYPE_MARKET)
+        else:
+            cell = base_cell
+            needed_atoms = quantity * market.base_atoms_per_lot
         if needed_atoms > cell.available:
             raise Refused(Reason.INSUFFICIENT_FUNDS, "quantity_lots")
         return market, order, needed_atoms
@@ -271,15 +274,13 @@ class Matcher:
     # --- reservation
 
     @staticmethod
-    def _worst_case(market: Market, order: Order, *, is_market: bool) -> int:
-        """Atoms the order's remainder can cost at worst."""
-        remaining_lots = order.quantity_lots - order.filled_lots
-        if order.side == SELL:
-            return remaining_lots * market.base_atoms_per_lot
+    def _buy_worst_case(market: Market, order: Order, is_market: bool) -> int:
+        """Quote atoms a new buy can cost at worst."""
+        lots = order.quantity_lots
         if is_market:
-            _, notional_atoms = takeable(market, order.side, None, remaining_lots)
+            _, notional_atoms = takeable(market, BUY, None, lots)
         else:
-            notional_atoms = remaining_lots * order.price_ticks * market.quote_atoms_per_tick_lot
+            notional_atoms = lots * order.price_ticks * market.quote_atoms_per_tick_lot
         return buy_worst_case(order, notional_atoms)
 
     def _release(self, order: Order, keep_atoms: int) -> None:
@@ -483,7 +484,14 @@ def _open_status(order: Order) -> OrderStatus:
 
 
 def _result(order: Order, fills: tuple[Fill, ...], status: OrderStatus) -> ItemResult:
-    filled_lots = order.filled_lots
-    remaining_lots = order.quantity_lots - filled_lots
-    result = (order.key, order.client_order_id, status, filled_lots, remaining_lots, fills)
-    return _new(ItemResult, (*result, _ACCEPTED, ""))
+    result = (
+        order.key,
+        order.client_order_id,
+        status,
+        order.filled_lots,
+        order.quantity_lots - order.filled_lots,
+        fills,
+        _ACCEPTED,
+        "",
+    )
+    return _new(ItemResult, result)
