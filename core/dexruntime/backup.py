@@ -18,7 +18,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta
 
 from dexruntime.files import copy_file, publish_file
 from dexruntime.journal import Identity, JournalEnd, JournalError, JournalMismatch, JournalReader
@@ -32,6 +35,12 @@ JOURNAL_FOLDER: Final = "journal"
 AUDIT_FOLDER: Final = "audit"
 MANIFEST_VERSION: Final = 1
 _CHUNK_BYTES: Final = 1 << 20
+_Count = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+_Sequence = Annotated[int, Meta(ge=1, le=(1 << 63) - 1)]
+_Short = Annotated[int, Meta(ge=0, le=0xFFFF)]
+# What a node keeps beside its journal. Whoever made the backup may have written any name here, and
+# a restore makes files of these names: no path, and nothing that configures a node.
+_NodeFile = Annotated[str, Meta(pattern=r"\A[a-z][a-z_-]{0,63}\.secret\Z")]
 
 Progress = Callable[[str], None]
 """Called with the name of each file that is copied."""
@@ -43,47 +52,63 @@ class BackupError(Exception):
     """There is no backup to be had, or the folder holds something else; the message says what."""
 
 
-class Manifest(NamedTuple):
+class Manifest(msgspec.Struct, frozen=True):
     """What a backup holds. ``last_epoch`` is the newest that the journal or a restore of it has;
     ``audit_records`` is how many are in its audit tree, 0 without one."""
 
     version: int
-    network_id: str
-    shard: int
-    last_epoch: int
-    sequence: int
-    chain: str
-    event_hash: str
-    first_sequence: int
-    snapshot_sequence: int
-    audit_records: int
-    files: list[str]
+    network_id: Annotated[str, Meta(min_length=1, max_length=64)]
+    shard: _Short
+    last_epoch: _Short
+    sequence: _Sequence
+    chain: Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
+    event_hash: Annotated[str, Meta(pattern=r"\A(?:[0-9a-f]{2}){16,64}\Z")]
+    first_sequence: _Sequence
+    snapshot_sequence: _Count
+    audit_records: _Count
+    files: list[_NodeFile]
 
     @property
     def identity(self) -> Identity:
         """Whose journal it is."""
         return Identity(self.network_id, self.shard, self.last_epoch)
 
+    def facts(self) -> dict[str, Any]:
+        """Its fields by name, as they stand in the file."""
+        return msgspec.structs.asdict(self)
+
+
+class _Versioned(msgspec.Struct):
+    """What the manifest of every version has."""
+
+    version: Annotated[int, Meta(ge=1)]
+
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a backup; raises BackupError."""
+    """The manifest of a backup; raises BackupError, OSError.
+
+    It may come from anywhere: a field that is not what this build would write is refused by name.
+    """
     try:
-        manifest = Manifest(**json.loads((folder / MANIFEST_NAME).read_text()))
+        text = (folder / MANIFEST_NAME).read_bytes()
     except FileNotFoundError:
         raise BackupError(f"no backup in {folder}: it has no {MANIFEST_NAME}") from None
-    except (ValueError, TypeError) as error:
+    try:
+        version = msgspec.json.decode(text, type=_Versioned).version
+        if version > MANIFEST_VERSION:
+            raise BackupError(
+                f"{folder} is of backup version {version}; this build reads up to "
+                f"{MANIFEST_VERSION}: use the release that made it, or a newer one"
+            )
+        return msgspec.json.decode(text, type=Manifest)
+    except (ValueError, RecursionError) as error:
+        # The reason names the field, as in "Expected `int`, got `str` - at `$.sequence`".
         raise BackupError(f"{folder / MANIFEST_NAME} is not a manifest: {error}") from None
-    if manifest.version > MANIFEST_VERSION:
-        raise BackupError(
-            f"{folder} is of backup version {manifest.version}; this build reads up to "
-            f"{MANIFEST_VERSION}: use the release that made it, or a newer one"
-        )
-    return manifest
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Publish the manifest durably."""
-    text = json.dumps(manifest._asdict(), indent=1) + "\n"
+    text = json.dumps(manifest.facts(), indent=1) + "\n"
     publish_file(folder / MANIFEST_NAME, [text.encode()])
 
 
@@ -135,9 +160,10 @@ def back_up(
         copied = copy_audit(folder / AUDIT_FOLDER, target, end)
         # What an earlier backup had is a beginning of the same tree.
         kept = before.audit_records if before is not None else 0
-        manifest = manifest._replace(audit_records=max(copied, kept))
+        manifest = msgspec.structs.replace(manifest, audit_records=max(copied, kept))
     if before is not None:
-        manifest = manifest._replace(last_epoch=max(before.last_epoch, manifest.last_epoch))
+        newest = max(before.last_epoch, manifest.last_epoch)
+        manifest = msgspec.structs.replace(manifest, last_epoch=newest)
     write_manifest(folder, manifest)
     for sequence in list_snapshots(target)[:-1]:
         target.remove(snapshot_name(sequence))

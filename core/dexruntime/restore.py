@@ -16,10 +16,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import msgspec
+
 from dexcore.commands import BeginEpoch, encode_command
 from dexruntime.backup import (
     AUDIT_FOLDER,
     JOURNAL_FOLDER,
+    MANIFEST_NAME,
     BackupError,
     Manifest,
     durable_end,
@@ -90,7 +93,7 @@ def restore(
     building = copying.copy(JOURNAL_FOLDER, folder)
     copying.say("replaying")
     restored = _begin_epoch(PosixStorage(building), manifest, new_epoch)
-    write_manifest(backup, manifest._replace(last_epoch=new_epoch))
+    write_manifest(backup, msgspec.structs.replace(manifest, last_epoch=new_epoch))
     for name in manifest.files:
         copy_file(backup / name, folder.parent / name)
     audit = folder.parent / AUDIT_FOLDER
@@ -173,6 +176,8 @@ def _refuse_other_tree(backup: Path, data_dir: Path) -> None:
 def _refuse_other_files(backup: Path, data_dir: Path, manifest: Manifest) -> None:
     for name in manifest.files:
         there = data_dir / name
+        if not (backup / name).is_file():
+            raise BackupError(f"{backup} names {name} in {MANIFEST_NAME}, and does not have it")
         if there.exists() and there.read_bytes() != (backup / name).read_bytes():
             raise BackupError(
                 f"{there} is another node's: restore into a data directory of its own"
@@ -193,6 +198,10 @@ def _begin_epoch(storage: PosixStorage, manifest: Manifest, epoch: int) -> Resto
         raise BackupError(f"the backup ends at {end.sequence}, and had {manifest.sequence}")
     if end.sequence == manifest.sequence and event_hash != manifest.event_hash:
         raise BackupError("the backup replays to another event hash than it had")
+    if epoch <= end.header.identity.epoch:
+        raise BackupError(
+            f"epoch {epoch} is not above {end.header.identity.epoch}, which the journal has"
+        )
     command = BeginEpoch(end.header.identity.epoch, epoch, (epoch - 1) * EPOCH_NUMBERS)
     _append(storage, end, manifest.identity._replace(epoch=epoch), encode_command(command))
     after = recover(storage, manifest.identity)

@@ -75,7 +75,7 @@ def backup_command(folder: Path, destination: Path, without_secret: bool, as_jso
             err=True,
         )
     if as_json:
-        print_json(manifest._asdict())
+        print_json(manifest.facts())
     else:
         click.echo(
             f"backup up to sequence {manifest.sequence}, event hash {manifest.event_hash}, "

@@ -16,11 +16,12 @@ from dexruntime.journal import (
     verify,
 )
 from dexruntime.journal import format as journal_format
-from dexruntime.journal.segment import list_segments
+from dexruntime.journal.segment import list_segments, segment_name
 from dexruntime.storage import SECTOR_BYTES
 from tests.sim.disk import SimulatedDisk
 from tests.unit.journal.journals import (
     FIRST_NAME,
+    IDENTITY,
     disk_with,
     open_appender,
     seed_of,
@@ -225,3 +226,37 @@ def test_a_reader_that_must_reach_a_sequence_refuses_a_journal_that_ends_before(
     assert list(reader) == []
     with pytest.raises(JournalDamaged, match="5 was durable"):
         reader.end()
+
+
+@pytest.mark.parametrize(
+    ("identity", "reason"),
+    [
+        (IDENTITY._replace(network_id="triodex-other"), "of another network or shard"),
+        (IDENTITY._replace(shard=IDENTITY.shard + 1), "of another network or shard"),
+        (IDENTITY._replace(epoch=IDENTITY.epoch - 1), "of an earlier epoch"),
+        (IDENTITY._replace(epoch=IDENTITY.epoch + 1), ""),
+        (IDENTITY, ""),
+    ],
+)
+def test_a_segment_that_does_not_belong_there_is_found(
+    identity: journal_format.Identity, reason: str
+) -> None:
+    # It continues the chain and has no block yet, so that its identity alone is wrong.
+    disk, written, _ = write_journal(random.Random(1), (2,), segment_bytes=4096)
+    reader = JournalReader(disk)
+    assert list(reader) == written
+    end = reader.end()
+    header = journal_format.encode_segment_header(
+        identity,
+        first_sequence=end.sequence + 1,
+        previous_time_ns=end.time_ns,
+        previous_chain=end.chain,
+        segment_bytes=4096,
+        salt=bytes(range(journal_format.SALT_BYTES)),
+    )
+    disk.put(segment_name(end.sequence + 1), header.ljust(4096, b"\0"))
+    records, error = read_until_error(disk)
+    assert records == written
+    message = "" if error is None else str(error)
+    assert reason in message
+    assert (error is None) == (reason == "")
