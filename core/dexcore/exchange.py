@@ -62,7 +62,12 @@ from dexcore.events import (
 )
 from dexcore.invariant import InvariantError
 from dexcore.ledger import Ledger
-from dexcore.limits import BATCH_ITEMS_MAX, ITEM_INDEX_LIMIT, KEY_LABEL_CHARACTERS_MAX
+from dexcore.limits import (
+    BATCH_ITEMS_MAX,
+    ITEM_INDEX_LIMIT,
+    KEY_LABEL_CHARACTERS_MAX,
+    is_control,
+)
 from dexcore.market import Market
 from dexcore.matching import Matcher
 from dexcore.reasons import Reason, Refused
@@ -298,7 +303,8 @@ class Exchange:
             raise Refused(Reason.FIELD_INVALID, "register_key.scopes")
         if command.key_expire_time_ns and command.key_expire_time_ns <= self.time_ns:
             raise Refused(Reason.FIELD_INVALID, "register_key.expire_time")
-        if len(command.label) > KEY_LABEL_CHARACTERS_MAX:
+        label = command.label
+        if len(label) > KEY_LABEL_CHARACTERS_MAX or any(map(is_control, label)):
             raise Refused(Reason.FIELD_INVALID, "register_key.label")
 
     def _open_account(self, command: RegisterKey, outcome: Outcome) -> Account:

@@ -14,6 +14,17 @@ KEYS_PER_ACCOUNT_MAX: Final = 16
 # With the revoked ones, which stay known so that nobody registers them again.
 KEYS_EVER_PER_ACCOUNT_MAX: Final = 256
 KEY_LABEL_CHARACTERS_MAX: Final = 64
+# What no label holds, since it moves or hides what is printed around it: C0, DEL and C1 controls,
+# the Arabic letter mark, left-to-right and right-to-left marks, line and paragraph separators with
+# bidi embeddings, bidi isolates. By code point: Unicode tables differ between Python versions.
+CONTROL_RANGES: Final = (
+    (0x00, 0x1F),
+    (0x7F, 0x9F),
+    (0x61C, 0x61C),
+    (0x200E, 0x200F),
+    (0x2028, 0x202E),
+    (0x2066, 0x2069),
+)
 # A payload may be valid at most this long; nonces are remembered as long.
 EXPIRY_AHEAD_NS_MAX: Final = 5 * 60 * 10**9
 EXTERNAL_TRADES_PER_COMMAND_MAX: Final = 10_000
@@ -25,3 +36,9 @@ QUANTITY_LOTS_MAX_DEFAULT: Final = 10**12
 
 # Ids are made from the journal position: key = sequence * ITEM_INDEX_LIMIT + index.
 ITEM_INDEX_LIMIT: Final = 4_096
+
+
+def is_control(character: str) -> bool:
+    """Whether a character is in CONTROL_RANGES."""
+    point = ord(character)
+    return any(first <= point <= last for first, last in CONTROL_RANGES)

@@ -30,7 +30,7 @@ from dexcore.commands import (
     RevokeKey,
     Transfer,
 )
-from dexcore.limits import BATCH_ITEMS_MAX, EXPIRY_AHEAD_NS_MAX, INT64_MAX
+from dexcore.limits import BATCH_ITEMS_MAX, EXPIRY_AHEAD_NS_MAX, INT64_MAX, is_control
 from dexcore.reasons import Reason, Refused
 from dexcore.results import Outcome
 from dexnode.admission import Admission, cost_of, say_standing
@@ -325,6 +325,9 @@ class Intake:
             expire_time_ns = time_ns_of(added.expire_time, "register_key.expire_time")
             if expire_time_ns <= 0:
                 raise _invalid("register_key.expire_time", "must be ahead")
+        if any(map(is_control, added.label)):
+            # The exchange refuses it too; here it costs no record and says why.
+            raise _invalid("register_key.label", "must have no control characters")
         return RegisterKey(*head, added.public_key, scopes, expire_time_ns, added.label)
 
     def _batch(self, batch: payload_pb.Batch) -> bytes:

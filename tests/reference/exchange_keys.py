@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from tests.reference.exchange_rules import No
@@ -65,7 +66,9 @@ class KeyRing:
             raise No("FIELD_INVALID", "register_key.scopes")
         if key_expire_time_ns and key_expire_time_ns <= time_ns:
             raise No("FIELD_INVALID", "register_key.expire_time")
-        if len(label) > 64:
+        # Controls, line and paragraph separators, and what turns the direction of text.
+        odd = re.search("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]", label)
+        if len(label) > 64 or odd:
             raise No("FIELD_INVALID", "register_key.label")
         if signer is not None:
             granted = rights or set(signer.rights), key_expire_time_ns or signer.ends_ns

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from dex.accounts.v1.accounts_pb2 import AccountKey
-from dexnode.cli.common import DECIMAL, Target, print_json, print_table, target_options
+from dexnode.cli.common import DECIMAL, Target, print_json, print_table, printable, target_options
 from dexsdk import Key, KeyScope, LedgerEntryKind, SyncClient
 
 
@@ -181,7 +181,7 @@ def show(target: Target) -> None:
     if target.as_json:
         print_json(found)
         return
-    click.echo(f"account {found.account_id}")
+    click.echo(f"account {printable(found.account_id)}")
     print_table(
         ("asset", "available", "held"),
         [

@@ -15,7 +15,14 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from dex.audit.v1 import audit_pb2, operator_call_pb2
 from dex.orders.v1 import signed_payload_pb2 as payload_pb
 from dexnode.audit import proof_file
-from dexnode.cli.common import Target, json_option, print_json, print_table, target_options
+from dexnode.cli.common import (
+    Target,
+    json_option,
+    print_json,
+    print_table,
+    printable,
+    target_options,
+)
 from dexsdk import DexError, SyncClient, parse_id
 
 EXIT_MISMATCH = 1
@@ -97,7 +104,7 @@ def head(
         print_json(document)
         return
     for name in ("tree_size", "root_hash", "event_hash", "time_ns", "public_key"):
-        click.echo(f"{name:11} {document[name]}")
+        click.echo(f"{name:11} {printable(document[name])}")
     if after is not None:
         click.echo(f"continues   the head of {after.tree_size} leaves")
 
@@ -278,4 +285,4 @@ def _say(facts: dict[str, object], as_json: bool) -> None:
         print_json(facts)
         return
     for name, value in facts.items():
-        click.echo(f"{name:14} {'none' if value is None else value}")
+        click.echo(f"{name:14} {'none' if value is None else printable(value)}")

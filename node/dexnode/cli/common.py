@@ -16,7 +16,9 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from dexcore.limits import is_control
 from dexsdk import Client, DexError, Key, SyncClient, Tls, Unavailable
 from dexsdk.market import DIGITS_MAX
 
@@ -221,15 +223,27 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(_plain(value), separators=(",", ":")))
 
 
+def printable(text: object, *, keep: str = "") -> str:
+    """Text that comes from others, as it may stand on a terminal: controls are shown, not obeyed.
+
+    Control characters but those in ``keep`` become escapes (``\\x1b``).
+    """
+    return "".join(
+        each.encode("unicode_escape").decode() if is_control(each) and each not in keep else each
+        for each in str(text)
+    )
+
+
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table for people; numbers to the right."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    lines = [[str(cell) for cell in row] for row in rows]
+    lines = [[printable(cell) for cell in row] for row in rows]
     for index, name in enumerate(columns):
         numeric = all(line[index].replace(".", "").lstrip("-").isdigit() for line in lines)
         table.add_column(name, justify="right" if lines and numeric else "left", no_wrap=True)
     for line in lines:
-        table.add_row(*line)
+        # As text: in a plain string rich obeys what looks like its markup.
+        table.add_row(*map(Text, line))
     console.print(table)
 
 
@@ -245,7 +259,9 @@ def report_error(error: BaseException, *, as_json: bool) -> None:
             }
         sys.stderr.write(json.dumps(facts, separators=(",", ":")) + os.linesep)
         return
-    sys.stderr.write(f"dex: {error}{os.linesep}")
+    # What a node answers is one line; what is ours may have several.
+    keep = "" if isinstance(error, DexError) else "\n"
+    sys.stderr.write(f"dex: {printable(error, keep=keep)}{os.linesep}")
 
 
 def _plain(value: Any) -> Any:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from dexnode.cli.common import Target, print_json, print_table, target_options
+from dexnode.cli.common import Target, print_json, print_table, printable, target_options
 from dexnode.cli.trio_main import run_trio
 from dexsdk import LocalBook, Market, MarketKind, MarketStatus
 
@@ -167,7 +167,9 @@ def _say(target: Target, changed: Market) -> None:
     if target.as_json:
         print_json(changed.message)
     else:
-        click.echo(f"{changed.market_id} is {changed.status.name.lower().replace('_', ' ')}")
+        click.echo(
+            f"{printable(changed.market_id)} is {changed.status.name.lower().replace('_', ' ')}"
+        )
 
 
 @market.command("import")

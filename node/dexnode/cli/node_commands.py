@@ -13,7 +13,14 @@ import click
 import structlog
 import trio
 
-from dexnode.cli.common import Target, json_option, print_json, print_table, target_options
+from dexnode.cli.common import (
+    Target,
+    json_option,
+    print_json,
+    print_table,
+    printable,
+    target_options,
+)
 from dexnode.config import LoadedConfig, load_config
 from dexnode.config_text import print_config
 from dexnode.settings import NodeConfig
@@ -164,7 +171,8 @@ def snapshot(target: Target, timeout_seconds: float) -> None:
     if target.as_json:
         print_json(answer)
     else:
-        click.echo(f"snapshot at {answer.sequence}: {answer.size_bytes} bytes, {answer.state_hash}")
+        state_hash = printable(answer.state_hash)
+        click.echo(f"snapshot at {answer.sequence}: {answer.size_bytes} bytes, {state_hash}")
 
 
 @node.command()

@@ -7,7 +7,15 @@ from decimal import Decimal
 
 import click
 
-from dexnode.cli.common import DECIMAL, Function, Target, print_json, print_table, target_options
+from dexnode.cli.common import (
+    DECIMAL,
+    Function,
+    Target,
+    print_json,
+    print_table,
+    printable,
+    target_options,
+)
 from dexsdk import Market, NewOrder, OrderStatus, OrderType, Side, TimeInForce
 
 CLIENT_ORDER_ID = click.IntRange(0, 2**63 - 1)
@@ -119,7 +127,7 @@ def check(target: Target, market_id: str, **terms: object) -> None:
     if target.as_json:
         print_json(answer)
     elif answer.HasField("rejection"):
-        click.echo(f"would be refused: {answer.rejection.message}")
+        click.echo(f"would be refused: {printable(answer.rejection.message)}")
         sys.exit(1)
     else:
         reserve = market.format_amount(answer.reserve_asset_id, answer.reserve_atoms)

@@ -106,6 +106,16 @@ async def test_a_retry_passes_though_its_key_was_revoked() -> None:
         assert intake._shard.exchange.sequence == sequence + 1, "the retry alone"
 
 
+async def test_a_label_with_control_characters_leaves_no_record() -> None:
+    async with open_intake() as (intake, _):
+        key = SigningKey(bytes(32)).verify_key
+        labelled = wire.KeyRegistration(public_key=bytes(key), label="bot\x1b[2J")
+        before = intake._shard.exchange.sequence
+        signed = envelope(register_key=labelled)
+        assert await refusal(intake, signed) == "FIELD_INVALID"
+        assert intake._shard.exchange.sequence == before
+
+
 async def test_a_stranger_fills_no_journal() -> None:
     """A key signs for its own account alone, and the attempt leaves no record."""
     async with running(SimulatedDisk(random.Random(1)), signed=True) as shard:

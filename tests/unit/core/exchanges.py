@@ -320,7 +320,9 @@ class CommandMaker:
             return RegisterKey(*fields, *self._limits())
         key = public_key(number)
         other = self._often(key, public_key(500))
-        limits = self._often((0, 0, ""), (3, 0, ""), (0, self.time_ns + 1, ""), (15, 0, "x" * 65))
+        limits = self._often(
+            (0, 0, ""), (3, 0, ""), (0, self.time_ns + 1, ""), (15, 0, "x" * 65), (0, 0, "\n")
+        )
         return RegisterKey(0, nonce, expire_ns, digest, key, other, *limits)
 
     def _limits(self) -> tuple[int, int, str]:
@@ -329,7 +331,7 @@ class CommandMaker:
         scopes = self._often(chance.choice((0, 0, 1, 2, 3, 6, 8, 10, 15, 15)), 16, 31, -1)
         lifetime_ns = chance.choice((0, 0, 0, 1, 20, 500)) * SECOND_NS
         expire_ns = self.time_ns + lifetime_ns if lifetime_ns else self._often(0, 1, self.time_ns)
-        return scopes, expire_ns, self._often(chance.choice(("", "bot")), "x" * 65)
+        return scopes, expire_ns, self._often(chance.choice(("", "bot")), "x" * 65, "\x1b[2J")
 
     def _revoke(self) -> Command:
         trader, nonce, expire_ns = self._signed()

@@ -240,3 +240,17 @@ def test_limits_and_revocations_are_events(account: Account) -> None:
     assert outcome.events == [KeyRegistered(key, NEW), limited]
     outcome = account.world.do(RevokeKey(*account.head(None), NEW, 0))
     assert outcome.events == [KeyRevoked(key, NEW)]
+
+
+def test_a_label_has_no_control_characters(account: Account) -> None:
+    def label(text: str) -> str:
+        return account.do(RegisterKey(*account.head(None), NEW, 0, 0, text))
+
+    odd = [*range(0x20), *range(0x7F, 0xA0), 0x61C, 0x200E, 0x200F]
+    odd += [*range(0x2028, 0x202F), *range(0x2066, 0x206A)]
+    for point in odd:
+        assert label(f"bot{chr(point)}") == "FIELD_INVALID", hex(point)
+    # Whatever stands beside them is text: any script, emoji that are joined.
+    for point in (0x20, 0x7E, 0xA0, 0x61B, 0x61D, 0x200D, 0x2010, 0x2027, 0x202F, 0x2065, 0x206A):
+        assert label(f"bot{chr(point)}") in ("NONE", "KEY_ALREADY_REGISTERED"), hex(point)
+    assert label("market maker, Zürich") == "KEY_ALREADY_REGISTERED"

@@ -995,7 +995,10 @@ type KeyRegistration struct {
 	// After this the key counts no more; unset for as long as the key that signs.
 	// A new account's key never expires.
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
-	// The owner's name for the key, at most 64 characters.
+	// The owner's name for the key, at most 64 characters and none that moves or
+	// hides what is printed around it (FIELD_INVALID): controls (U+0000 to U+001F,
+	// U+007F to U+009F), line and paragraph separators and bidi controls (U+061C,
+	// U+200E, U+200F, U+2028 to U+202E, U+2066 to U+2069).
 	Label         string `protobuf:"bytes,4,opt,name=label,proto3" json:"label,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -476,7 +476,11 @@ class KeyRegistration(_message.Message):
     that signs the envelope.
     """
     label: _builtins.str
-    """The owner's name for the key, at most 64 characters."""
+    """The owner's name for the key, at most 64 characters and none that moves or
+    hides what is printed around it (FIELD_INVALID): controls (U+0000 to U+001F,
+    U+007F to U+009F), line and paragraph separators and bidi controls (U+061C,
+    U+200E, U+200F, U+2028 to U+202E, U+2066 to U+2069).
+    """
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[Global___KeyScope.ValueType]:
         """What the key may do, never more than the key that signs (KEY_LACKS_SCOPE);

@@ -422,7 +422,10 @@ export declare type KeyRegistration = Message<"dex.orders.v1.KeyRegistration"> &
   expireTime?: Timestamp | undefined;
 
   /**
-   * The owner's name for the key, at most 64 characters.
+   * The owner's name for the key, at most 64 characters and none that moves or
+   * hides what is printed around it (FIELD_INVALID): controls (U+0000 to U+001F,
+   * U+007F to U+009F), line and paragraph separators and bidi controls (U+061C,
+   * U+200E, U+200F, U+2028 to U+202E, U+2066 to U+2069).
    *
    * @generated from field: string label = 4;
    */
