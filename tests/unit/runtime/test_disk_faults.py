@@ -74,13 +74,14 @@ class Run:
                 self.disk, segment_bytes=SEGMENT_BYTES, on_failure=self.failures.append
             ) as shard:
                 for command in commands:
-                    await self._send(shard, command)
+                    await self.send(shard, command)
         except* OSError:
             self.refused_to_start = not self.failures
         except* JournalFailed:
             assert self.failures, "the journal failed and nobody was told"
 
-    async def _send(self, shard: Any, command: Command) -> None:
+    async def send(self, shard: Any, command: Command) -> None:
+        """Send it until it is taken."""
         deadline = time.monotonic() + RETRY_SECONDS
         while time.monotonic() < deadline:
             try:
@@ -140,6 +141,29 @@ async def test_a_full_disk_is_met_in_preparing_alone_and_passes() -> None:
         _, run = await fail_at(known, step, errno.ENOSPC, f"{seed} {step}")
         assert (run.failures, run.refused_to_start) == ([], False), step
         assert len(run.acknowledged) == len(known.commands)
+
+
+async def test_a_disk_that_stays_full_stops_intake_and_the_shard_goes_on_with_the_room() -> None:
+    disk = SimulatedDisk(random.Random(0))
+    run = Run(disk)
+    async with running(disk, segment_bytes=SEGMENT_BYTES, on_failure=run.failures.append) as shard:
+        traders = await open_market(shard)
+        stream = random_orders(random.Random(1), traders[0])
+
+        sent: list[Command] = []
+
+        async def fill() -> None:
+            while True:
+                sent.append(next(stream))
+                await do(shard, sent[-1])
+
+        disk.capacity_bytes = 0
+        with pytest.raises(JournalFull):
+            await fill()
+        disk.capacity_bytes = 1 << 30
+        # The refused one: a smaller one may still fit into what is left of the segment.
+        await run.send(shard, sent[-1])
+    assert run.failures == []
 
 
 @pytest.mark.parametrize("error_number", [errno.ENOSPC, errno.EIO], ids=["ENOSPC", "EIO"])
