@@ -19,10 +19,12 @@ PROJECTS := pyproject.toml gen/python/pyproject.toml sdk/python/pyproject.toml
 MYPY_ROOTS := $(wildcard core adapters flight node sdk/python tests tools conftest.py)
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 
-.PHONY: help run test soak bench sabotage gen lint format lock tools clean
+.PHONY: help dev run test soak bench sabotage gen lint format lock tools clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+dev: $(VENV)/.dev tools ## install what developing needs into the checkout
 
 run: $(VENV)/.run ## start a node with a live demo market and watch it
 	@$(RUN) $(ARGS)

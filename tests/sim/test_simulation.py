@@ -6,16 +6,19 @@ What fails prints the one command that shows it again.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from tests.sim.runner import Failed, run_seed, totals
+from tests.support.command_line import call_dex
 from tests.unit.core.exchanges import seed_of
 
 ROOT = Path(__file__).parents[2]
@@ -105,6 +108,36 @@ def test_power_fails_at_every_scheduling_point_and_disk_step() -> None:
     assert whole.points > 100
     assert whole.steps > 20
     assert counts["ends during snapshot"] > 0
+
+
+def test_a_stop_that_is_never_reached_is_said() -> None:
+    whole = run_seed(SMALL_SEED, stop_at_point=10**9)
+    for option, had, what in (
+        ("point", whole.points, "points"),
+        ("step", whole.steps, "disk steps"),
+    ):
+        done = call_dex("sim", "--seed", str(SMALL_SEED), f"--stop-at-{option}", "9999999")
+        assert done.returncode == 1
+        assert "all held" not in done.stdout
+        assert f"the history has only {had:,} {what}" in done.stderr
+    last = call_dex("sim", "--seed", str(SMALL_SEED), "--stop-at-point", str(whole.points))
+    assert (last.returncode, "all held" in last.stdout) == (0, True)
+    assert call_dex("sim", "--seed", "-1").returncode == 2
+
+
+def test_what_is_not_installed_is_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = importlib.import_module
+
+    def missing(name: str) -> ModuleType:
+        if name.startswith("tests."):
+            raise ModuleNotFoundError(f"no {name}", name="hypothesis")
+        return there(name)
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    said = call_dex("sim").stderr
+    monkeypatch.undo()
+    assert "hypothesis, which is not installed: run make dev in the checkout" in said
+    assert "\ndev: " in (ROOT / "Makefile").read_text()
 
 
 @pytest.mark.parametrize("lie", ["datasync", "sync_directory"])

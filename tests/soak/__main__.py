@@ -36,9 +36,11 @@ def main() -> int:
         parser.error(f"no such job: {', '.join(sorted(unknown))}")
     if options.jobs < 1:
         parser.error("--jobs: at least one at a time")
+    if not options.minutes > 0:
+        parser.error("--minutes: more than 0, or nothing runs")
     jobs = [job for job in JOBS if not options.names or job.name in options.names]
     seed = random.SystemRandom().getrandbits(32) if options.seed is None else options.seed
-    page = report.Page(time.time_ns(), report.commit(), options.minutes)
+    page = report.new_page(time.time_ns(), options.minutes)
     ended: list[Ended] = []
     for one in run_jobs(jobs, seed, seconds=options.minutes * 60, at_once=options.jobs):
         ended.append(one)

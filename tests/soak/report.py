@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import platform
@@ -24,12 +25,23 @@ class Page(NamedTuple):
     started_ns: int
     commit: str
     minutes: float
+    path: Path
 
-    @property
-    def path(self) -> Path:
-        """In docs/soak/, named after its start."""
-        name = time.strftime("%Y-%m-%d-%H%M", time.gmtime(self.started_ns // 10**9))
-        return FOLDER / f"{name}.md"
+
+def new_page(started_ns: int, minutes: float, folder: Path = FOLDER) -> Page:
+    """A page of its own, named after its start; there at once, so that no other run has it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = time.strftime("%Y-%m-%d-%H%M%S", time.gmtime(started_ns // 10**9))
+    for number in itertools.count(1):
+        path = folder / (f"{name}.md" if number == 1 else f"{name}-{number}.md")
+        page = Page(started_ns, commit(), minutes, path)
+        try:
+            with path.open("x") as file:
+                file.write(text([], page))
+        except FileExistsError:
+            continue
+        return page
+    raise AssertionError("unreachable")
 
 
 def git(*arguments: str) -> str:
@@ -64,8 +76,9 @@ def machine() -> str:
 def text(ended: Sequence[Ended], page: Page) -> str:
     """The report in markdown."""
     bound = "none" if page.minutes == math.inf else f"{page.minutes:g} minutes for all jobs"
+    started = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(page.started_ns // 10**9))
     lines = [
-        f"# Soak of {time.strftime('%Y-%m-%d %H:%M', time.gmtime(page.started_ns // 10**9))} UTC",
+        f"# Soak of {started} UTC",
         "",
         f"- Machine: {machine()}",
         f"- Commit: {page.commit}",
@@ -89,8 +102,7 @@ def text(ended: Sequence[Ended], page: Page) -> str:
 
 
 def write(ended: Sequence[Ended], page: Page) -> None:
-    """Write the report to docs/soak/, whole or not at all."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
+    """Write the report to its page, whole or not at all."""
     new = page.path.with_suffix(".tmp")
     new.write_text(text(ended, page))
     new.replace(page.path)

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.soak import __main__ as soak
 from tests.soak import report
 from tests.soak.job import Job, Run
 from tests.soak.runner import Ended, run_job, run_jobs, share_seconds
 
-PAGE = report.Page(0, "abc", math.inf)
+PAGE = report.Page(0, "abc", math.inf, Path("page.md"))
 
 
 def counts(run: Run) -> None:
@@ -125,3 +126,24 @@ def test_a_bound_leaves_every_job_a_part() -> None:
     assert share_seconds(90, 3, 2) == 45
     assert share_seconds(90, 2, 2) == share_seconds(90, 1, 2) == 90
     assert share_seconds(math.inf, 5, 2) == math.inf
+
+
+def test_no_page_overwrites_another(tmp_path: Path) -> None:
+    made = [report.new_page(5 * 10**9 + n, math.inf, tmp_path) for n in range(3)]
+    made.append(report.new_page(6 * 10**9, math.inf, tmp_path))
+    names = [page.path.name for page in made]
+    assert names[0] == "1970-01-01-000005.md"
+    assert len(set(names)) == len(made) == len(list(tmp_path.iterdir()))
+    report.write([], made[1])
+    assert made[1].path.read_text() == report.text([], made[1])
+
+
+@pytest.mark.parametrize("minutes", ["0", "-1", "nan"])
+def test_a_soak_of_no_time_is_refused(
+    minutes: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["soak", "twin", "--minutes", minutes])
+    with pytest.raises(SystemExit) as ended:
+        soak.main()
+    assert ended.value.code == 2
+    assert "--minutes: more than 0" in capsys.readouterr().err

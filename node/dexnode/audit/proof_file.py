@@ -80,7 +80,7 @@ def check_proof_file(
         index = int(document["leaf_index"])
         found = pb.Leaf.FromString(leaf)
     except (KeyError, TypeError, ValueError, DecodeError) as error:
-        raise FileProblem(f"{path} holds no proof: {error}") from error
+        raise FileProblem(f"{path} holds no proof as dex audit prove writes one") from error
     if trusted is not None:
         _check_same(head, trusted)
     check_inclusion(leaf, index, hashes, head.tree_size, head.root_hash)
@@ -104,15 +104,16 @@ def _check_same(head: Head, trusted: Head) -> None:
 def _head_of(path: Path, document: Any, public_key: bytes | None) -> Head:
     try:
         signed = ParseDict(document[HEAD_KEY], pb.SignedTreeHead())
-    except (KeyError, TypeError, ParseError) as error:
-        raise FileProblem(f"{path} holds no signed tree head: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError, ParseError) as error:
+        # Their words are protobuf's own and run over lines.
+        raise FileProblem(f"{path} holds no {HEAD_KEY} as dex audit head writes one") from error
     return read_head(signed, public_key)
 
 
 def _document(path: Path) -> Any:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FileProblem(f"{path} is not JSON: {error}") from error
     if not isinstance(document, dict):
         raise FileProblem(f"{path} holds no JSON object")

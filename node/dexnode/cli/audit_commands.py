@@ -251,7 +251,8 @@ def verify(
     """Make the head's tree from the journal in FOLDER (<data_dir>/journal) and compare.
 
     Needs no node and trusts none; one may be running on the folder. Ends with 1 when a record that
-    the head covers was changed, dropped, moved or cut off.
+    the head covers was changed, dropped, moved or cut off. Which one (differs_at) only the node's
+    tree can say: without --tree or FOLDER/../audit it is none, whatever is wrong.
     """
     from dexnode.audit.verify import verify_journal
     from dexruntime.storage import PosixStorage

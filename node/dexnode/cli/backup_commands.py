@@ -122,6 +122,23 @@ def restore_command(backup: Path, folder: Path, epoch: int | None, as_json: bool
         )
 
 
+@contextmanager
+def _held(storage: PosixStorage, *, dry_run: bool) -> Iterator[None]:
+    """Hold the folder meanwhile; what changes nothing may also look at one that a node holds."""
+    try:
+        lock = storage.lock()
+    except StorageInUse as error:
+        if not dry_run:
+            raise
+        click.echo(f"note: {error}: what is said of it here may be over already", err=True)
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.close()
+
+
 @click.command("repair")
 @click.argument("folder", type=EXISTING)
 @click.option("--dry-run", is_flag=True, help="Say what would be done and why; change nothing.")
@@ -131,20 +148,18 @@ def repair_command(folder: Path, dry_run: bool, as_json: bool) -> None:
 
     A tail that an interrupted write left is zeroed, files that were never
     published are removed, damaged snapshots are set aside. Damage in what was
-    durable is refused with what is lost and the ways out. A running node is
-    refused too. Ends with 1 when something cannot be repaired.
+    durable is refused with what is lost and the ways out. A folder that a
+    running node holds is refused too; a dry run only says that what it sees
+    there may move. Ends with 1 when something cannot be repaired.
     """
     with _in_a_line():
         storage = PosixStorage(folder, read_only=True)
         if not list_segments(storage):
             raise click.ClickException(f"no journal here: {folder}")
-        lock = storage.lock()
-        try:
+        with _held(storage, dry_run=dry_run):
             steps = plan(storage)
             if not dry_run:
                 apply(storage, steps)
-        finally:
-            lock.close()
     if as_json:
         print_json({"dry_run": dry_run, "steps": [step._asdict() for step in steps]})
         return

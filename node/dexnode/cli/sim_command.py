@@ -17,7 +17,9 @@ PROGRESS_SECONDS: Final = 1.0
 
 
 @click.command()
-@click.option("--seed", type=int, default=0, show_default=True, help="The first seed.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="The first seed."
+)
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="How many.")
 @click.option("--trace", is_flag=True, help="Print every event, in the order they happen.")
 @click.option("--steps", is_flag=True, help="Print the node's scheduling points too.")
@@ -72,6 +74,7 @@ def sim(
             )
         except runner.Failed as failed:
             raise _failure(failed, shown=sink is not None) from None
+        _refuse_unreached(number, report, stop_at_point, stop_at_step)
         reports.append(report)
         if time.monotonic() - shown > PROGRESS_SECONDS:
             shown = time.monotonic()
@@ -97,8 +100,23 @@ def _runner() -> Any:
         return importlib.import_module("tests.sim.runner")
     except ModuleNotFoundError as error:
         raise click.ClickException(
-            f"the simulator needs {error.name}, which is not installed: run make in the checkout"
+            f"the simulator needs {error.name}, which is not installed: run make dev in the "
+            "checkout"
         ) from None
+
+
+def _refuse_unreached(
+    seed: int, report: Any, stop_at_point: int | None, stop_at_step: int | None
+) -> None:
+    """A power failure that never came proves nothing."""
+    for asked, had, what in (
+        (stop_at_point, report.points, "points"),
+        (stop_at_step, report.steps, "disk steps"),
+    ):
+        if asked is not None and asked > had:
+            raise click.ClickException(
+                f"seed {seed}: the history has only {had:,} {what}, power never failed"
+            )
 
 
 def _failure(failed: Any, *, shown: bool) -> click.ClickException:

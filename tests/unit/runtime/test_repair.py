@@ -148,10 +148,13 @@ async def test_the_command_says_what_it_would_do_and_does_it(tmp_path: Path) -> 
     assert done.stdout == shown.replace("would ", "")
     assert call_dex("journal", "repair", folder).stdout == "nothing to repair\n"
     lock = storage.lock()
-    refused = call_dex("journal", "repair", folder, "--dry-run")
+    refused = call_dex("journal", "repair", folder)
+    looked = call_dex("journal", "repair", folder, "--dry-run")
     lock.close()
     assert refused.returncode == 1
     assert "is in use by process" in refused.stderr
+    assert (looked.returncode, looked.stdout) == (0, "nothing to repair\n")
+    assert "is in use by process" in looked.stderr
     name = list_segments(storage)[0].name
     path = tmp_path / "journal" / name
     data = bytearray(path.read_bytes())
