@@ -11,6 +11,9 @@ import ast
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from tests.tidy.spelling import last_name, parse
+from tests.tidy.texts import Texts
+
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -37,11 +40,6 @@ SET_OPERATORS = (ast.BitAnd, ast.BitOr, ast.BitXor, ast.Sub)
 REWRAPS = {"list", "tuple", "sorted", "iter", "reversed", "deque"}
 
 
-def last_name(node: ast.expr) -> str:
-    """`set` of `set`, `AbstractSet` of `collections.abc.AbstractSet`, "" of anything else."""
-    return node.id if isinstance(node, ast.Name) else getattr(node, "attr", "")
-
-
 class World:
     """What all files of the pure rooms say of fields, results and arguments, by name."""
 
@@ -51,7 +49,8 @@ class World:
         self.set_arguments: dict[str, set[str | int]] = {}
         self.aliases: dict[str, Kind] = {}
         self.constants: dict[str, Kind] = {}
-        trees = [ast.parse(text) for _, text in sorted(texts.items())]
+        trees = [parse(text) for _, text in sorted(texts.items())]
+        self.texts = Texts(trees)
         # Twice: a file may use a field that a later one declares.
         for tree in trees * 2:
             Inference(self).visit(tree)
@@ -92,6 +91,8 @@ class Walker(ast.NodeVisitor):
         self.scopes: list[dict[str, Kind]] = [{}]
         self.kept: dict[ast.AST, dict[str, Kind]] = {}
         self.in_class = False
+        # Of the class around, when it is a set or a container of sets itself.
+        self.class_kind: Kind | None = None
 
     def visit(self, node: ast.AST) -> None:
         """Visit a node, inside a scope of its own if it is a function or a class."""
@@ -231,7 +232,10 @@ class Inference(Walker):
         self.generic_visit(node)
         for target in node.targets:
             self.bind(target, self.kind_of(node.value))
-            alias = self.world.of_annotation(node.value) if len(self.scopes) == 1 else None
+            value = node.value
+            if isinstance(value, ast.Call) and last_name(value.func) == "NewType":
+                value = value.args[-1]
+            alias = self.world.of_annotation(value) if len(self.scopes) == 1 else None
             if alias and isinstance(target, ast.Name):
                 self.world.aliases.setdefault(target.id, alias)
 
@@ -283,7 +287,12 @@ class Inference(Walker):
                 takes.add(argument.arg)
                 if number < len(arguments):
                     takes.add(number - method)
-        result = self.world.of_annotation(node.returns)
+        for rest, name in ((node.args.vararg, "seq"), (node.args.kwarg, "map")):
+            if rest and (kind := self.world.of_annotation(rest.annotation)):
+                self.scopes[-1].setdefault(rest.arg, Kind(name, kind))
+        if method and self.class_kind:
+            self.scopes[-1].setdefault(arguments[0].arg, self.class_kind)
+        result = self.world.of_annotation(node.returns) or self._returned(node)
         if result:
             self.world.results.setdefault(node.name, result)
             if any(
@@ -291,3 +300,47 @@ class Inference(Walker):
             ):
                 self.world.fields.setdefault(node.name, result)
         self.generic_visit(node)
+
+    def _returned(self, node: Function) -> Kind | None:
+        """A result that is annotated as less than the set it is."""
+        found = (
+            self.kind_of(part.value) for part in ast.walk(node) if isinstance(part, ast.Return)
+        )
+        return next((kind for kind in found if kind == SET), None)
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> None:
+        """`class A(set[int])`: its name, what it makes, and `self` in it."""
+        bases = (self.world.of_annotation(base) for base in node.bases)
+        kind = next((kind for kind in bases if kind), None)
+        if kind:
+            self.world.aliases.setdefault(node.name, kind)
+            self.world.results.setdefault(node.name, kind)
+        outer, self.class_kind = self.class_kind, kind
+        self.generic_visit(node)
+        self.class_kind = outer
+
+    def visit_Match(self, node: ast.Match) -> None:
+        """What a pattern captures."""
+        for case in node.cases:
+            self._capture(case.pattern, self.kind_of(node.subject))
+        self.generic_visit(node)
+
+    def _capture(self, pattern: ast.pattern, kind: Kind | None) -> None:
+        if isinstance(pattern, ast.MatchAs):
+            if isinstance(pattern.pattern, ast.MatchClass):
+                kind = kind or self.world.of_annotation(pattern.pattern.cls)
+            if pattern.name:
+                self.bind(ast.Name(pattern.name, ast.Store()), kind)
+            if pattern.pattern:
+                self._capture(pattern.pattern, kind)
+        elif isinstance(pattern, ast.MatchOr):
+            for part in pattern.patterns:
+                self._capture(part, kind)
+        elif isinstance(pattern, ast.MatchSequence | ast.MatchMapping):
+            for part in pattern.patterns:
+                self._capture(part, kind and kind.inside)
+        elif isinstance(pattern, ast.MatchClass):
+            for part in pattern.patterns:  # `set(a)` captures the whole
+                self._capture(part, self.world.of_annotation(pattern.cls))
+            for field, part in zip(pattern.kwd_attrs, pattern.kwd_patterns, strict=True):
+                self._capture(part, self.world.fields.get(field))
