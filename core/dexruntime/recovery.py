@@ -49,8 +49,12 @@ def recover(
     use_snapshot: bool = True,
     progress: Progress | None = None,
     on_full: Callable[[TradeChunk], None] | None = None,
+    to_sequence: int | None = None,
 ) -> Recovered:
     """Read the shard's state back; `on_full` may take old trades out of memory meanwhile.
+
+    `to_sequence` is the last record of a block, no older than the newest snapshot: nothing behind
+    it is looked at.
 
     Raises:
         JournalDamaged, FormatUnsupported: the files are not what was written.
@@ -59,7 +63,7 @@ def recover(
         InvariantError: a replayed command contradicts the books.
     """
     with _uncollected():
-        return _recover(storage, identity, use_snapshot, progress, on_full)
+        return _recover(storage, identity, use_snapshot, progress, on_full, to_sequence)
 
 
 @contextmanager
@@ -81,6 +85,7 @@ def _recover(
     use_snapshot: bool,
     progress: Progress | None,
     on_full: Callable[[TradeChunk], None] | None,
+    to_sequence: int | None,
 ) -> Recovered:
     snapshot = newest_good_snapshot(storage) if use_snapshot else None
     if snapshot is None:
@@ -95,15 +100,16 @@ def _recover(
     reader = JournalReader(storage, _first_to_read(storage, snapshot))
     try:
         apply, consume = exchange.apply, views.consume
-        for record in reader:
+        for record in () if to_sequence == 0 else reader:
             sequence, time_ns, _, _ = record
-            if sequence <= base:
-                if snapshot is not None and reader.chain != snapshot.chain_hash:
-                    raise JournalMismatch("the snapshot belongs to another journal")
-                continue
-            consume(sequence, apply(sequence, time_ns, command_of(record)))
+            if sequence > base:
+                consume(sequence, apply(sequence, time_ns, command_of(record)))
+            elif snapshot is not None and reader.chain != snapshot.chain_hash:
+                raise JournalMismatch("the snapshot belongs to another journal")
             if progress is not None and sequence % PROGRESS_EVERY == 0:
                 progress(sequence)
+            if sequence == to_sequence:
+                break
         end = reader.end()
     finally:
         reader.close()

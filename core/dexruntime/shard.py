@@ -147,6 +147,7 @@ class Shard:
             str(self.identity.epoch),
         ]
         async with self._snapshotting:
+            command += ["--durable-sequence", str(self.sequencer.durable_sequence)]
             done = await trio.run_process(
                 command, capture_stdout=True, capture_stderr=True, check=False
             )

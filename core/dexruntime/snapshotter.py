@@ -23,12 +23,17 @@ from dexruntime.storage import PosixStorage, Storage
 NICENESS: Final = 15
 
 
-def take_snapshot(storage: Storage, identity: Identity) -> tuple[Snapshot, str]:
-    """Publish a snapshot of everything journaled; returns it and its file's name."""
-    recovered = recover(storage, identity)
-    if recovered.end.name:
-        # The node may be syncing the block that was read last. A snapshot must not outlive it:
-        # the journal would end before the snapshot does.
+def take_snapshot(
+    storage: Storage, identity: Identity, durable_sequence: int | None = None
+) -> tuple[Snapshot, str]:
+    """Publish a snapshot of everything journaled; returns it and its file's name.
+
+    A snapshot must not outlive a record, or the journal would end before it. A node that runs
+    therefore says what is durable. Syncing its journal for it could not make sure: a sync that
+    failed here may have dropped what the node has written, and leave none to fail for the node.
+    """
+    recovered = recover(storage, identity, to_sequence=durable_sequence)
+    if durable_sequence is None and recovered.end.name:
         segment = storage.open(recovered.end.name)
         try:
             segment.datasync()
@@ -45,11 +50,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--network-id", required=True)
     parser.add_argument("--shard", type=int, default=0)
     parser.add_argument("--epoch", type=int, default=1)
+    parser.add_argument("--durable-sequence", type=int, help="of the node that runs there")
     options = parser.parse_args(arguments)
     # The node that asked goes on trading on the same cores.
     os.nice(NICENESS)
     identity = Identity(options.network_id, options.shard, options.epoch)
-    snapshot, name = take_snapshot(PosixStorage(options.directory), identity)
+    snapshot, name = take_snapshot(
+        PosixStorage(options.directory), identity, options.durable_sequence
+    )
     size_bytes = (options.directory / name).stat().st_size
     report = {
         "sequence": snapshot.sequence,

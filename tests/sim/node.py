@@ -214,7 +214,11 @@ class Node:
         """Start a snapshot process, unless one runs or the node does not."""
         if not self.serving or any(p.name == "snapshot" and not p.ended for p in self._processes):
             return
-        process = Process(self.events, "snapshot", lambda: take_snapshot(self.disk, IDENTITY))
+        assert self.shard is not None
+        durable = self.shard.sequencer.durable_sequence
+        process = Process(
+            self.events, "snapshot", lambda: take_snapshot(self.disk, IDENTITY, durable)
+        )
         self._adopt(process)
         process.start()
         assert self.calls is not None

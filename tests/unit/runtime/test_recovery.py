@@ -141,6 +141,24 @@ async def test_segments_that_no_snapshot_needs_may_go() -> None:
     assert at_start, "no snapshot ended where a segment ends"
 
 
+async def test_a_snapshot_beside_a_node_leaves_alone_what_is_not_durable() -> None:
+    disk = SimulatedDisk(random.Random(1))
+    storage = GatedStorage(disk)
+    async with running(storage) as shard:
+        traders = await open_market(shard)
+        await shard.sequencer.settled()
+        storage.gate.shut()
+        promise = shard.sequencer.submit(next(random_orders(random.Random(1), traders[0])))
+        await until(lambda: storage.gate.waiting == 1)
+        durable = shard.sequencer.durable_sequence
+        syncs = disk.calls.count("datasync")
+        snapshot, _ = take_snapshot(disk, IDENTITY, durable)
+        assert snapshot.sequence == durable, "a record in front of the disk is in a snapshot"
+        assert disk.calls.count("datasync") == syncs + 1, "it synced the journal of the node"
+        storage.gate.open()
+        await promise.wait()
+
+
 @pytest.mark.parametrize("seed", range(30))
 async def test_a_snapshot_never_outlives_the_journal(seed: int) -> None:
     disk = SimulatedDisk(random.Random(seed))
