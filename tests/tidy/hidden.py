@@ -37,10 +37,13 @@ FIXED: Final = {"tuple", "frozenset", "bytes", "int", "str", "bool", "range", "S
 
 def hidden_state(tree: ast.Module) -> Found:
     """What in a file keeps state outside the exchange, and why."""
-    yield from _shared(tree.body)
+    changing = {
+        node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and _changes(node)
+    }
+    yield from _shared(tree.body, changing)
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef):
-            yield from _shared(node.body)
+            yield from _shared(node.body, changing)
             yield from _fields(node)
         elif isinstance(node, Function | ast.Lambda):
             yield from _defaults(node)
@@ -67,11 +70,25 @@ def _is_itertools(node: ast.expr) -> bool:
     return isinstance(node, ast.Name) and node.id == "itertools"
 
 
-def _shared(body: list[ast.stmt]) -> Found:
-    """Iterators that a file or a class holds."""
+def _changes(node: ast.ClassDef) -> bool:
+    """Whether objects of a class change after they are made."""
+    return any(
+        isinstance(part, ast.Attribute)
+        and isinstance(part.ctx, ast.Store)
+        and last_name(part.value) == "self"
+        for method in node.body
+        if isinstance(method, Function) and method.name not in {"__init__", "__post_init__"}
+        for part in ast.walk(method)
+    )
+
+
+def _shared(body: list[ast.stmt], changing: set[str]) -> Found:
+    """Iterators, and objects that change themselves, that a file or a class holds."""
     for node in body:
         if isinstance(node, ast.Assign | ast.AnnAssign):
             value = node.value
+            if isinstance(value, ast.Call) and last_name(value.func) in changing:
+                yield node, f"it changes, and all share it: {ast.unparse(node)[:60]}"
             counts = value is not None and any(
                 isinstance(part, ast.Attribute)
                 and _is_itertools(part.value)
@@ -102,32 +119,28 @@ def _targets(body: list[ast.stmt]) -> Iterator[str]:
     for node in body:
         if isinstance(node, Function | ast.ClassDef):
             yield node.name
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            for alias in node.names:
-                yield alias.asname or alias.name.partition(".")[0]
         else:
             for part in ast.walk(node):
                 if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
                     yield part.id
-                elif isinstance(part, ast.Import | ast.ImportFrom):
-                    yield from _targets([part])
 
 
 class _Changes(ast.NodeVisitor):
     """Functions that change what the file, a class or a function object holds."""
 
     def __init__(self, tree: ast.Module) -> None:
-        self.shared = set(_targets(tree.body))
+        imported = {
+            name.partition(".")[0]
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for alias in node.names
+            for name in (alias.name, alias.asname or alias.name)
+        }
+        self.shared = {*_targets(tree.body), *imported}
         # Modules, classes and functions: calling their members changes nothing in them by itself.
         self.called = {
             *(node.name for node in tree.body if isinstance(node, Function | ast.ClassDef)),
-            *(
-                alias.asname or alias.name.partition(".")[0]
-                for node in ast.walk(tree)
-                if isinstance(node, ast.Import | ast.ImportFrom)
-                for alias in node.names
-                if not alias.name.isupper()
-            ),
+            *(name for name in imported if not name.isupper()),
             "np",
         }
         self.locals: list[set[str]] = []

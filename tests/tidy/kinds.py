@@ -327,8 +327,9 @@ class Inference(Walker):
 
     def _capture(self, pattern: ast.pattern, kind: Kind | None) -> None:
         if isinstance(pattern, ast.MatchAs):
-            if isinstance(pattern.pattern, ast.MatchClass):
-                kind = kind or self.world.of_annotation(pattern.pattern.cls)
+            for part in ast.walk(pattern):
+                if isinstance(part, ast.MatchClass):
+                    kind = kind or self.world.of_annotation(part.cls)
             if pattern.name:
                 self.bind(ast.Name(pattern.name, ast.Store()), kind)
             if pattern.pattern:
