@@ -31,13 +31,22 @@ class SequenceGone(Exception):
 class Feed(Generic[Item]):
     """One feed. Everything happens on the Trio thread."""
 
-    __slots__ = ("_items", "_waiting", "last_sequence", "oldest_sequence", "readers")
+    __slots__ = (
+        "_items",
+        "_waiting",
+        "_waiting_count",
+        "last_sequence",
+        "oldest_sequence",
+        "readers",
+    )
 
     def __init__(self, capacity: int, last_sequence: int = 0) -> None:
         if capacity < 1:
             raise ValueError("a feed keeps at least one item")
         self._items: list[Item | None] = [None] * capacity
         self._waiting = trio.Event()
+        # Counted here: asking the event costs more than all else a wake-up of nobody does.
+        self._waiting_count = 0
         self.last_sequence = last_sequence
         self.oldest_sequence = last_sequence + 1
         # Subscribers at the moment; kept by them, shown as a metric.
@@ -59,7 +68,7 @@ class Feed(Generic[Item]):
 
     def wake(self) -> None:
         """Let readers see what was appended; once per durable batch, not per item."""
-        if self._waiting.statistics().tasks_waiting:
+        if self._waiting_count:
             self._waiting.set()
             self._waiting = trio.Event()
 
@@ -80,7 +89,11 @@ class Feed(Generic[Item]):
         """
         while after_sequence >= self.last_sequence:
             self.check_resumable(after_sequence)
-            await self._waiting.wait()
+            self._waiting_count += 1
+            try:
+                await self._waiting.wait()
+            finally:
+                self._waiting_count -= 1
         self.check_resumable(after_sequence)
         last = min(self.last_sequence, after_sequence + limit)
         capacity = len(self._items)

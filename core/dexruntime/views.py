@@ -93,6 +93,7 @@ class MarketView:
         "kind",
         "kline_feeds",
         "klines",
+        "klines_changed",
         "lost_klines",
         "new_trades",
         "trade_command",
@@ -123,6 +124,8 @@ class MarketView:
         self.book_change: BookChange | None = None
         self.new_trades: list[PublicTrade] = []
         self.trade_command = 0
+        # Whether K-lines have changes that their feeds have not got yet.
+        self.klines_changed = False
         # Moments whose trades would have overflowed a day's sums.
         self.lost_klines = 0
 
@@ -219,16 +222,19 @@ class Views:
                 view.book_change = None
             if view.new_trades:
                 self._fold_trades(view)
-            for interval, feed in view.kline_feeds.items():
-                changes = view.klines.take_changes(interval)
-                if changes:
-                    feed.append(KlineChange(feed.last_sequence + 1, changes))
+            if view.klines_changed:
+                view.klines_changed = False
+                for interval, feed in view.kline_feeds.items():
+                    changes = view.klines.take_changes(interval)
+                    if changes:
+                        feed.append(KlineChange(feed.last_sequence + 1, changes))
             self._stirred[view.index] = view
         self._dirty.clear()
 
     def _fold_trades(self, view: MarketView) -> None:
         new = view.new_trades
         view.new_trades = []
+        view.klines_changed = True
         view.trades.append_many(new)
         try:
             view.klines.add_trades(view.trade_command, [trade[:4] for trade in new])
@@ -309,6 +315,7 @@ class Views:
             close_ns = view.klines.next_close_ns()
             if close_ns is not None and close_ns <= until_ns:
                 view.klines.close_until(until_ns, outcome.sequence)
+                view.klines_changed = True
                 self._dirty[view.index] = view
 
     def _booked(self, event: Deposited | Withdrawn, outcome: Outcome) -> None:
