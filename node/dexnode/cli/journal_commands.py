@@ -13,7 +13,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from dexcore.checkpoint import encode_state, state_hash
 from dexcore.commands import ITEM, OrderCommand
 from dexnode.cli.backup_commands import backup_command, repair_command, restore_command
-from dexnode.cli.common import json_option, print_json
+from dexnode.cli.common import json_option, print_json, printable
 from dexruntime.journal import Identity, JournalError, JournalReader, verify
 from dexruntime.journal.segment import list_segments
 from dexruntime.records import command_of
@@ -107,7 +107,7 @@ def dump(folder: Path, from_sequence: int, limit: int, as_json: bool) -> None:
             if as_json:
                 print_json(row)
             else:
-                click.echo(" ".join(f"{name}={value}" for name, value in row.items()))
+                click.echo(" ".join(f"{name}={printable(value)}" for name, value in row.items()))
     except JournalError as error:
         raise click.ClickException(str(error)) from error
     finally:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from dexnode.cli.common import ENVIRONMENT_HELP, report_error
+from dexnode.cli.common import ENVIRONMENT_HELP, printable, report_error
 from dexnode.config import ConfigError
 from dexnode.start import CannotStart
 from dexsdk import DexError
@@ -85,8 +85,13 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             click.UsageError("a number cannot be negative here", error.ctx).show()
         sys.exit(error.exit_code)
-    except click.ClickException as error:
+    except click.UsageError as error:
         error.show()
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        # It may quote a file that somebody else wrote.
+        said = printable(error.format_message(), keep="\n")
+        click.echo(f"Error: {said}", err=True)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)

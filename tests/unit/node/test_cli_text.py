@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from dexcore.commands import RegisterKey
 from dexnode.cli.common import print_table, printable, report_error
+from dexruntime.storage import PosixStorage
 from dexsdk import DexError
+from tests.support.command_line import call_dex
+from tests.unit.core.exchanges import public_key
+from tests.unit.runtime.shards import do, running
 
 
 def test_controls_are_shown_and_text_is_left_alone() -> None:
@@ -32,3 +39,20 @@ def test_what_a_node_answers_is_one_line(capsys: pytest.CaptureFixture[str]) -> 
     assert len(err.splitlines()) == 1
     assert "\x1b" not in err
     assert "\x07" not in err
+
+
+async def test_a_dump_shows_what_a_client_signed_and_the_exchange_refused(tmp_path: Path) -> None:
+    storage = PosixStorage(tmp_path / "journal")
+    key = public_key(5)
+    async with running(storage) as shard:
+        refused = RegisterKey(0, 1, 10**18, bytes(16), key, key, 0, 0, "\x1b[2J\nforged")
+        await do(shard, refused)
+    dumped = call_dex("journal", "dump", str(storage.directory))
+    assert r"label=\x1b[2J\nforged" in dumped.stdout
+    assert "\x1b" not in dumped.stdout
+    empty = tmp_path / "\x1b[2J"
+    empty.mkdir()
+    failed = call_dex("journal", "dump", str(empty))
+    assert failed.returncode == 1
+    assert r"\x1b[2J" in failed.stderr
+    assert "\x1b" not in failed.stderr
