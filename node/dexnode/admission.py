@@ -38,6 +38,7 @@ _STRIKES: Final = frozenset(
     {
         "SIGNATURE_INVALID",
         "TOKEN_INVALID",
+        "TOKEN_EXPIRED",
         "UNKNOWN_KEY",
         "UNKNOWN_ACCOUNT",
         "KEY_REVOKED",
@@ -72,12 +73,16 @@ class Cost(NamedTuple):
 class _ConnectionState:
     """What is known of one connection; it ends with it."""
 
-    __slots__ = ("cool_until_ns", "proven", "reads", "strikes")
+    __slots__ = ("accounts", "cool_until_ns", "is_operator", "proven", "reads", "strikes")
 
-    def __init__(self, reads: Bucket | None, strikes: Bucket | None) -> None:
+    def __init__(
+        self, reads: Bucket | None, accounts: Bucket | None, strikes: Bucket | None
+    ) -> None:
         self.reads = reads
+        self.accounts = accounts
         self.strikes = strikes
         self.cool_until_ns = 0
+        self.is_operator = False
         self.proven: dict[bytes, int] = {}
 
 
@@ -99,8 +104,10 @@ class Admission:
         self._key_cancels = table(settings.key_cancels_per_second, ORDER_BURST_MIN)
         self._key_reads = table(settings.key_reads_per_second)
         self._connection_reads = _budget(settings.connection_reads_per_second, seconds, 1)
-        strikes = settings.bad_signatures_per_minute
-        self._strikes = Budget(strikes, strikes, 60 * NS)
+        self._connection_accounts = _minute(settings.connection_accounts_per_minute)
+        accounts = _minute(settings.accounts_per_minute)
+        self._accounts = Bucket(accounts, clock_ns()) if accounts.items else None
+        self._strikes = _minute(settings.bad_signatures_per_minute)
         self._cool_down_ns = settings.cool_down_seconds * NS
         self.cooling_count = 0
         """Cool-downs begun since the start."""
@@ -136,11 +143,23 @@ class Admission:
             return None
         return refuse(errors_pb2.ERROR_REASON_COOLING_DOWN, retry_delay_ns=left_ns)
 
+    def is_operator(self, peer: Peer) -> bool:
+        """Whether an operator has proven itself on this connection."""
+        state = peer.state.get(_STATE)
+        return state is not None and state.is_operator
+
+    def note_operator(self, peer: Peer) -> None:
+        """An operator has proven itself on this connection."""
+        self._state(peer).is_operator = True
+
     def note_refusal(self, peer: Peer, error: RpcError) -> None:
         """Something on this connection was refused: a strike, if it proved nothing."""
         info = error_info(error)
-        if info is None or info.reason not in _STRIKES:
-            return
+        if info is not None and info.reason in _STRIKES:
+            self.strike(peer)
+
+    def strike(self, peer: Peer) -> None:
+        """Something on this connection proved nothing; too many, and it cools down."""
         state = self._state(peer)
         if state.strikes is None:
             return
@@ -154,13 +173,28 @@ class Admission:
     # --- charging
 
     def charge_anonymous(self, peer: Peer) -> Standing | None:
-        """Charge the connection for what nobody signed for: a public read, or an account opened.
+        """Charge the connection for a read that nobody signed for.
 
         Raises:
             RpcError: RATE_LIMITED.
         """
         bucket = self._state(peer).reads
         return self._charge((("connection_reads", bucket, 1),), self._clock_ns())
+
+    def charge_opening(self, peer: Peer) -> Standing | None:
+        """Charge the connection and the node for an account that is opened: it is kept for good,
+        and who opens it may be anyone.
+
+        Raises:
+            RpcError: RATE_LIMITED; nothing was charged.
+        """
+        state = self._state(peer)
+        charges = (
+            ("connection_reads", state.reads, 1),
+            ("connection_accounts", state.accounts, 1),
+            ("accounts", self._accounts, 1),
+        )
+        return self._charge(charges, self._clock_ns())
 
     def charge_read(self, account_id: object, public_key: bytes | None) -> Standing | None:
         """Charge a read to the account that asks and its key.
@@ -220,10 +254,9 @@ class Admission:
         state: _ConnectionState | None = peer.state.get(_STATE)
         if state is None:
             now_ns = self._clock_ns()
-            reads, strikes = self._connection_reads, self._strikes
+            budgets = (self._connection_reads, self._connection_accounts, self._strikes)
             state = peer.state[_STATE] = _ConnectionState(
-                Bucket(reads, now_ns) if reads.items else None,
-                Bucket(strikes, now_ns) if strikes.items else None,
+                *(Bucket(budget, now_ns) if budget.items else None for budget in budgets)
             )
         return state
 
@@ -278,6 +311,10 @@ def _check(charges: Sequence[_Charge], now_ns: int) -> None:
 
 def _budget(items_per_second: int, burst_seconds: int, least: int) -> Budget:
     return Budget(items_per_second, max(least, items_per_second * burst_seconds))
+
+
+def _minute(items: int) -> Budget:
+    return Budget(items, items, 60 * NS)
 
 
 def cost_of(payload: payload_pb.Payload, action: str) -> Cost:

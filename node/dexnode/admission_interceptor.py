@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import final
+from typing import Final, final
 
 from dexnode.admission import Admission, say_standing
 from dexnode.authz import (
     ACCOUNT_READ,
     ANONYMOUS,
     IDENTITY_STATE,
+    OPERATOR,
     PUBLIC,
     PUBLIC_PREFIX,
     Identity,
@@ -18,29 +19,47 @@ from dexnode.authz import (
 )
 from dexrpc import CallContext, RpcError
 
+# Where the authorizer looks at a token; a signed payload is the intake's.
+_LOOKED_AT: Final = frozenset({ACCOUNT_READ, OPERATOR})
+
 
 @final
 class StrikeInterceptor:
-    """Outside of the authorizer: what does not verify counts against its connection."""
+    """Outside of the authorizer: what does not verify counts against its connection, and one that
+    cools down is refused before anything is verified. The gate has seen that already, but a burst
+    of calls passes it before the first is looked at."""
 
-    __slots__ = ("_admission",)
+    __slots__ = ("_admission", "_permissions")
 
-    def __init__(self, admission: Admission) -> None:
+    def __init__(self, admission: Admission, permissions: PermissionTable) -> None:
         self._admission = admission
+        self._permissions = permissions
 
     async def __call__(self, ctx: CallContext, call_next: Callable[[], Awaitable[None]]) -> None:
         """Interceptor of dexrpc."""
+        asked = self._permissions.asked(ctx.method.path)
+        permission = None if asked is None else asked.permission
+        if permission in _LOOKED_AT:
+            cooling = self._admission.cooling(ctx.peer)
+            if cooling is not None:
+                raise cooling
         try:
             await call_next()
         except RpcError as error:
-            self._admission.note_refusal(ctx.peer, error)
+            identity: Identity = ctx.state.get(IDENTITY_STATE, ANONYMOUS)
+            is_account = identity.kind is IdentityKind.ACCOUNT
+            if identity.kind is IdentityKind.KEY or (is_account and permission == OPERATOR):
+                # A good token of who has no business here costs as much as a bad one.
+                self._admission.strike(ctx.peer)
+            else:
+                self._admission.note_refusal(ctx.peer, error)
             raise
 
 
 @final
 class ReadBudgetInterceptor:
     """Inside of the authorizer: reads are charged to whom the call has proven to come from.
-    Operators are not limited; signed calls are charged by the intake."""
+    Operators are not limited, but known from then on; signed calls are charged by the intake."""
 
     __slots__ = ("_admission", "_permissions")
 
@@ -55,9 +74,11 @@ class ReadBudgetInterceptor:
         permission = None if asked is None else asked.permission
         if permission == PUBLIC and not path.startswith(PUBLIC_PREFIX):
             say_standing(ctx, self._admission.charge_anonymous(ctx.peer))
-        elif permission == ACCOUNT_READ:
+        elif permission in _LOOKED_AT:
             identity: Identity = ctx.state.get(IDENTITY_STATE, ANONYMOUS)
-            if identity.kind is IdentityKind.ACCOUNT:
+            if identity.kind is IdentityKind.OPERATOR:
+                self._admission.note_operator(ctx.peer)
+            elif identity.kind is IdentityKind.ACCOUNT:
                 say_standing(
                     ctx, self._admission.charge_read(identity.account_id, identity.public_key)
                 )

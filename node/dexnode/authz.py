@@ -175,7 +175,8 @@ class PermissionTable:
 
 @final
 class Authorizer:
-    """The interceptor. It leaves the caller's Identity in `ctx.state["identity"]`."""
+    """The interceptor. It leaves the caller's Identity in `ctx.state["identity"]`, also of one that
+    is refused but has shown who it is."""
 
     __slots__ = ("_by_certificate", "_by_key", "_find_key", "_table", "_tokens")
 
@@ -250,7 +251,7 @@ class Authorizer:
             return ANONYMOUS
         if asked is None or asked.permission not in {ACCOUNT_READ, OPERATOR}:
             raise refuse(errors_pb2.ERROR_REASON_PERMISSION_DENIED)
-        identity = self._identify(ctx)
+        identity = ctx.state[IDENTITY_STATE] = self._identify(ctx)
         if identity.kind is IdentityKind.OPERATOR:
             _check_role(identity, asked)
             return identity

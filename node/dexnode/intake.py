@@ -190,7 +190,7 @@ class Intake:
 
     def charge(self, signed: Signed, peer: Peer) -> Standing | None:
         """Charge a checked envelope to its account and key; opening an account is charged to the
-        connection. Returns what is left.
+        connection and the node. Returns what is left.
 
         Raises:
             RpcError: nothing was charged: the budget is used up, or the node takes nothing.
@@ -198,7 +198,7 @@ class Intake:
         if self._shard.sequencer.is_full:
             raise self._overloaded()
         if not signed.account_key:
-            return self.admission.charge_anonymous(peer)
+            return self.admission.charge_opening(peer)
         if signed.action == "batch":
             # More than a budget ever holds is no matter of patience.
             _check_size(signed.payload.batch)

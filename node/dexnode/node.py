@@ -199,7 +199,7 @@ class Node:
             [
                 self._telemetry.interceptor,
                 ErrorInterceptor(self._telemetry.call_refused),
-                StrikeInterceptor(self._admission),
+                StrikeInterceptor(self._admission, permissions),
                 authorizer,
                 ReadBudgetInterceptor(self._admission, permissions),
                 self._feeds,

@@ -62,6 +62,9 @@ _LIMIT_BEYOND: Final = {
     "calls_in_flight_max": "`OVERLOADED`",
     "subscribers_max": "`OVERLOADED`",
     "subscribers_per_connection_max": "`OVERLOADED`",
+    "sessions_max": "`OVERLOADED`",
+    "sessions_per_connection_max": "`OVERLOADED`",
+    "operator_calls_max": "`OVERLOADED`",
     "memory_bytes_max": "`OVERLOADED`, but for cancels and operators",
 }
 _RATE_LIMITED: Final = "`RATE_LIMITED`"
@@ -82,7 +85,9 @@ An order, an amend and a cancel count as one item each, wherever they stand: a b
 100, and is charged in whole or not at all. Cancels have a budget of their own, so who is out of
 orders can still cancel. A budget belongs to an account or to one of its keys, and is charged only
 when a signature of that key has verified: nobody can use up the budget of an account by claiming
-it. What does not verify counts against the connection it came on.
+it. What does not verify counts against the connection it came on, and so does a token of a key that
+belongs to nobody, or to no operator where one is asked for. Opening an account takes no proof but a
+new key, and the account is kept for good: it is charged to the connection and to the whole node.
 
 Calls say in their trailers what is left, in the words of the IETF's RateLimit header fields:
 `ratelimit-limit` (items the tightest budget holds), `ratelimit-remaining` (items left),
@@ -101,9 +106,12 @@ payload alone, before its signature costs anything.
 A call over a ceiling is refused before a task is made for it or its message is read, with RetryInfo
 from the rate at which calls leave, {_ms(drain_rate.DELAY_NS_MIN)} to
 {_ms(drain_rate.DELAY_NS_MAX)}. One connection gets half of the calls at most.
-{" and ".join(sorted(CANCEL_METHODS))} may take a quarter more than the rest. Operators and health
-checks are always let in. Calls whose deadline has passed or that were cancelled are dropped where
-they wait, before they cost a signature.
+{" and ".join(sorted(CANCEL_METHODS))} may take a quarter more than the rest. Calls of operator
+methods have a ceiling of their own, whatever else is inside: half of it is kept for connections on
+which an operator has proven itself, and one that has not gets an eighth of it, a single call while
+memory is over its ceiling. A connection that cools down is refused there as well; an operator takes
+another. Health checks are always let in; watching is a stream as any other. Calls whose deadline
+has passed or that were cancelled are dropped where they wait, before they cost a signature.
 
 {_table("Queue", _queues())}
 An order stream is held back before it is refused: what waits stops the reading, and HTTP/2's flow
@@ -142,7 +150,8 @@ def _asked() -> list[Row]:
     beyond = {
         field.name: _LIMIT_BEYOND.get(field.name, _RATE_LIMITED)
         for field in structs.fields(LimitSettings)
-        if field.name.endswith("_per_second") or field.name in _WHO_SETTINGS
+        if field.name.endswith(("_per_second", "accounts_per_minute"))
+        or field.name in _WHO_SETTINGS
     }
     return _settings(beyond)
 

@@ -192,6 +192,7 @@ class AuditSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 PerSecond = Annotated[int, Meta(ge=0, le=10**9)]
+PerMinute = Annotated[int, Meta(ge=0, le=10**9)]
 
 
 class LimitSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -223,6 +224,13 @@ class LimitSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             "when they begin. 0: off."
         ),
     ] = 5_000
+    connection_accounts_per_minute: Annotated[
+        PerMinute, Meta(description="Accounts opened on one connection. 0: off.")
+    ] = 120
+    accounts_per_minute: Annotated[
+        PerMinute,
+        Meta(description="Accounts opened in all: they are kept for good. 0: off."),
+    ] = 1_200
     burst_seconds: Annotated[
         int,
         Meta(
@@ -257,6 +265,23 @@ class LimitSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     subscribers_per_connection_max: Annotated[
         Positive, Meta(description="The same on one connection.")
     ] = 500
+    sessions_max: Annotated[
+        Positive,
+        Meta(
+            description="Streams that are no market data at once: order streams, health watches, "
+            "reflection. Beyond: OVERLOADED."
+        ),
+    ] = 20_000
+    sessions_per_connection_max: Annotated[
+        Positive, Meta(description="The same on one connection.")
+    ] = 100
+    operator_calls_max: Annotated[
+        Positive,
+        Meta(
+            description="Calls of operator methods at once. Half of it is kept for connections on "
+            "which an operator has proven itself; any other gets an eighth. Beyond: OVERLOADED."
+        ),
+    ] = 128
     memory_bytes_max: Annotated[
         int,
         Meta(

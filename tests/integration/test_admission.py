@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from google.rpc.error_details_pb2 import RetryInfo
 from grpc_status import rpc_status
 
+from dex.admin.v1 import admin_pb2
 from dex.errors.v1 import errors_pb2
 from dex.matching.v1 import matching_pb2
 from dex.orders.v1 import order_intake_pb2 as orders_pb
@@ -22,7 +24,7 @@ from tests.soak.overload_client import Tally, UnaryClient, settle
 from tests.soak.overload_peers import Reader
 from tests.support.node_process import NodeProcess
 from tests.support.waiting import wait_until
-from tests.support.wire import OperatorWire, buy, dial, refusal_of, sell, token
+from tests.support.wire import OperatorWire, answer, buy, dial, refusal_of, sell, token
 
 BUDGET = 1_000
 SETTINGS = (
@@ -167,6 +169,43 @@ def test_bad_signatures_cool_their_connection_and_no_other(limited: NodeProcess)
         assert reason_of(good, None) == "", "the account is locked out"
         bad.matching.ListMarkets(matching_pb2.ListMarketsRequest())
     assert all(500 < delay <= 600 for delay in delays)
+
+
+def test_forged_tokens_cool_their_connection_on_operator_methods_too(
+    limited: NodeProcess,
+) -> None:
+    """A burst of them costs no more signatures than one after the other."""
+    request = admin_pb2.GetNodeStatusRequest()
+    genuine = token(limited.operator_key, limited.network_id)
+    with (
+        dial(limited.grpc_address, limited.network_id) as bad,
+        dial(limited.grpc_address, limited.network_id) as good,
+    ):
+        calls = [
+            bad.admin.GetNodeStatus.future(
+                request, metadata=token(Key.generate(), f"another-{number}")
+            )
+            for number in range(200)
+        ]
+        reasons = Counter(refusal_of(call.exception()).reason for call in calls)
+        assert reasons["TOKEN_INVALID"] == 4, reasons
+        assert set(reasons) <= {"TOKEN_INVALID", "COOLING_DOWN", "OVERLOADED"}
+        said = answer(bad.admin.GetNodeStatus, request, metadata=genuine)
+        assert said.reason == "COOLING_DOWN", "a token is verified where nothing is looked at"
+        status = good.admin.GetNodeStatus(request, metadata=genuine)
+        assert status.network_id == limited.network_id, "the operator is locked out"
+
+
+def test_tokens_of_strangers_cool_their_connection(limited: NodeProcess) -> None:
+    """They verify and cost as much, and say nothing of who has business with the node."""
+    request, network_id = admin_pb2.GetNodeStatusRequest(), limited.network_id
+    with dial(limited.grpc_address, network_id) as api:
+        tokens = [token(Key.generate(), network_id) for _ in range(5)]
+        reasons = [
+            answer(api.admin.GetNodeStatus, request, metadata=metadata).reason
+            for metadata in tokens
+        ]
+    assert reasons == ["PERMISSION_DENIED"] * 4 + ["COOLING_DOWN"]
 
 
 def test_public_reads_are_limited_by_connection(limited: NodeProcess) -> None:

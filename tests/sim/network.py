@@ -183,9 +183,9 @@ class _Requests(Receiver[Any]):
             await self._arrived.wait()
         return self._method.parse(self._waiting.popleft())
 
-    async def receive_available(self) -> list[Any]:
+    async def receive_available(self, count_max: int | None = None) -> list[Any]:
         found = [await self.receive()]
-        while self._waiting:
+        while self._waiting and (count_max is None or len(found) < count_max):
             found.append(self._method.parse(self._waiting.popleft()))
         return found
 

@@ -148,7 +148,8 @@ class _AioReceiver(Receiver[Any]):
             raise trio.EndOfChannel
         return self._parse(data)
 
-    async def receive_available(self) -> list[Any]:
+    async def receive_available(self, count_max: int | None = None) -> list[Any]:
+        del count_max
         return [await self.receive()]
 
 

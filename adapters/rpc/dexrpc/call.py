@@ -381,8 +381,11 @@ class _CallReceiver(Receiver[Any]):
     async def receive(self) -> Any:
         return await self._call.take_message()
 
-    async def receive_available(self) -> list[Any]:
-        return await self._call.take_messages(self._call._connection.config.max_message_batch)
+    async def receive_available(self, count_max: int | None = None) -> list[Any]:
+        batch_max = self._call._connection.config.max_message_batch
+        return await self._call.take_messages(
+            batch_max if count_max is None else min(batch_max, count_max)
+        )
 
 
 @final

@@ -91,9 +91,10 @@ class Receiver(ABC, Generic[Req]):
         """The next message. Raises trio.EndOfChannel once the client has half-closed."""
 
     @abstractmethod
-    async def receive_available(self) -> list[Req]:
+    async def receive_available(self, count_max: int | None = None) -> list[Req]:
         """Wait for at least one message, then take all that have arrived (bounded by
-        `ServerConfig.max_message_batch`). Raises trio.EndOfChannel at the end."""
+        `ServerConfig.max_message_batch`, and by `count_max`). Raises
+        trio.EndOfChannel at the end."""
 
     def __aiter__(self) -> Receiver[Req]:
         return self

@@ -23,7 +23,7 @@ from dexrpc import CallContext, Peer, Receiver, RpcError, Sender
 from dexruntime.promise import Promise
 from dexruntime.shard import Shard
 
-# Envelopes of one stream between its reader and its writer.
+# Envelopes of one stream that are read and whose answer is not sent.
 STREAM_WINDOW: Final = 1_024
 # How long an envelope of a stream waits for the sequencer to have room before it is rejected.
 STREAM_WAIT_SECONDS: Final = 1.0
@@ -55,6 +55,25 @@ class _Verifying(NamedTuple):
     verdict: Promise[bool] | None
     refusal: RpcError
     arrived_at: float
+
+
+@final
+class _Changes:
+    """Wakes the tasks of a stream that wait for another's work."""
+
+    __slots__ = ("_event",)
+
+    def __init__(self) -> None:
+        self._event = trio.Event()
+
+    def tell(self) -> None:
+        """Something has changed."""
+        self._event.set()
+        self._event = trio.Event()
+
+    async def wait(self) -> None:
+        """Until it has."""
+        await self._event.wait()
 
 
 _NONE: Final = refuse(errors_pb2.ERROR_REASON_INTERNAL)
@@ -158,28 +177,28 @@ class OrderIntakeService:
         peer = ctx.peer
         verifying: deque[_Verifying] = deque()
         answers: deque[_Answer] = deque()
-        changed = trio.Event()
+        changed = _Changes()
         reading = queueing = True
+        sending = 0
 
-        def signal() -> None:
-            nonlocal changed
-            changed.set()
-            changed = trio.Event()
+        def held() -> int:
+            """Envelopes that are read and not answered."""
+            return len(verifying) + len(answers) + sending
 
         async def read() -> None:
             nonlocal reading
             try:
                 while True:
-                    arrived = await requests.receive_available()
+                    while (room := STREAM_WINDOW - held()) <= 0:
+                        await changed.wait()
+                    arrived = await requests.receive_available(room)
                     await self._shard.verifier.wait_room()
                     now = trio.current_time()
                     verifying.extend([self._verify(data, peer, now) for data in arrived])
-                    signal()
-                    while len(verifying) + len(answers) >= STREAM_WINDOW:
-                        await changed.wait()
+                    changed.tell()
             except trio.EndOfChannel:
                 reading = False
-                signal()
+                changed.tell()
 
         async def queue() -> None:
             nonlocal queueing
@@ -190,9 +209,9 @@ class OrderIntakeService:
                 answers.append(await self._judge(verifying[0], peer))
                 verifying.popleft()
                 if len(answers) == 1 or not verifying:
-                    signal()
+                    changed.tell()
             queueing = False
-            signal()
+            changed.tell()
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(read)
@@ -205,8 +224,10 @@ class OrderIntakeService:
                 ready: list[pb.OrderStreamResponse] = []
                 while answers and answers[0].done:
                     ready.append(self._response(answers.popleft()))
-                signal()
+                sending = len(ready)
                 await send.send_many(ready)
+                sending = 0
+                changed.tell()
 
     # --- stream parts
 

@@ -12,6 +12,7 @@ from google.rpc.error_details_pb2 import RetryInfo
 from nacl.signing import SigningKey
 
 from dex.orders.v1 import signed_payload_pb2 as wire
+from dexnode import admission
 from dexnode.admission import Admission
 from dexnode.errors import error_info
 from dexnode.ids import IdFormat
@@ -253,6 +254,49 @@ async def test_opening_accounts_is_charged_to_the_connection() -> None:
         assert answers == ["accepted", "accepted", "RATE_LIMITED", "RATE_LIMITED"]
 
 
+async def test_accounts_are_bounded_on_a_connection_and_in_all() -> None:
+    """They are kept for good, and anyone may open one."""
+    async with running(SimulatedDisk(random.Random(1)), signed=True) as shard:
+        desk = Desk(shard)
+        limits = LimitSettings(connection_accounts_per_minute=2, accounts_per_minute=3)
+        desk.admission = Admission(limits, desk.clock)
+        desk.intake = Intake(shard, desk.ids, fixed_clock_ns, desk.admission)
+        keys = (SigningKey(bytes([100 + number]) * 32) for number in range(20))
+
+        async def open_one(peer: Peer) -> RpcError | None:
+            opening = wire.KeyRegistration(public_key=bytes((key := next(keys)).verify_key))
+            return await desk.send(desk.sign(key, register_key=opening), peer)
+
+        def budget(error: RpcError | None) -> str:
+            info = None if error is None else error_info(error)
+            return "none" if info is None else str(info.metadata["budget"])
+
+        assert [budget(await open_one(desk.peer)) for _ in range(3)] == [
+            "none",
+            "none",
+            "connection_accounts",
+        ], "one connection opens as many as it likes"
+        assert await open_one(desk.other_peer) is None
+        refused = await open_one(desk.other_peer)
+        assert budget(refused) == "accounts", "many connections open as many as they like"
+        assert retry_ns(refused) == 20 * NS
+        desk.clock.now_ns += 20 * NS
+        assert await open_one(desk.other_peer) is None
+
+
+def test_a_connection_remembers_no_more_keys_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "PROVEN_KEYS_MAX", 3)
+    budgets, peer = Admission(LIMITS, Clock()), Peer("1.1.1.1:1", False)
+    keys = [bytes([number]) * 32 for number in range(10)]
+    for number, key in enumerate(keys):
+        budgets.charge_signed(peer, number + 1, key, admission.Cost(CAPACITY, 0))
+        with pytest.raises(RpcError):
+            budgets.charge_signed(peer, number + 1, key, admission.Cost(1, 0))
+    remembered = [budgets.is_short(peer, key) for key in keys]
+    assert remembered[-1], "the last key is forgotten"
+    assert sum(remembered) <= 3, "a connection remembers every key it ever saw"
+
+
 async def test_limits_of_zero_limit_nothing() -> None:
     off = LimitSettings(
         account_orders_per_second=0,
@@ -262,6 +306,8 @@ async def test_limits_of_zero_limit_nothing() -> None:
         key_cancels_per_second=0,
         key_reads_per_second=0,
         connection_reads_per_second=0,
+        connection_accounts_per_minute=0,
+        accounts_per_minute=0,
         bad_signatures_per_minute=0,
     )
     async with open_desk() as desk:
@@ -271,4 +317,5 @@ async def test_limits_of_zero_limit_nothing() -> None:
             assert await desk.send(desk.batch(CAPACITY)) is None
             assert reason(await desk.send(desk.forged())) == "SIGNATURE_INVALID"
         assert desk.admission.charge_anonymous(desk.peer) is None
+        assert desk.admission.charge_opening(desk.peer) is None
         assert desk.admission.cooling(desk.peer) is None

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from google.rpc.error_details_pb2 import RetryInfo
 
+from dex.errors.v1 import errors_pb2
 from dexnode.admission import Admission
+from dexnode.admission_interceptor import StrikeInterceptor
 from dexnode.authz import PermissionTable
 from dexnode.errors import error_info, refuse
 from dexnode.gate import NodeGate
@@ -22,6 +26,9 @@ LIMITS = LimitSettings(
     calls_in_flight_max=8,
     subscribers_max=3,
     subscribers_per_connection_max=2,
+    sessions_max=3,
+    sessions_per_connection_max=2,
+    operator_calls_max=16,
     bad_signatures_per_minute=1,
 )
 
@@ -41,6 +48,10 @@ BOOK = method("/dex.matching.v1.Matching/GetBook")
 FOLLOW = method("/dex.matching.v1.Matching/StreamBook", MethodKind.UNARY_STREAM)
 STATUS = method("/dex.admin.v1.Admin/GetNodeStatus")
 HEALTH = method("/grpc.health.v1.Health/Check")
+WATCH = method("/grpc.health.v1.Health/Watch", MethodKind.UNARY_STREAM)
+REFLECTION = method(
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", MethodKind.STREAM_STREAM
+)
 
 
 class Stand:
@@ -125,6 +136,70 @@ def test_subscribers_are_bounded_in_all_and_on_a_connection(
     assert {c.name: c.used for c in stand.gate.ceilings()}["subscribers"] == 3
 
 
+def test_streams_of_any_other_kind_are_bounded_too(stand: Stand, peers: Iterator[Peer]) -> None:
+    one = next(peers)
+    assert [stand.enter(what, one) for what in (STREAM, WATCH, REFLECTION)] == [
+        "in",
+        "in",
+        "connection_sessions",
+    ]
+    assert stand.enter(FOLLOW, one) == "in", "market data is counted with them"
+    assert stand.enter(WATCH, next(peers)) == "in"
+    assert stand.enter(REFLECTION, next(peers)) == "sessions"
+    assert {c.name: c.used for c in stand.gate.ceilings()}["sessions"] == 3
+    stand.gate.leave(WATCH, one)
+    assert stand.enter(STREAM, next(peers)) == "in"
+
+
+def test_strangers_cannot_take_the_operators_room(stand: Stand, peers: Iterator[Peer]) -> None:
+    stranger, operator = next(peers), next(peers)
+    stand.admission.note_operator(operator)
+    assert [stand.enter(STATUS, stranger) for _ in range(3)] == [
+        "in",
+        "in",
+        "connection_operator_calls",
+    ]
+    for _ in range(6):
+        assert stand.enter(STATUS, next(peers)) == "in"
+    assert stand.enter(STATUS, next(peers)) == "operator_calls"
+    assert [stand.enter(STATUS, operator) for _ in range(9)] == ["in"] * 8 + ["operator_calls"]
+    assert stand.enter(PLACE, next(peers)) == "in", "operators take the room of calls"
+    assert {c.name: c.used for c in stand.gate.ceilings()}["operator_calls"] == 16
+    stand.gate.leave(STATUS, operator)
+    assert stand.enter(STATUS, operator) == "in"
+
+
+def test_memory_over_its_ceiling_leaves_strangers_one_operator_call(
+    stand: Stand, peers: Iterator[Peer]
+) -> None:
+    stranger, operator = next(peers), next(peers)
+    stand.admission.note_operator(operator)
+    stand.memory.look(1_000)
+    assert [stand.enter(STATUS, stranger) for _ in range(2)] == ["in", "connection_operator_calls"]
+    assert [stand.enter(STATUS, operator) for _ in range(4)] == ["in"] * 4
+    assert stand.enter(HEALTH, stranger) == "in"
+    assert stand.enter(WATCH, stranger) == "memory"
+
+
+async def test_a_burst_behind_the_gate_is_not_looked_at_either(
+    stand: Stand, peers: Iterator[Peer]
+) -> None:
+    forger = next(peers)
+    strikes = StrikeInterceptor(stand.admission, PermissionTable.from_services(binding.SERVED))
+    ctx: Any = SimpleNamespace(method=STATUS, peer=forger, state={})
+    looked_at = 0
+
+    async def verify() -> None:
+        nonlocal looked_at
+        looked_at += 1
+        raise refuse(errors_pb2.ERROR_REASON_TOKEN_INVALID)
+
+    for _ in range(20):
+        with pytest.raises(RpcError):
+            await strikes(ctx, verify)
+    assert looked_at == 2, "a connection that cools down costs signatures"
+
+
 def test_the_delay_is_as_long_as_the_queue_takes(stand: Stand, peers: Iterator[Peer]) -> None:
     """Eight calls inside that leave at ten a second take 800 ms."""
     inside = []
@@ -177,6 +252,7 @@ def test_a_connection_that_cools_down_is_not_looked_at(stand: Stand, peers: Iter
     stand.admission.note_refusal(forger, bad)
     assert stand.enter(PLACE, forger) == "COOLING_DOWN"
     assert stand.enter(STREAM, forger) == "COOLING_DOWN"
+    assert stand.enter(STATUS, forger) == "COOLING_DOWN", "tokens are looked at for ever"
     assert stand.enter(BOOK, forger) == "in", "what proves nothing is not refused"
     assert stand.enter(PLACE, honest) == "in"
     stand.now_ns += LIMITS.cool_down_seconds * NS

@@ -1,0 +1,148 @@
+"""An order stream holds back who sends too fast, and refuses what has waited too long."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+from google.protobuf.timestamp_pb2 import Timestamp
+from nacl.signing import SigningKey
+from trio.testing import MockClock
+
+from dex.errors.v1 import errors_pb2
+from dex.orders.v1 import order_intake_pb2 as pb
+from dex.orders.v1 import signed_payload_pb2 as wire
+from dexnode.admission import Admission
+from dexnode.ids import IdFormat
+from dexnode.intake import Intake
+from dexnode.services import orders
+from dexnode.services.orders import OrderIntakeService
+from dexnode.settings import LimitSettings
+from dexrpc import Peer, Receiver, Sender
+from dexruntime import sequencer
+from dexruntime.shard import Shard
+from tests.sim.disk import SimulatedDisk
+from tests.unit.core.exchanges import START_NS
+from tests.unit.runtime.shards import IDENTITY, fixed_clock_ns, open_market, running, until
+
+KEY = SigningKey(bytes([7]) * 32)
+MALFORMED = b"\xff"
+
+
+class Requests(Receiver[bytes]):
+    """Messages that arrive two at a time, each when the stream is done with what it has."""
+
+    def __init__(self, messages: Sequence[bytes]) -> None:
+        self._left = deque(messages)
+        self.taken = 0
+
+    async def receive(self) -> bytes:
+        return (await self.receive_available(1))[0]
+
+    async def receive_available(self, count_max: int | None = None) -> list[bytes]:
+        await trio.testing.wait_all_tasks_blocked()
+        if not self._left:
+            raise trio.EndOfChannel
+        count = min(2, len(self._left) if count_max is None else count_max, len(self._left))
+        self.taken += count
+        return [self._left.popleft() for _ in range(count)]
+
+
+class Answers(Sender[pb.OrderStreamResponse]):
+    """A peer that takes nothing until it is told to."""
+
+    def __init__(self) -> None:
+        self.taking = trio.Event()
+        self.taken: list[pb.OrderStreamResponse] = []
+
+    async def send(self, message: pb.OrderStreamResponse) -> None:
+        await self.send_many([message])
+
+    async def send_many(self, messages: Sequence[pb.OrderStreamResponse]) -> None:
+        await self.taking.wait()
+        self.taken += messages
+
+
+class Stand:
+    """A service on a shard, and its account."""
+
+    def __init__(self, shard: Shard) -> None:
+        self.ids = IdFormat(IDENTITY.shard, IDENTITY.epoch)
+        self.intake = Intake(shard, self.ids, fixed_clock_ns, Admission(LimitSettings()))
+        self.service = OrderIntakeService(shard, self.intake, self.ids)
+
+    def sign(self, **parts: Any) -> wire.SignedEnvelope:
+        expire_time = Timestamp()
+        expire_time.FromNanoseconds(START_NS + 60 * 10**9)
+        payload = wire.Payload(
+            network_id=IDENTITY.network_id, nonce=1, expire_time=expire_time, **parts
+        )
+        data = payload.SerializeToString()
+        signature = KEY.sign(b"triodex.payload.v1\0" + data).signature
+        return wire.SignedEnvelope(
+            payload=data, signature=signature, public_key=bytes(KEY.verify_key)
+        )
+
+    async def stream(self, requests: Requests, answers: Answers) -> None:
+        ctx: Any = SimpleNamespace(peer=Peer("1.1.1.1:1", False))
+        await self.service.order_stream(requests, ctx, answers)
+
+
+@asynccontextmanager
+async def open_stand() -> AsyncIterator[Stand]:
+    async with running(SimulatedDisk(random.Random(1)), signed=True) as shard:
+        await open_market(shard, 0)
+        yield Stand(shard)
+
+
+async def test_a_stream_holds_no_more_than_its_window(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(orders, "STREAM_WINDOW", 4)
+    async with open_stand() as stand:
+        requests, answers = Requests([MALFORMED] * 20), Answers()
+        nursery.start_soon(stand.stream, requests, answers)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert requests.taken == 4, "a stream takes in what it cannot answer"
+        answers.taking.set()
+        with trio.fail_after(10):
+            while len(answers.taken) < 20:
+                await trio.sleep(0.001)
+        malformed = errors_pb2.ERROR_REASON_MALFORMED_MESSAGE
+        assert {answer.rejection.reason for answer in answers.taken} == {malformed}
+
+
+async def test_an_envelope_waits_a_second_for_the_sequencer_and_is_refused(
+    nursery: trio.Nursery, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_stand() as stand:
+        opening = stand.sign(register_key=wire.KeyRegistration(public_key=bytes(KEY.verify_key)))
+        outcome = await stand.intake.run(opening, "register_key")
+        batch = wire.Batch()
+        batch.items.add(place=wire.NewOrder(market_id="none"))
+        envelope = stand.sign(account_id=stand.ids.format(outcome.key), batch=batch)
+        request = pb.OrderStreamRequest(envelope=envelope)
+        # Half of it is nothing, so that it is always half full and never full.
+        monkeypatch.setattr(sequencer, "QUEUE_COMMANDS_MAX", 1)
+        answers = Answers()
+        answers.taking.set()
+        requests = Requests([request.SerializeToString()])
+        nursery.start_soon(stand.stream, requests, answers)
+        room = stand.service._shard.sequencer._room
+        await until(lambda: bool(room.statistics().tasks_waiting or answers.taken))
+        assert not answers.taken, "an envelope does not wait for room"
+        mock_clock.jump(orders.STREAM_WAIT_SECONDS - 0.1)
+        await trio.testing.wait_all_tasks_blocked()
+        assert not answers.taken, "it is refused too early"
+        mock_clock.jump(0.2)
+        await until(lambda: bool(answers.taken))
+        rejection = answers.taken[0].rejection
+        assert rejection.reason == errors_pb2.ERROR_REASON_OVERLOADED
+        assert rejection.retry_delay.ToNanoseconds() > 0
