@@ -177,6 +177,8 @@ class Process:
             return
         if self._started:
             self._greenlet.throw(error)
+        else:
+            self._error = error
         self.ended = True
         self._over.set()
 
