@@ -65,7 +65,6 @@ def flood(plan: dict[str, Any]) -> dict[str, int]:
         for kind, data in kinds.items():
             code = _flood_once(plan["address"], hello() + data)
             counts[f"{kind} {'calmed' if code == ENHANCE_YOUR_CALM else 'other'}"] += 1
-            time.sleep(plan["pause_seconds"])
     return counts
 
 

@@ -1,0 +1,37 @@
+"""The overload job fails when a target is missed, and says which and by how much."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.soak.job import Job, Run
+from tests.soak.overload import Stage, judge
+from tests.soak.runner import Ended, run_job
+
+
+def ended_with(goodput: float, target: float) -> Ended:
+    """A run of one stage with one figure."""
+
+    def work(run: Run) -> None:
+        missed: list[str] = []
+        node: Any = SimpleNamespace()
+        stage = Stage(run, node, 1, 1.0, missed)
+        stage._target("goodput", f"{goodput:.2f} of the knee", goodput >= target)
+        run.done += 1
+        judge(missed)
+
+    return run_job(Job("overload", "", "nodes", 1, work), 1, 60)
+
+
+def test_a_missed_target_fails_the_job(capsys: pytest.CaptureFixture[str]) -> None:
+    held = ended_with(0.81, 0.8)
+    assert held.verdict == "held"
+    ended = ended_with(0.79, 0.8)
+    capsys.readouterr()
+    assert ended.verdict == "FAILED", "a target that is missed is only told"
+    assert ended.error is not None
+    assert "target not reached: single orders: goodput: 0.79 of the knee" in ended.error
+    assert ended.progress.figures["single orders: goodput"] == "0.79 of the knee, NOT reached"
