@@ -18,7 +18,7 @@ from typing import Any, Final
 import grpc
 import trio
 
-from dexrpc import CallContext, Method, Peer, Receiver, RpcError, Sender, StatusCode
+from dexrpc import CallContext, Method, Receiver, RpcError, Sender, StatusCode
 from dexrpc.metadata import Metadata, MetadataView
 from dexrpc.method import invoke
 from dexrpc.status import explain
@@ -30,7 +30,6 @@ from tests.sim.node import Node
 TRANSIT_NS: Final = 400 * MICROSECOND_NS
 STREAM_WINDOW: Final = 16
 _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
-_PEER: Final = Peer("sim", is_tls=False)
 
 
 @dataclass
@@ -132,7 +131,7 @@ class ServedCall(CallContext):
         deadline = float("inf")
         if timeout_ns is not None:
             deadline = trio.current_time() + timeout_ns / SECOND_NS
-        super().__init__(node.methods[path], MetadataView.decoded(metadata), _PEER, deadline)
+        super().__init__(node.methods[path], MetadataView.decoded(metadata), node.peer, deadline)
         self.node = node
         self.scope = trio.CancelScope(deadline=deadline)
 

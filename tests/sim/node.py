@@ -19,6 +19,7 @@ from typing import Any, Final, cast
 import trio
 from google.protobuf.descriptor import ServiceDescriptor
 
+from dexnode.admission import Admission
 from dexnode.audit.log import AuditLog
 from dexnode.authz import Authorizer, KnownKey, PermissionTable
 from dexnode.errors import ErrorInterceptor
@@ -31,10 +32,10 @@ from dexnode.services.admin import AdminService
 from dexnode.services.klines import KlineQueryService
 from dexnode.services.matching import MatchingService
 from dexnode.services.orders import OrderIntakeService
-from dexnode.settings import OperatorSettings
+from dexnode.settings import LimitSettings, OperatorSettings
 from dexnode.tokens import TokenVerifier
 from dexnode.validation import Validator
-from dexrpc import Interceptor, Method
+from dexrpc import Interceptor, Method, Peer
 from dexrpc.method import method_table
 from dexruntime.journal import Identity, JournalFailed
 from dexruntime.promise import Promise
@@ -173,6 +174,7 @@ class Node:
         self.methods: dict[str, Method] = {}
         self.interceptors: tuple[Interceptor, ...] = ()
         self.calls: trio.Nursery | None = None
+        self.peer = Peer("sim", is_tls=False)
         self._died = trio.Event()
         self._served = trio.Event()
         self._processes: list[Process] = []
@@ -300,7 +302,10 @@ class Node:
     def _bind(self, shard: Shard) -> None:
         """The services on this shard, as dexnode.node binds them."""
         ids = IdFormat(shard.identity.shard, shard.identity.epoch, shard.exchange.epochs)
-        intake = Intake(shard, ids, self.clock_ns)
+        # Connections end with the life, and what they asked for is counted in its time.
+        self.peer = Peer("sim", is_tls=False)
+        admission = Admission(LimitSettings(), lambda: self.events.now_ns)
+        intake = Intake(shard, ids, self.clock_ns, admission)
         pages = PageTokens(_PAGE_KEY)
         by_public_key = shard.exchange.accounts.by_public_key
 
