@@ -131,7 +131,7 @@ def work(run: Run) -> None:
         node.check_whole()
         rate = int(SHARE_OF_KNEE * _knee(run, driver))
         # A bound that leaves less still leaves a run that says how far it came.
-        seconds = min(run.goal, int(run.seconds_left) - WARM_UP_SECONDS - 60)
+        seconds = int(min(run.goal, run.seconds_left - WARM_UP_SECONDS - 60))
         if seconds < PART_SECONDS:
             return
         _endure(run, node, rate, seconds)
