@@ -40,14 +40,10 @@ def make_records(
     records = []
     for sequence in range(after + 1, after + count + 1):
         time_ns += chance.choice((0, 1, 10**9))
-        command = _bytes(chance, chance.randint(1, bytes_max))
-        envelope = _bytes(chance, chance.choice((0, 1, bytes_max)))
+        command = bytes(chance.choices(range(1, 256), k=chance.randint(1, bytes_max)))
+        envelope = bytes(chance.choices(range(1, 256), k=chance.choice((0, 1, bytes_max))))
         records.append(Record(sequence, time_ns, command, envelope))
     return records
-
-
-def _bytes(chance: random.Random, count: int) -> bytes:
-    return chance.randbytes(count).replace(b"\0", b"\1")
 
 
 def open_appender(storage: Storage, **options: int) -> BlockAppender:
