@@ -103,7 +103,7 @@ class OperatorDesk:
     def set_market_status(self, command: SetMarketStatus, outcome: Outcome) -> None:
         """Open a market, close it to new orders, or halt it."""
         market = self._market(command.market_index)
-        if command.status not in tuple(MarketStatus):
+        if not MarketStatus.OPEN <= command.status <= MarketStatus.HALTED:
             raise Refused(Reason.FIELD_INVALID, "status")
         market.status = MarketStatus(command.status)
         outcome.key = market.index

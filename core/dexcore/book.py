@@ -3,8 +3,9 @@
 Theory of operation: a side is a SortedDict of levels keyed so that the best
 price comes first (bids by minus the price); the best level is cached because
 every order asks for it. A level is an intrusive FIFO list: orders carry their
-neighbours, so removing one from the middle costs no search. Quantities of a
-level are kept as a sum and compared with its orders when the level empties.
+neighbours, so removing one from the middle costs no search. What the orders of a
+level show, and what they hide, are kept as sums, which must be zero when the
+level empties.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from dexcore.invariant import InvariantError, check
 if TYPE_CHECKING:
     from dexcore.accounts import Account
     from dexcore.ledger import Cell
+    from dexcore.terms import OrderTerms
 
 
 class Side(IntEnum):
@@ -36,7 +38,11 @@ SELL: Final = 2
 
 @final
 class Order:
-    """An order with what it reserved and what it was charged so far."""
+    """An order with what it reserved and what it was charged so far.
+
+    ``terms`` is None for a plain order, that is nearly always: what only some orders
+    need must cost the others nothing.
+    """
 
     __slots__ = (
         "account",
@@ -50,14 +56,15 @@ class Order:
         "maker_fee_ppm",
         "market_index",
         "next",
+        "open_lots",
         "post_only",
         "previous",
         "price_ticks",
-        "quantity_lots",
         "quote_cell",
         "reserved_atoms",
         "side",
         "taker_fee_ppm",
+        "terms",
     )
 
     def __init__(
@@ -80,7 +87,7 @@ class Order:
         self.market_index = market_index
         self.side = side
         self.price_ticks = price_ticks
-        self.quantity_lots = quantity_lots
+        self.open_lots = quantity_lots
         self.filled_lots = 0
         self.client_order_id = client_order_id
         self.post_only = post_only
@@ -94,17 +101,24 @@ class Order:
         self.level: Level | None = None
         self.previous: Order | None = None
         self.next: Order | None = None
+        self.terms: OrderTerms | None = None
+
+    @property
+    def quantity_lots(self) -> int:
+        """Size of the order, what is filled included (FIX tag 38)."""
+        return self.filled_lots + self.open_lots
 
 
 @final
 class Level:
-    """All orders at one price, first come first."""
+    """All orders at one price, first come first; ``quantity_lots`` is what they show."""
 
-    __slots__ = ("head", "price_ticks", "quantity_lots", "tail")
+    __slots__ = ("head", "hidden_lots", "price_ticks", "quantity_lots", "tail")
 
     def __init__(self, price_ticks: int) -> None:
         self.price_ticks = price_ticks
         self.quantity_lots = 0
+        self.hidden_lots = 0
         self.head: Order | None = None
         self.tail: Order | None = None
 
@@ -145,7 +159,11 @@ class BookSide:
             tail.next = order
         level.tail = order
         order.level = level
-        level.quantity_lots += order.quantity_lots - order.filled_lots
+        level.quantity_lots += order.open_lots
+        if order.terms is not None:
+            hidden_lots = order.terms.hidden_lots
+            level.quantity_lots -= hidden_lots
+            level.hidden_lots += hidden_lots
 
     def remove(self, order: Order) -> None:
         """Take the order out; its remainder leaves the level's sum."""
@@ -163,19 +181,24 @@ class BookSide:
         else:
             after.previous = before
         order.level = order.previous = order.next = None
-        level.quantity_lots -= order.quantity_lots - order.filled_lots
+        level.quantity_lots -= order.open_lots
+        if order.terms is not None:
+            hidden_lots = order.terms.hidden_lots
+            level.quantity_lots += hidden_lots
+            level.hidden_lots -= hidden_lots
         if level.head is None:
             self._drop(level)
 
     def _drop(self, level: Level) -> None:
-        check(level.quantity_lots == 0, "an empty level still counts lots")
+        if level.quantity_lots or level.hidden_lots:
+            raise InvariantError("an empty level still counts lots")
         del self.levels[self.sign * level.price_ticks]
         if level is self.best:
             levels = self.levels
             self.best = levels.peekitem(0)[1] if levels else None
 
     def quantity_at(self, price_ticks: int) -> int:
-        """Open lots at a price; zero when there is no such level."""
+        """Lots shown at a price; zero when there is no such level."""
         level = self.levels.get(self.sign * price_ticks)
         return 0 if level is None else level.quantity_lots
 

@@ -20,8 +20,10 @@ from dexcore.market import Market, MarketSpec, MarketStatus
 from dexcore.results import ItemResult
 
 # The least version that holds a state is written, so that a journal of an old release still gives
-# the state hash it gave then. 1 is release 0.1.0's; 2 has epochs, and keys with limits.
-FORMAT_VERSION: Final = 2
+# the state hash it gave then. 1 is release 0.1.0's; 2 has epochs, and keys with limits; 3 has what
+# docs/reference/order-semantics.md says beyond the orders of version 1.
+FORMAT_VERSION: Final = 3
+FORMAT_VERSION_KEYS: Final = 2
 FORMAT_VERSION_OLDEST: Final = 1
 
 
@@ -47,8 +49,10 @@ def encode_state(exchange: Exchange) -> bytes:
         "nonces_oldest_s": exchange.nonces.oldest_s,
     }
     if exchange.epochs:
-        state |= {"version": FORMAT_VERSION, "epochs": [list(row) for row in exchange.epochs]}
+        state |= {"version": FORMAT_VERSION_KEYS, "epochs": [list(r) for r in exchange.epochs]}
     if any(isinstance(key, list) for _, keys, _ in state["accounts"] for key in keys):
+        state["version"] = FORMAT_VERSION_KEYS
+    if any("more" in row for row in state["markets"]):
         state["version"] = FORMAT_VERSION
     return json.dumps(state, sort_keys=True, separators=(",", ":")).encode()
 
@@ -111,7 +115,8 @@ def _keys(account: Account) -> list[str | list[Any]]:
 
 
 def _market(market: Market) -> dict[str, Any]:
-    return {
+    more = _more(market)
+    return ({"more": more} if more else {}) | {
         "spec": list(market.spec),
         "fees": [market.maker_fee_ppm, market.taker_fee_ppm],
         "status": int(market.status),
@@ -126,6 +131,14 @@ def _market(market: Market) -> dict[str, Any]:
             for order in level
         ],
     }
+
+
+def _more(market: Market) -> dict[str, Any]:
+    """What a market has that none had in version 2."""
+    more: dict[str, Any] = {}
+    if market.last_price_ticks:
+        more["last_price_ticks"] = market.last_price_ticks
+    return more
 
 
 def _order(order: Order) -> list[int]:
@@ -184,6 +197,7 @@ def _restore_market(exchange: Exchange, row: dict[str, Any]) -> None:
     market.trade_sequence = row["trade_sequence"]
     market.last_external_id = row["last_external_id"]
     market.watermark_ns = row["watermark_ns"]
+    market.last_price_ticks = row.get("more", {}).get("last_price_ticks", 0)
     exchange.markets.append(market)
     exchange.markets_by_id[spec.market_id] = market
     for values in row["orders"]:
@@ -211,6 +225,7 @@ def _restore_order(exchange: Exchange, market: Market, values: list[int]) -> Non
         exchange.ledger.cell(account_key, market.quote),
     )
     order.filled_lots = filled
+    order.open_lots = quantity - filled
     order.fee_accrued_ppm_atoms, order.fee_charged_atoms, order.reserved_atoms = values[10:]
     market.book.side(side).add(order)
     account.open_orders[key] = order

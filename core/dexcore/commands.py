@@ -14,36 +14,25 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from dexcore.codec import CodecError, ValueReader, encode_values
-from dexcore.market import MarketSpec
-
-# An item of a signed order command:
-# action, side, order type, time in force, post only, market index, price_ticks,
-# quantity_lots, client_order_id, order_key. Unused fields are zero.
-ITEM: Final = struct.Struct("<BBBBBxHqqqq")
-Item = tuple[int, int, int, int, int, int, int, int, int, int]
-
-ACTION_PLACE: Final = 1
-ACTION_CANCEL: Final = 2
-ACTION_AMEND: Final = 3
-ACTION_CANCEL_ALL: Final = 4
-
-TYPE_LIMIT: Final = 1
-TYPE_MARKET: Final = 2
-
-GTC: Final = 1
-IOC: Final = 2
-FOK: Final = 3
-
-# Market index of an item that names no market: unknown when placing, all when
-# cancelling.
-NO_MARKET: Final = 0xFFFF
+from dexcore.items import ITEM, TERMS, items_of_rules_1
+from dexcore.market import MarketSpec, MarketStatus
 
 # A recorded trade: external_id, time_ns, price_ticks, quantity_lots, taker side.
 EXTERNAL_TRADE: Final = struct.Struct("<qqqqB")
 
 
+# Rules that an order command was written under: its version in the journal.
+RULES_1: Final = 1
+RULES: Final = 2
+
+
 class OrderCommand(NamedTuple):
-    """Signed items of one account, applied in order and in one piece."""
+    """Signed items of one account, applied in one piece.
+
+    ``items`` are packed as ITEM, and ``terms`` as TERMS: one for each item with HAS_TERMS. They
+    are applied in order, or with ``phased`` in phases. ``rules`` is RULES, and RULES_1 for what
+    a journal of an earlier release holds.
+    """
 
     account_key: int
     nonce: int
@@ -51,6 +40,9 @@ class OrderCommand(NamedTuple):
     digest: bytes
     public_key: bytes
     items: bytes
+    terms: bytes = b""
+    phased: int = 0
+    rules: int = RULES
 
 
 class RegisterKey(NamedTuple):
@@ -198,11 +190,11 @@ class CommandType(NamedTuple):
 
 # Numbers are never given to another command, and versions only grow.
 COMMAND_TYPES: Final[dict[type, CommandType]] = {
-    OrderCommand: CommandType(1, 1),
+    OrderCommand: CommandType(1, 2),
     RegisterKey: CommandType(2, 2),
     Transfer: CommandType(3, 1),
     CreateMarket: CommandType(4, 1),
-    SetMarketStatus: CommandType(5, 1),
+    SetMarketStatus: CommandType(5, 2),
     SetFees: CommandType(6, 1),
     Deposit: CommandType(7, 1),
     Withdraw: CommandType(8, 1),
@@ -238,8 +230,14 @@ _SIGNED_HEAD: Final = struct.Struct(f"<2sqqq{DIGEST_BYTES}s{PUBLIC_KEY_BYTES}s")
 # The same without type and version.
 _SIGNED_VALUES: Final = struct.Struct(f"<2xqqq{DIGEST_BYTES}s{PUBLIC_KEY_BYTES}s")
 _SIGNED_BYTES: Final = _SIGNED_VALUES.size
+# An order command has these behind its head: phased, counts of items and of terms; these follow.
+_ORDERS_HEAD: Final = struct.Struct(_SIGNED_HEAD.format + "BII")
+_ORDERS_VALUES: Final = struct.Struct(_SIGNED_VALUES.format + "BII")
+_ORDERS_BYTES: Final = _ORDERS_VALUES.size
 _ITEM_BYTES: Final = ITEM.size
+_TERMS_BYTES: Final = TERMS.size
 _unpack_signed: Final = _SIGNED_VALUES.unpack_from
+_unpack_orders: Final = _ORDERS_VALUES.unpack_from
 _new: Final = tuple.__new__
 
 
@@ -264,14 +262,17 @@ def encode_command(command: Command) -> bytes:
 
 
 def _orders_bytes(head: bytes, command: OrderCommand) -> bytes:
-    """The hot one: a fixed head, then the packed items."""
-    items = command.items
-    if not items or len(items) % ITEM.size:
+    """The hot one: a fixed head, then the packed items, then the packed terms."""
+    items, terms, phased, rules = command[5:]
+    if not items or len(items) % _ITEM_BYTES or len(terms) % _TERMS_BYTES:
         raise CodecError("order items do not fit")
+    if phased not in (0, 1) or rules != RULES:
+        raise CodecError("orders that are not written any more")
     # struct would cut or pad these without a word.
     if len(command.digest) != DIGEST_BYTES or len(command.public_key) != PUBLIC_KEY_BYTES:
         raise CodecError("digest or public key of another length")
-    return _SIGNED_HEAD.pack(head, *command[:5]) + items
+    counts = len(items) // _ITEM_BYTES, len(terms) // _TERMS_BYTES
+    return _ORDERS_HEAD.pack(head, *command[:5], phased, *counts) + items + terms
 
 
 def decode_command(data: bytes) -> Command:
@@ -286,20 +287,32 @@ def decode_command(data: bytes) -> Command:
     reader = _READERS.get(data[:2])
     if reader is None:
         raise UnknownCommand(data[0], data[1])
-    if reader is _read_orders:
-        return _read_orders(data)
+    if reader is _read_orders or reader is _read_orders_v1:
+        orders: Command = reader(data)
+        return orders
     values = ValueReader(data, 2)
     command = reader(values)
     values.end()
     return command
 
 
-def _read_orders(data: bytes) -> OrderCommand:
+def _read_orders_v1(data: bytes) -> OrderCommand:
     items = data[_SIGNED_BYTES:]
     if not items or len(items) % _ITEM_BYTES:
         raise CodecError("order items do not fit")
+    signed: tuple[int, int, int, bytes, bytes] = _unpack_signed(data)
+    return OrderCommand(*signed, items_of_rules_1(items), rules=RULES_1)
+
+
+def _read_orders(data: bytes) -> OrderCommand:
+    if len(data) <= _ORDERS_BYTES:
+        raise CodecError("bytes end early")
+    *signed, phased, items_count, terms_count = _unpack_orders(data)
+    end = _ORDERS_BYTES + items_count * _ITEM_BYTES
+    if not items_count or end + terms_count * _TERMS_BYTES != len(data) or phased > 1:
+        raise CodecError("order items do not fit")
     # Half the price of OrderCommand(...).
-    return _new(OrderCommand, (*_unpack_signed(data), items))
+    return _new(OrderCommand, (*signed, data[_ORDERS_BYTES:end], data[end:], phased, RULES))
 
 
 def _read_register_v1(r: ValueReader) -> RegisterKey:
@@ -337,6 +350,13 @@ def _read_market(r: ValueReader) -> CreateMarket:
     rest = [r.integer() for _ in range(len(MarketSpec._fields) - 5)]
     spec = MarketSpec(market_id, base_asset_id, base_scale, quote_asset_id, quote_scale, *rest)
     return CreateMarket(operator, spec)
+
+
+def _read_status_v1(r: ValueReader) -> SetMarketStatus:
+    """Version 1 knew three statuses and refused all others."""
+    command = _read_status(r)
+    known = MarketStatus.OPEN <= command.status <= MarketStatus.HALTED
+    return command if known else command._replace(status=0)
 
 
 def _read_status(r: ValueReader) -> SetMarketStatus:
@@ -381,12 +401,14 @@ def _read_operation(r: ValueReader) -> RecordOperation:
 # Every version ever written has its reader: one that reads an older version answers with
 # the command as it is now.
 _READERS: Final[dict[bytes, Callable[..., Command]]] = {
-    bytes((1, 1)): _read_orders,
+    bytes((1, 1)): _read_orders_v1,
+    bytes((1, 2)): _read_orders,
     bytes((2, 1)): _read_register_v1,
     bytes((2, 2)): _read_register,
     bytes((3, 1)): _read_transfer,
     bytes((4, 1)): _read_market,
-    bytes((5, 1)): _read_status,
+    bytes((5, 1)): _read_status_v1,
+    bytes((5, 2)): _read_status,
     bytes((6, 1)): _read_fees,
     bytes((7, 1)): _read_deposit,
     bytes((8, 1)): _read_withdraw,

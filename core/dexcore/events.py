@@ -235,20 +235,20 @@ Event = (
 
 # Numbers are part of the hashed bytes and never change. The first are all
 # integers and have a fixed layout; the others go through the general codec.
-_FIXED: Final[tuple[type, ...]] = (
-    OrderAccepted,
-    ItemRefused,
-    Trade,
-    OrderClosed,
-    OrderAmended,
-    LevelChanged,
-    CommandRefused,
-    ExternalTrade,
-    WatermarkMoved,
-    MarketStatusChanged,
-    FeesChanged,
-    Ticked,
-)
+_FIXED: Final[dict[type, int]] = {
+    OrderAccepted: 1,
+    ItemRefused: 2,
+    Trade: 3,
+    OrderClosed: 4,
+    OrderAmended: 5,
+    LevelChanged: 6,
+    CommandRefused: 7,
+    ExternalTrade: 8,
+    WatermarkMoved: 9,
+    MarketStatusChanged: 10,
+    FeesChanged: 11,
+    Ticked: 12,
+}
 _GENERAL: Final[dict[type, bytes]] = {
     MarketCreated: b"\x40",
     AccountOpened: b"\x41",
@@ -272,7 +272,7 @@ _ENCODE: Final[Mapping[type, Callable[..., bytes]]] = {
     kind: partial(_encode_general, number) for kind, number in _GENERAL.items()
 } | {
     kind: partial(struct.Struct(f"<B{len(kind._fields)}q").pack, number)  # type: ignore[attr-defined]
-    for number, kind in enumerate(_FIXED, start=1)
+    for kind, number in _FIXED.items()
 }
 _pack_position: Final = struct.Struct("<qq").pack
 

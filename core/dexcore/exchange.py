@@ -25,19 +25,13 @@ from dexcore.accounts import (
     NonceTable,
 )
 from dexcore.admin import Epochs, OperatorDesk
+from dexcore.amending import cancel_all
 from dexcore.commands import (
-    ACTION_AMEND,
-    ACTION_CANCEL,
-    ACTION_CANCEL_ALL,
-    ACTION_PLACE,
-    ITEM,
-    NO_MARKET,
     BeginEpoch,
     ClockTick,
     Command,
     CreateMarket,
     Deposit,
-    Item,
     OrderCommand,
     RecordOperation,
     RecordTrades,
@@ -52,7 +46,6 @@ from dexcore.events import (
     HASH_BYTES,
     AccountOpened,
     CommandRefused,
-    ItemRefused,
     KeyLimited,
     KeyRegistered,
     KeyRevoked,
@@ -60,21 +53,19 @@ from dexcore.events import (
     Transferred,
     chain_hash,
 )
+from dexcore.funds import LedgerFunds
 from dexcore.invariant import InvariantError
+from dexcore.items import NO_MARKET, NO_TERMS, Item, Terms
 from dexcore.ledger import Ledger
-from dexcore.limits import (
-    BATCH_ITEMS_MAX,
-    ITEM_INDEX_LIMIT,
-    KEY_LABEL_CHARACTERS_MAX,
-    is_control,
-)
+from dexcore.limits import ITEM_INDEX_LIMIT, KEY_LABEL_CHARACTERS_MAX, is_control
 from dexcore.market import Market
 from dexcore.matching import Matcher
+from dexcore.orders import OrderDesk
 from dexcore.reasons import Reason, Refused
-from dexcore.results import ItemResult, Outcome, refused_item
+from dexcore.results import Outcome
+from dexcore.steps import end_step
 
 SignedCommand = OrderCommand | RegisterKey | RevokeKey | Transfer
-_ORDERS_BYTES_MAX: Final = BATCH_ITEMS_MAX * ITEM.size
 _new: Final = tuple.__new__
 
 
@@ -86,6 +77,7 @@ class Exchange:
         "_desk",
         "_handlers",
         "_matcher",
+        "_orders_desk",
         "accounts",
         "epochs",
         "event_hash",
@@ -111,7 +103,8 @@ class Exchange:
         self.sequence = 0
         self.time_ns = 0
         self.event_hash = bytes(HASH_BYTES)
-        self._matcher = Matcher(self.accounts, self.ledger, self.markets)
+        self._matcher = Matcher(self.markets, LedgerFunds(self.ledger))
+        self._orders_desk = OrderDesk(self._matcher)
         self._desk = OperatorDesk(
             self.accounts,
             self.ledger,
@@ -169,13 +162,15 @@ class Exchange:
         self.event_hash = chain_hash(self.event_hash, sequence, time_ns, outcome.events)
         return outcome
 
-    def preview(self, account_key: int, item: Item) -> tuple[int, int, int, int]:
+    def preview(
+        self, account_key: int, item: Item, said: Terms = NO_TERMS
+    ) -> tuple[int, int, int, int]:
         """What placing an order would do now; see :meth:`Matcher.preview`.
 
         Raises:
             Refused: as placing it now would.
         """
-        return self._matcher.preview(self._account(account_key), item)
+        return self._matcher.preview(self._account(account_key), item, said)
 
     def _account(self, account_key: int) -> Account:
         account = self.accounts.by_key.get(account_key)
@@ -234,40 +229,8 @@ class Exchange:
         signer = self._signer(command, TRADE, outcome)
         if signer is None:
             return
-        account = signer.account
-        if len(command.items) > _ORDERS_BYTES_MAX:
-            raise Refused(Reason.BATCH_SIZE, "items")
-        matcher = self._matcher
-        events = matcher.events = outcome.events
-        first_key = outcome.sequence * ITEM_INDEX_LIMIT
-        results: list[ItemResult] = []
-        item: Item
-        for index, item in enumerate(ITEM.iter_unpack(command.items)):
-            try:
-                if item[0] == ACTION_PLACE:
-                    results.append(matcher.place(account, item, first_key + index))
-                else:
-                    self._change(account, item, results)
-            except Refused as refused:
-                client_id = item[8] if item[0] == ACTION_PLACE else 0
-                results.append(refused_item(refused.reason, refused.field, client_id))
-                events.append(ItemRefused(account.key, index, refused.reason))
-        matcher.flush_levels()
-        outcome.items = tuple(results)
-        self._remember(command, account.key, outcome)
-
-    def _change(self, account: Account, item: Item, results: list[ItemResult]) -> None:
-        """Cancel or amend what is open."""
-        action = item[0]
-        matcher = self._matcher
-        if action == ACTION_CANCEL:
-            results.append(matcher.cancel(account, item[9], item[8]))
-        elif action == ACTION_AMEND:
-            results.append(matcher.amend(account, item[9], item[8], item[7], item[6]))
-        elif action == ACTION_CANCEL_ALL:
-            results.extend(matcher.cancel_all(account, item[5]))
-        else:
-            raise Refused(Reason.FIELD_INVALID, "action")
+        self._orders_desk.apply(signer.account, command, outcome)
+        self._remember(command, signer.account.key, outcome)
 
     def _register_key(self, command: RegisterKey, outcome: Outcome) -> None:
         signer: Key | None = None
@@ -336,9 +299,11 @@ class Exchange:
             self.accounts.revoke(key, outcome.sequence, outcome.time_ns)
             outcome.events.append(KeyRevoked(account.key, key.public_key))
         if command.cancel_all:
-            self._matcher.events = outcome.events
-            outcome.items = tuple(self._matcher.cancel_all(account, NO_MARKET))
-            self._matcher.flush_levels()
+            matcher = self._matcher
+            matcher.events = outcome.events
+            outcome.items = tuple(cancel_all(matcher, account, NO_MARKET))
+            end_step(matcher)
+            matcher.flush_levels()
         outcome.key = account.key
         self._remember(command, account.key, outcome)
 

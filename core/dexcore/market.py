@@ -8,6 +8,7 @@ from typing import NamedTuple, final
 from dexcore.book import Book
 from dexcore.ledger import Asset, Cell
 from dexcore.reasons import Reason, Refused
+from dexcore.waiting import Waiting
 
 
 class MarketStatus(IntEnum):
@@ -16,6 +17,9 @@ class MarketStatus(IntEnum):
     OPEN = 1
     CANCEL_ONLY = 2
     HALTED = 3
+    OPENING_AUCTION = 4
+    CLOSING_AUCTION = 5
+    CLOSED = 6
 
 
 class MarketKind(IntEnum):
@@ -56,13 +60,16 @@ class Market:
         "index",
         "is_external",
         "last_external_id",
+        "last_price_ticks",
         "maker_fee_ppm",
+        "may_be_crossed",
         "quote",
         "quote_atoms_per_tick_lot",
         "spec",
         "status",
         "taker_fee_ppm",
         "trade_sequence",
+        "waiting",
         "watermark_ns",
     )
 
@@ -80,9 +87,15 @@ class Market:
         self.taker_fee_ppm = spec.taker_fee_ppm
         self.status = MarketStatus.OPEN
         self.book = Book()
+        # While orders are collected for a call auction, and until it is held.
+        self.may_be_crossed = False
         self.trade_sequence = 0
         self.last_external_id = 0
+        # Of the last trade of this market's own orders; zero before the first.
+        self.last_price_ticks = 0
         self.watermark_ns = 0
+        # What waits for something else to happen here; None while nothing ever did.
+        self.waiting: Waiting | None = None
 
     def check_price(self, price_ticks: int) -> None:
         """Refuse a limit price outside the range or off the increment."""

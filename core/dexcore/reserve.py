@@ -26,22 +26,26 @@ def _fee_still_due(order: Order, fee_ppm_atoms: int) -> int:
     return total_atoms - order.fee_charged_atoms
 
 
-def takeable(
-    market: Market, side: int, limit_price_ticks: int | None, quantity_lots: int
-) -> tuple[int, int]:
+def worst_price_ticks(order: Order) -> int:
+    """The price at which a buy costs the most: its own, or a pegged order's limit."""
+    terms = order.terms
+    return order.price_ticks if terms is None or not terms.peg else terms.limit_price_ticks
+
+
+def takeable(market: Market, order: Order, quantity_lots: int) -> tuple[int, int]:
     """Lots and quote atoms an order would take from the book as it stands.
 
-    ``limit_price_ticks`` None takes at any price. Walks levels, not orders.
+    It takes at its price or better, price zero meaning any. Walks levels, not orders.
     """
+    buys = order.side == BUY
+    limit_ticks = order.price_ticks
     lots = 0
     notional = 0
-    for level in market.book.opposite(side).levels.values():
+    for level in market.book.opposite(order.side).levels.values():
         price_ticks = level.price_ticks
-        if limit_price_ticks is not None and (
-            price_ticks > limit_price_ticks if side == BUY else price_ticks < limit_price_ticks
-        ):
+        if limit_ticks and (price_ticks > limit_ticks if buys else price_ticks < limit_ticks):
             break
-        taken = min(level.quantity_lots, quantity_lots - lots)
+        taken = min(level.quantity_lots + level.hidden_lots, quantity_lots - lots)
         lots += taken
         notional += taken * price_ticks
         if lots == quantity_lots:

@@ -19,6 +19,7 @@ class OrderStatus(IntEnum):
     CANCELLED = 4
     EXPIRED = 5
     REJECTED = 6
+    PARKED = 7
 
 
 # Reading an enumeration's member costs more than all else an outcome begins with.

@@ -20,8 +20,9 @@ from typing import Final, NamedTuple, final
 
 import trio
 
-from dexcore.commands import ITEM, ClockTick, Command, OrderCommand, encode_command
+from dexcore.commands import ClockTick, Command, OrderCommand, encode_command
 from dexcore.exchange import Exchange
+from dexcore.items import ITEM
 from dexcore.results import Outcome
 from dexruntime.clock import ClockNs
 from dexruntime.drain_rate import DrainRate

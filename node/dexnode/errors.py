@@ -118,6 +118,10 @@ RULES: Final[Mapping[int, ErrorRule]] = {
     pb.ERROR_REASON_TRADE_OUT_OF_ORDER: ErrorRule(
         _STATE, "The trade does not continue the market's record."
     ),
+    pb.ERROR_REASON_NO_REFERENCE_PRICE: ErrorRule(_STATE, "The market has no price to start from."),
+    pb.ERROR_REASON_PROTECTION_REQUIRED: ErrorRule(
+        _STATE, "The market has no protection band, so it takes no stops without a limit."
+    ),
     pb.ERROR_REASON_PRICE_OFF_TICK: ErrorRule(
         _BAD, "The price is not a multiple of the price increment."
     ),
@@ -149,6 +153,22 @@ RULES: Final[Mapping[int, ErrorRule]] = {
         _STATE, "The account may have no more open orders."
     ),
     pb.ERROR_REASON_BATCH_SIZE: ErrorRule(_BAD, "The batch is empty or too large."),
+    pb.ERROR_REASON_NOTIONAL_OUT_OF_RANGE: ErrorRule(
+        _BAD, "Price times quantity is outside the market's range."
+    ),
+    pb.ERROR_REASON_PRICE_OUT_OF_BAND: ErrorRule(
+        _STATE, "The price is too far from the last price."
+    ),
+    pb.ERROR_REASON_MIN_QUANTITY_UNFILLABLE: ErrorRule(
+        _STATE, "The minimum quantity could not be filled at once."
+    ),
+    pb.ERROR_REASON_STOP_WOULD_TRIGGER: ErrorRule(
+        _STATE, "The last price already reaches the trigger."
+    ),
+    pb.ERROR_REASON_TOO_MANY_PARKED: ErrorRule(
+        _STATE, "The market takes no more orders of this kind."
+    ),
+    pb.ERROR_REASON_OCO_BROKEN: ErrorRule(_STATE, "The pair of orders is not to be had."),
     pb.ERROR_REASON_NODE_DRAINING: ErrorRule(
         StatusCode.UNAVAILABLE, "The node is stopping.", retry_delay_ms=1000
     ),

@@ -16,19 +16,15 @@ from google.protobuf.message import DecodeError
 from dex.errors.v1 import errors_pb2
 from dex.orders.v1 import signed_payload_pb2 as payload_pb
 from dexcore.accounts import MANAGE_KEYS, TRADE, TRANSFER, Key
-from dexcore.commands import (
+from dexcore.commands import Command, OrderCommand, RegisterKey, RevokeKey, Transfer
+from dexcore.items import (
     ACTION_AMEND,
     ACTION_CANCEL,
     ACTION_CANCEL_ALL,
     ACTION_PLACE,
     ITEM,
     NO_MARKET,
-    Command,
     Item,
-    OrderCommand,
-    RegisterKey,
-    RevokeKey,
-    Transfer,
 )
 from dexcore.limits import BATCH_ITEMS_MAX, EXPIRY_AHEAD_NS_MAX, INT64_MAX, is_control
 from dexcore.reasons import Reason, Refused

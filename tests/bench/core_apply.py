@@ -15,8 +15,9 @@ import random
 import time
 from collections.abc import Callable
 
-from dexcore.commands import FOK, IOC, CreateMarket, Item, OrderCommand, encode_command
+from dexcore.commands import CreateMarket, OrderCommand, encode_command
 from dexcore.events import Trade
+from dexcore.items import FOK, IOC, Item
 from dexcore.results import Outcome
 from dexruntime.journal.format import CHAIN_BYTES, encode_records
 from dexruntime.views import Views

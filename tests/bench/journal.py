@@ -15,7 +15,8 @@ from typing import Final
 
 import trio
 
-from dexcore.commands import ITEM, OrderCommand, decode_command
+from dexcore.commands import OrderCommand, decode_command
+from dexcore.items import ITEM
 from dexnode.node import GC_THRESHOLDS
 from dexruntime.journal import Identity, JournalReader, JournalWriter, SyncSample
 from dexruntime.recovery import recover

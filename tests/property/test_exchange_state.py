@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from dexcore.checkpoint import decode_state, encode_state
-from dexcore.commands import ITEM, Command, OrderCommand
+from dexcore.commands import Command, OrderCommand
 from dexcore.events import CommandRefused, ExternalTrade, ItemRefused, Trade
 from dexcore.exchange import Exchange
+from dexcore.items import ITEM
 from dexcore.ledger import Cell
 from dexcore.reasons import Reason, Refused
 from dexcore.results import Outcome

@@ -20,7 +20,6 @@ from dexcore.commands import (
     Command,
     CreateMarket,
     Deposit,
-    Item,
     RecordOperation,
     RecordTrades,
     RegisterKey,
@@ -31,6 +30,7 @@ from dexcore.commands import (
     Withdraw,
 )
 from dexcore.events import Deposited, Withdrawn
+from dexcore.items import Item
 from dexcore.ledger import EXTERNAL_ACCOUNT_KEY
 from dexcore.market import MarketSpec
 from tests.unit.core.beside_twin import Pair

@@ -34,6 +34,10 @@ class OrderType(WireEnum):
 
     LIMIT = 1
     MARKET = 2
+    STOP = 3
+    STOP_LIMIT = 4
+    TRAILING_STOP = 5
+    PEGGED = 6
 
 
 class TimeInForce(WireEnum):
@@ -42,6 +46,10 @@ class TimeInForce(WireEnum):
     GTC = 1
     IOC = 2
     FOK = 3
+    DAY = 4
+    GTD = 5
+    AT_OPEN = 6
+    AT_CLOSE = 7
 
 
 class OrderStatus(WireEnum):
@@ -53,6 +61,7 @@ class OrderStatus(WireEnum):
     CANCELLED = 4
     EXPIRED = 5
     REJECTED = 6
+    PARKED = 7
 
 
 class MarketStatus(WireEnum):
@@ -61,6 +70,9 @@ class MarketStatus(WireEnum):
     OPEN = 1
     CANCEL_ONLY = 2
     HALTED = 3
+    OPENING_AUCTION = 4
+    CLOSING_AUCTION = 5
+    CLOSED = 6
 
 
 class MarketKind(WireEnum):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dexcore.commands import IOC, Deposit, SetMarketStatus
+from dexcore.commands import Deposit, SetMarketStatus
 from dexcore.events import Trade
+from dexcore.items import IOC
 from dexcore.ledger import FEE_ACCOUNT_KEY
 from dexcore.market import MarketStatus
 from dexcore.reasons import Reason

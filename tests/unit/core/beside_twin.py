@@ -7,7 +7,6 @@ from typing import Any
 from dexcore.book import Order
 from dexcore.commands import (
     EXTERNAL_TRADE,
-    ITEM,
     Command,
     CreateMarket,
     Deposit,
@@ -16,6 +15,7 @@ from dexcore.commands import (
 )
 from dexcore.events import LevelChanged, OrderAccepted, OrderAmended, OrderClosed, Trade
 from dexcore.exchange import Exchange
+from dexcore.items import ITEM
 from dexcore.ledger import EXTERNAL_ACCOUNT_KEY, FEE_ACCOUNT_KEY
 from dexcore.reasons import Reason
 from dexcore.results import OrderStatus, Outcome
@@ -147,6 +147,8 @@ def _fields(command: Command) -> dict[str, Any]:
     fields = command._asdict()
     if isinstance(command, OrderCommand):
         fields["items"] = list(ITEM.iter_unpack(command.items))
+        # What is not carried out yet: docs/reference/order-semantics.md.
+        del fields["terms"], fields["phased"], fields["rules"]
     elif isinstance(command, RecordTrades):
         fields["trades"] = list(EXTERNAL_TRADE.iter_unpack(command.trades))
     elif isinstance(command, CreateMarket):

@@ -13,23 +13,11 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from dexcore.commands import (
-    ACTION_AMEND,
-    ACTION_CANCEL,
-    ACTION_CANCEL_ALL,
-    ACTION_PLACE,
     EXTERNAL_TRADE,
-    FOK,
-    GTC,
-    IOC,
-    ITEM,
-    NO_MARKET,
-    TYPE_LIMIT,
-    TYPE_MARKET,
     ClockTick,
     Command,
     CreateMarket,
     Deposit,
-    Item,
     OrderCommand,
     RecordTrades,
     RegisterKey,
@@ -40,6 +28,20 @@ from dexcore.commands import (
     Withdraw,
 )
 from dexcore.exchange import Exchange
+from dexcore.items import (
+    ACTION_AMEND,
+    ACTION_CANCEL,
+    ACTION_CANCEL_ALL,
+    ACTION_PLACE,
+    FOK,
+    GTC,
+    IOC,
+    ITEM,
+    NO_MARKET,
+    TYPE_LIMIT,
+    TYPE_MARKET,
+    Item,
+)
 from dexcore.market import MarketSpec
 from dexcore.results import Outcome
 
@@ -300,8 +302,8 @@ class CommandMaker:
         return (
             self._often(ACTION_PLACE, 0, 5, 255),
             self._often(side, 0, 3),
-            self._often(kind, 0, 3),
-            self._often(tif, 0, 4),
+            self._often(kind, 0, 200),
+            self._often(tif, 0, 200),
             int(kind == TYPE_LIMIT and tif == GTC and chance.random() < 0.2),
             self._often(market, 3, 4, NO_MARKET),
             self._often(price if kind == TYPE_LIMIT else 0, 0, -1, 3, 1_000, 1_001, 2**63 - 1),
@@ -369,7 +371,7 @@ class CommandMaker:
         return Withdraw(*self._booking())
 
     def _status(self) -> Command:
-        status = self._often(self.chance.choices((1, 2, 3), (12, 1, 1))[0], 0, 4)
+        status = self._often(self.chance.choices((1, 2, 3), (12, 1, 1))[0], 0, 9)
         return SetMarketStatus(OPERATOR, self._often(self.chance.randint(0, 3), -1, 9), status)
 
     def _fees(self) -> Command:

@@ -11,7 +11,7 @@ from dex.errors.v1 import errors_pb2
 from dex.kline.v1 import kline_query_pb2
 from dex.matching.v1 import matching_pb2
 from dex.orders.v1 import order_intake_pb2, signed_payload_pb2
-from dexcore import commands
+from dexcore import items
 from dexcore.book import Side
 from dexcore.limits import BATCH_ITEMS_MAX, FEE_PPM_MAX, ITEM_INDEX_LIMIT
 from dexcore.market import MarketKind, MarketStatus
@@ -25,8 +25,17 @@ def numbers(enum: Any, prefix: str) -> dict[str, int]:
     return {name.removeprefix(prefix): number for name, number in enum.items() if number}
 
 
+def ours(prefix: str) -> dict[str, int]:
+    """The core's constants with this prefix, without the one for none."""
+    return {
+        name.removeprefix(prefix): number
+        for name, number in vars(items).items()
+        if name.startswith(prefix) and number
+    }
+
+
 @pytest.mark.parametrize(
-    ("ours", "theirs", "prefix"),
+    ("core", "theirs", "prefix"),
     [
         (Side, signed_payload_pb2.Side, "SIDE_"),
         (OrderStatus, order_intake_pb2.OrderStatus, "ORDER_STATUS_"),
@@ -34,16 +43,16 @@ def numbers(enum: Any, prefix: str) -> dict[str, int]:
         (MarketKind, matching_pb2.MarketKind, "MARKET_KIND_"),
     ],
 )
-def test_enumerations_are_the_contracts(ours: type[IntEnum], theirs: Any, prefix: str) -> None:
-    assert {value.name: int(value) for value in ours if value} == numbers(theirs, prefix)
+def test_enumerations_are_the_contracts(core: type[IntEnum], theirs: Any, prefix: str) -> None:
+    assert {value.name: int(value) for value in core if value} == numbers(theirs, prefix)
 
 
 def test_reasons_are_among_the_contracts() -> None:
     theirs = numbers(errors_pb2.ErrorReason, "ERROR_REASON_")
-    ours = {reason.name: int(reason) for reason in Reason if reason}
-    assert ours.items() <= theirs.items()
+    known = {reason.name: int(reason) for reason in Reason if reason}
+    assert known.items() <= theirs.items()
     # All that is about accounts, markets and orders is the core's to say.
-    assert {number for number in theirs.values() if 40 <= number < 100} <= set(ours.values())
+    assert {number for number in theirs.values() if 40 <= number < 100} <= set(known.values())
 
 
 def test_intervals_are_the_contracts() -> None:
@@ -52,10 +61,17 @@ def test_intervals_are_the_contracts() -> None:
 
 
 def test_order_types_and_times_in_force_are_the_contracts() -> None:
-    types = {"LIMIT": commands.TYPE_LIMIT, "MARKET": commands.TYPE_MARKET}
-    assert numbers(signed_payload_pb2.OrderType, "ORDER_TYPE_") == types
-    lives = {"GTC": commands.GTC, "IOC": commands.IOC, "FOK": commands.FOK}
-    assert numbers(signed_payload_pb2.TimeInForce, "TIME_IN_FORCE_") == lives
+    assert numbers(signed_payload_pb2.OrderType, "ORDER_TYPE_") == ours("TYPE_")
+    lives = ("GTC", "IOC", "FOK", "DAY", "GTD", "AT_OPEN", "AT_CLOSE")
+    assert numbers(signed_payload_pb2.TimeInForce, "TIME_IN_FORCE_") == {
+        name: getattr(items, name) for name in lives
+    }
+
+
+def test_what_orders_may_add_is_the_contracts() -> None:
+    modes = numbers(signed_payload_pb2.SelfTradePrevention, "SELF_TRADE_PREVENTION_")
+    assert modes == ours("STP_")
+    assert numbers(signed_payload_pb2.PegReference, "PEG_REFERENCE_") == ours("PEG_")
 
 
 def test_limits_fit_each_other() -> None:

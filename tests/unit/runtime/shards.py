@@ -12,7 +12,8 @@ from typing import Any
 import trio
 
 from dexcore.checkpoint import encode_state
-from dexcore.commands import IOC, Command, CreateMarket, Deposit, Item
+from dexcore.commands import Command, CreateMarket, Deposit
+from dexcore.items import IOC, Item
 from dexcore.results import Outcome
 from dexruntime.journal import Identity, JournalFailed
 from dexruntime.shard import Shard

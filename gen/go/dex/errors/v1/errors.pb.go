@@ -106,6 +106,10 @@ const (
 	ErrorReason_ERROR_REASON_MARKET_IS_EXTERNAL ErrorReason = 65
 	// The trade's time or sequence does not continue the market's record.
 	ErrorReason_ERROR_REASON_TRADE_OUT_OF_ORDER ErrorReason = 66
+	// The market has no last price yet, and none of the kind the order needs.
+	ErrorReason_ERROR_REASON_NO_REFERENCE_PRICE ErrorReason = 67
+	// A stop becomes a limit order inside the market's protection band, and the market has none.
+	ErrorReason_ERROR_REASON_PROTECTION_REQUIRED ErrorReason = 68
 	// The price is not a multiple of the market's price increment.
 	ErrorReason_ERROR_REASON_PRICE_OFF_TICK ErrorReason = 80
 	// The price is outside the market's range.
@@ -133,6 +137,19 @@ const (
 	ErrorReason_ERROR_REASON_TOO_MANY_OPEN_ORDERS ErrorReason = 91
 	// The batch has no items or more than it may have.
 	ErrorReason_ERROR_REASON_BATCH_SIZE ErrorReason = 92
+	// Limit price times quantity is outside the market's range.
+	ErrorReason_ERROR_REASON_NOTIONAL_OUT_OF_RANGE ErrorReason = 93
+	// The limit price is too far from the market's last price.
+	ErrorReason_ERROR_REASON_PRICE_OUT_OF_BAND ErrorReason = 94
+	// Less than the order's minimum quantity could be taken at once.
+	ErrorReason_ERROR_REASON_MIN_QUANTITY_UNFILLABLE ErrorReason = 95
+	// The market's last price already reaches the stop's trigger.
+	ErrorReason_ERROR_REASON_STOP_WOULD_TRIGGER ErrorReason = 96
+	// The market has as many orders of this kind as it may have.
+	ErrorReason_ERROR_REASON_TOO_MANY_PARKED ErrorReason = 97
+	// The first order of the pair was refused or did not rest whole; or a leg of a
+	// pair was to be amended.
+	ErrorReason_ERROR_REASON_OCO_BROKEN ErrorReason = 98
 	// The node is stopping and takes no new requests.
 	ErrorReason_ERROR_REASON_NODE_DRAINING ErrorReason = 100
 	// A queue is full; try again after the delay in google.rpc.RetryInfo.
@@ -194,6 +211,8 @@ var (
 		64:  "ERROR_REASON_MARKET_NOT_OPEN",
 		65:  "ERROR_REASON_MARKET_IS_EXTERNAL",
 		66:  "ERROR_REASON_TRADE_OUT_OF_ORDER",
+		67:  "ERROR_REASON_NO_REFERENCE_PRICE",
+		68:  "ERROR_REASON_PROTECTION_REQUIRED",
 		80:  "ERROR_REASON_PRICE_OFF_TICK",
 		81:  "ERROR_REASON_PRICE_OUT_OF_RANGE",
 		82:  "ERROR_REASON_QUANTITY_OUT_OF_RANGE",
@@ -207,6 +226,12 @@ var (
 		90:  "ERROR_REASON_AMEND_BELOW_FILLED",
 		91:  "ERROR_REASON_TOO_MANY_OPEN_ORDERS",
 		92:  "ERROR_REASON_BATCH_SIZE",
+		93:  "ERROR_REASON_NOTIONAL_OUT_OF_RANGE",
+		94:  "ERROR_REASON_PRICE_OUT_OF_BAND",
+		95:  "ERROR_REASON_MIN_QUANTITY_UNFILLABLE",
+		96:  "ERROR_REASON_STOP_WOULD_TRIGGER",
+		97:  "ERROR_REASON_TOO_MANY_PARKED",
+		98:  "ERROR_REASON_OCO_BROKEN",
 		100: "ERROR_REASON_NODE_DRAINING",
 		101: "ERROR_REASON_OVERLOADED",
 		102: "ERROR_REASON_SLOW_CONSUMER",
@@ -252,6 +277,8 @@ var (
 		"ERROR_REASON_MARKET_NOT_OPEN":         64,
 		"ERROR_REASON_MARKET_IS_EXTERNAL":      65,
 		"ERROR_REASON_TRADE_OUT_OF_ORDER":      66,
+		"ERROR_REASON_NO_REFERENCE_PRICE":      67,
+		"ERROR_REASON_PROTECTION_REQUIRED":     68,
 		"ERROR_REASON_PRICE_OFF_TICK":          80,
 		"ERROR_REASON_PRICE_OUT_OF_RANGE":      81,
 		"ERROR_REASON_QUANTITY_OUT_OF_RANGE":   82,
@@ -265,6 +292,12 @@ var (
 		"ERROR_REASON_AMEND_BELOW_FILLED":      90,
 		"ERROR_REASON_TOO_MANY_OPEN_ORDERS":    91,
 		"ERROR_REASON_BATCH_SIZE":              92,
+		"ERROR_REASON_NOTIONAL_OUT_OF_RANGE":   93,
+		"ERROR_REASON_PRICE_OUT_OF_BAND":       94,
+		"ERROR_REASON_MIN_QUANTITY_UNFILLABLE": 95,
+		"ERROR_REASON_STOP_WOULD_TRIGGER":      96,
+		"ERROR_REASON_TOO_MANY_PARKED":         97,
+		"ERROR_REASON_OCO_BROKEN":              98,
 		"ERROR_REASON_NODE_DRAINING":           100,
 		"ERROR_REASON_OVERLOADED":              101,
 		"ERROR_REASON_SLOW_CONSUMER":           102,
@@ -390,7 +423,7 @@ const file_dex_errors_v1_errors_proto_rawDesc = "" +
 	"\x05field\x18\x02 \x01(\tR\x05field\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x12:\n" +
 	"\vretry_delay\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\n" +
-	"retryDelay*\xfd\x0e\n" +
+	"retryDelay*\xa2\x11\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eERROR_REASON_MALFORMED_MESSAGE\x10\x01\x12\"\n" +
@@ -426,7 +459,9 @@ const file_dex_errors_v1_errors_proto_rawDesc = "" +
 	"\x1bERROR_REASON_ASSET_MISMATCH\x10?\x12 \n" +
 	"\x1cERROR_REASON_MARKET_NOT_OPEN\x10@\x12#\n" +
 	"\x1fERROR_REASON_MARKET_IS_EXTERNAL\x10A\x12#\n" +
-	"\x1fERROR_REASON_TRADE_OUT_OF_ORDER\x10B\x12\x1f\n" +
+	"\x1fERROR_REASON_TRADE_OUT_OF_ORDER\x10B\x12#\n" +
+	"\x1fERROR_REASON_NO_REFERENCE_PRICE\x10C\x12$\n" +
+	" ERROR_REASON_PROTECTION_REQUIRED\x10D\x12\x1f\n" +
 	"\x1bERROR_REASON_PRICE_OFF_TICK\x10P\x12#\n" +
 	"\x1fERROR_REASON_PRICE_OUT_OF_RANGE\x10Q\x12&\n" +
 	"\"ERROR_REASON_QUANTITY_OUT_OF_RANGE\x10R\x12!\n" +
@@ -439,7 +474,13 @@ const file_dex_errors_v1_errors_proto_rawDesc = "" +
 	"#ERROR_REASON_CLIENT_ORDER_ID_IN_USE\x10Y\x12#\n" +
 	"\x1fERROR_REASON_AMEND_BELOW_FILLED\x10Z\x12%\n" +
 	"!ERROR_REASON_TOO_MANY_OPEN_ORDERS\x10[\x12\x1b\n" +
-	"\x17ERROR_REASON_BATCH_SIZE\x10\\\x12\x1e\n" +
+	"\x17ERROR_REASON_BATCH_SIZE\x10\\\x12&\n" +
+	"\"ERROR_REASON_NOTIONAL_OUT_OF_RANGE\x10]\x12\"\n" +
+	"\x1eERROR_REASON_PRICE_OUT_OF_BAND\x10^\x12(\n" +
+	"$ERROR_REASON_MIN_QUANTITY_UNFILLABLE\x10_\x12#\n" +
+	"\x1fERROR_REASON_STOP_WOULD_TRIGGER\x10`\x12 \n" +
+	"\x1cERROR_REASON_TOO_MANY_PARKED\x10a\x12\x1b\n" +
+	"\x17ERROR_REASON_OCO_BROKEN\x10b\x12\x1e\n" +
 	"\x1aERROR_REASON_NODE_DRAINING\x10d\x12\x1b\n" +
 	"\x17ERROR_REASON_OVERLOADED\x10e\x12\x1e\n" +
 	"\x1aERROR_REASON_SLOW_CONSUMER\x10f\x12\x1e\n" +

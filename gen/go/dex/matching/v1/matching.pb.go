@@ -39,6 +39,12 @@ const (
 	MarketStatus_MARKET_STATUS_CANCEL_ONLY MarketStatus = 2
 	// Nothing but reading.
 	MarketStatus_MARKET_STATUS_HALTED MarketStatus = 3
+	// Orders are collected for the uncross that opens the market.
+	MarketStatus_MARKET_STATUS_OPENING_AUCTION MarketStatus = 4
+	// Orders are collected for the uncross that closes the market.
+	MarketStatus_MARKET_STATUS_CLOSING_AUCTION MarketStatus = 5
+	// Orders may be cancelled; day orders have ended.
+	MarketStatus_MARKET_STATUS_CLOSED MarketStatus = 6
 )
 
 // Enum value maps for MarketStatus.
@@ -48,12 +54,18 @@ var (
 		1: "MARKET_STATUS_OPEN",
 		2: "MARKET_STATUS_CANCEL_ONLY",
 		3: "MARKET_STATUS_HALTED",
+		4: "MARKET_STATUS_OPENING_AUCTION",
+		5: "MARKET_STATUS_CLOSING_AUCTION",
+		6: "MARKET_STATUS_CLOSED",
 	}
 	MarketStatus_value = map[string]int32{
-		"MARKET_STATUS_UNSPECIFIED": 0,
-		"MARKET_STATUS_OPEN":        1,
-		"MARKET_STATUS_CANCEL_ONLY": 2,
-		"MARKET_STATUS_HALTED":      3,
+		"MARKET_STATUS_UNSPECIFIED":     0,
+		"MARKET_STATUS_OPEN":            1,
+		"MARKET_STATUS_CANCEL_ONLY":     2,
+		"MARKET_STATUS_HALTED":          3,
+		"MARKET_STATUS_OPENING_AUCTION": 4,
+		"MARKET_STATUS_CLOSING_AUCTION": 5,
+		"MARKET_STATUS_CLOSED":          6,
 	}
 )
 
@@ -1362,12 +1374,15 @@ const file_dex_matching_v1_matching_proto_rawDesc = "" +
 	"page_token\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\tpageToken\"l\n" +
 	"\x12ListTradesResponse\x12.\n" +
 	"\x06trades\x18\x01 \x03(\v2\x16.dex.matching.v1.TradeR\x06trades\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*~\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*\xde\x01\n" +
 	"\fMarketStatus\x12\x1d\n" +
 	"\x19MARKET_STATUS_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12MARKET_STATUS_OPEN\x10\x01\x12\x1d\n" +
 	"\x19MARKET_STATUS_CANCEL_ONLY\x10\x02\x12\x18\n" +
-	"\x14MARKET_STATUS_HALTED\x10\x03*_\n" +
+	"\x14MARKET_STATUS_HALTED\x10\x03\x12!\n" +
+	"\x1dMARKET_STATUS_OPENING_AUCTION\x10\x04\x12!\n" +
+	"\x1dMARKET_STATUS_CLOSING_AUCTION\x10\x05\x12\x18\n" +
+	"\x14MARKET_STATUS_CLOSED\x10\x06*_\n" +
 	"\n" +
 	"MarketKind\x12\x1b\n" +
 	"\x17MARKET_KIND_UNSPECIFIED\x10\x00\x12\x1a\n" +

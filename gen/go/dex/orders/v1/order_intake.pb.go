@@ -46,6 +46,8 @@ const (
 	OrderStatus_ORDER_STATUS_EXPIRED OrderStatus = 5
 	// Refused; see `rejection`.
 	OrderStatus_ORDER_STATUS_REJECTED OrderStatus = 6
+	// Waiting outside the book: for its trigger, its reference or its auction.
+	OrderStatus_ORDER_STATUS_PARKED OrderStatus = 7
 )
 
 // Enum value maps for OrderStatus.
@@ -58,6 +60,7 @@ var (
 		4: "ORDER_STATUS_CANCELLED",
 		5: "ORDER_STATUS_EXPIRED",
 		6: "ORDER_STATUS_REJECTED",
+		7: "ORDER_STATUS_PARKED",
 	}
 	OrderStatus_value = map[string]int32{
 		"ORDER_STATUS_UNSPECIFIED":      0,
@@ -67,6 +70,7 @@ var (
 		"ORDER_STATUS_CANCELLED":        4,
 		"ORDER_STATUS_EXPIRED":          5,
 		"ORDER_STATUS_REJECTED":         6,
+		"ORDER_STATUS_PARKED":           7,
 	}
 )
 
@@ -1242,7 +1246,7 @@ const file_dex_orders_v1_order_intake_proto_rawDesc = "" +
 	"\rreserve_atoms\x18\x03 \x01(\x03R\freserveAtoms\x12#\n" +
 	"\rfillable_lots\x18\x04 \x01(\x03R\ffillableLots\x126\n" +
 	"\x17fillable_notional_atoms\x18\x05 \x01(\x03R\x15fillableNotionalAtoms\x12\x1a\n" +
-	"\bsequence\x18\x06 \x01(\x03R\bsequence*\xcf\x01\n" +
+	"\bsequence\x18\x06 \x01(\x03R\bsequence*\xe8\x01\n" +
 	"\vOrderStatus\x12\x1c\n" +
 	"\x18ORDER_STATUS_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11ORDER_STATUS_OPEN\x10\x01\x12!\n" +
@@ -1250,7 +1254,8 @@ const file_dex_orders_v1_order_intake_proto_rawDesc = "" +
 	"\x13ORDER_STATUS_FILLED\x10\x03\x12\x1a\n" +
 	"\x16ORDER_STATUS_CANCELLED\x10\x04\x12\x18\n" +
 	"\x14ORDER_STATUS_EXPIRED\x10\x05\x12\x19\n" +
-	"\x15ORDER_STATUS_REJECTED\x10\x062\x86\x05\n" +
+	"\x15ORDER_STATUS_REJECTED\x10\x06\x12\x17\n" +
+	"\x13ORDER_STATUS_PARKED\x10\a2\x86\x05\n" +
 	"\vOrderIntake\x12W\n" +
 	"\n" +
 	"PlaceOrder\x12 .dex.orders.v1.PlaceOrderRequest\x1a!.dex.orders.v1.PlaceOrderResponse\"\x04\xa8\xbb\x18\x02\x12Z\n" +

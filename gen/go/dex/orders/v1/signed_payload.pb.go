@@ -89,6 +89,14 @@ const (
 	OrderType_ORDER_TYPE_LIMIT OrderType = 1
 	// Trades at any price now and never rests.
 	OrderType_ORDER_TYPE_MARKET OrderType = 2
+	// Waits for a trade at its trigger, then trades inside the protection band.
+	OrderType_ORDER_TYPE_STOP OrderType = 3
+	// Waits for a trade at its trigger, then is a limit order.
+	OrderType_ORDER_TYPE_STOP_LIMIT OrderType = 4
+	// A stop whose trigger follows the market's trades.
+	OrderType_ORDER_TYPE_TRAILING_STOP OrderType = 5
+	// A limit order whose price follows the book.
+	OrderType_ORDER_TYPE_PEGGED OrderType = 6
 )
 
 // Enum value maps for OrderType.
@@ -97,11 +105,19 @@ var (
 		0: "ORDER_TYPE_UNSPECIFIED",
 		1: "ORDER_TYPE_LIMIT",
 		2: "ORDER_TYPE_MARKET",
+		3: "ORDER_TYPE_STOP",
+		4: "ORDER_TYPE_STOP_LIMIT",
+		5: "ORDER_TYPE_TRAILING_STOP",
+		6: "ORDER_TYPE_PEGGED",
 	}
 	OrderType_value = map[string]int32{
-		"ORDER_TYPE_UNSPECIFIED": 0,
-		"ORDER_TYPE_LIMIT":       1,
-		"ORDER_TYPE_MARKET":      2,
+		"ORDER_TYPE_UNSPECIFIED":   0,
+		"ORDER_TYPE_LIMIT":         1,
+		"ORDER_TYPE_MARKET":        2,
+		"ORDER_TYPE_STOP":          3,
+		"ORDER_TYPE_STOP_LIMIT":    4,
+		"ORDER_TYPE_TRAILING_STOP": 5,
+		"ORDER_TYPE_PEGGED":        6,
 	}
 )
 
@@ -144,6 +160,14 @@ const (
 	TimeInForce_TIME_IN_FORCE_IOC TimeInForce = 2
 	// Fill or kill: fills in full at once or is refused without a trade.
 	TimeInForce_TIME_IN_FORCE_FOK TimeInForce = 3
+	// Day: ends at the next midnight UTC, or when the market closes.
+	TimeInForce_TIME_IN_FORCE_DAY TimeInForce = 4
+	// Good till date: ends at `expire_time`.
+	TimeInForce_TIME_IN_FORCE_GTD TimeInForce = 5
+	// At the open: trades in the opening auction or expires.
+	TimeInForce_TIME_IN_FORCE_AT_OPEN TimeInForce = 6
+	// At the close: trades in the closing auction or expires.
+	TimeInForce_TIME_IN_FORCE_AT_CLOSE TimeInForce = 7
 )
 
 // Enum value maps for TimeInForce.
@@ -153,12 +177,20 @@ var (
 		1: "TIME_IN_FORCE_GTC",
 		2: "TIME_IN_FORCE_IOC",
 		3: "TIME_IN_FORCE_FOK",
+		4: "TIME_IN_FORCE_DAY",
+		5: "TIME_IN_FORCE_GTD",
+		6: "TIME_IN_FORCE_AT_OPEN",
+		7: "TIME_IN_FORCE_AT_CLOSE",
 	}
 	TimeInForce_value = map[string]int32{
 		"TIME_IN_FORCE_UNSPECIFIED": 0,
 		"TIME_IN_FORCE_GTC":         1,
 		"TIME_IN_FORCE_IOC":         2,
 		"TIME_IN_FORCE_FOK":         3,
+		"TIME_IN_FORCE_DAY":         4,
+		"TIME_IN_FORCE_GTD":         5,
+		"TIME_IN_FORCE_AT_OPEN":     6,
+		"TIME_IN_FORCE_AT_CLOSE":    7,
 	}
 )
 
@@ -187,6 +219,126 @@ func (x TimeInForce) Number() protoreflect.EnumNumber {
 // Deprecated: Use TimeInForce.Descriptor instead.
 func (TimeInForce) EnumDescriptor() ([]byte, []int) {
 	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{2}
+}
+
+// What happens when an order would trade with one of its own owner: of the same
+// account, or of the same group of accounts. The incoming order's choice counts.
+// FIX tag 2964.
+type SelfTradePrevention int32
+
+const (
+	// They trade.
+	SelfTradePrevention_SELF_TRADE_PREVENTION_UNSPECIFIED SelfTradePrevention = 0
+	// What is left of the incoming order is cancelled.
+	SelfTradePrevention_SELF_TRADE_PREVENTION_CANCEL_NEWEST SelfTradePrevention = 1
+	// The resting order is cancelled.
+	SelfTradePrevention_SELF_TRADE_PREVENTION_CANCEL_OLDEST SelfTradePrevention = 2
+	// Both are cancelled.
+	SelfTradePrevention_SELF_TRADE_PREVENTION_CANCEL_BOTH SelfTradePrevention = 3
+	// Both become smaller by what the smaller one has open.
+	SelfTradePrevention_SELF_TRADE_PREVENTION_DECREMENT SelfTradePrevention = 4
+)
+
+// Enum value maps for SelfTradePrevention.
+var (
+	SelfTradePrevention_name = map[int32]string{
+		0: "SELF_TRADE_PREVENTION_UNSPECIFIED",
+		1: "SELF_TRADE_PREVENTION_CANCEL_NEWEST",
+		2: "SELF_TRADE_PREVENTION_CANCEL_OLDEST",
+		3: "SELF_TRADE_PREVENTION_CANCEL_BOTH",
+		4: "SELF_TRADE_PREVENTION_DECREMENT",
+	}
+	SelfTradePrevention_value = map[string]int32{
+		"SELF_TRADE_PREVENTION_UNSPECIFIED":   0,
+		"SELF_TRADE_PREVENTION_CANCEL_NEWEST": 1,
+		"SELF_TRADE_PREVENTION_CANCEL_OLDEST": 2,
+		"SELF_TRADE_PREVENTION_CANCEL_BOTH":   3,
+		"SELF_TRADE_PREVENTION_DECREMENT":     4,
+	}
+)
+
+func (x SelfTradePrevention) Enum() *SelfTradePrevention {
+	p := new(SelfTradePrevention)
+	*p = x
+	return p
+}
+
+func (x SelfTradePrevention) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (SelfTradePrevention) Descriptor() protoreflect.EnumDescriptor {
+	return file_dex_orders_v1_signed_payload_proto_enumTypes[3].Descriptor()
+}
+
+func (SelfTradePrevention) Type() protoreflect.EnumType {
+	return &file_dex_orders_v1_signed_payload_proto_enumTypes[3]
+}
+
+func (x SelfTradePrevention) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use SelfTradePrevention.Descriptor instead.
+func (SelfTradePrevention) EnumDescriptor() ([]byte, []int) {
+	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{3}
+}
+
+// What the price of a pegged order follows. FIX tag 1094.
+type PegReference int32
+
+const (
+	// Not pegged.
+	PegReference_PEG_REFERENCE_UNSPECIFIED PegReference = 0
+	// The best price of its own side.
+	PegReference_PEG_REFERENCE_PRIMARY PegReference = 1
+	// The best price of the other side.
+	PegReference_PEG_REFERENCE_MARKET PegReference = 2
+	// The middle between both.
+	PegReference_PEG_REFERENCE_MIDPOINT PegReference = 3
+)
+
+// Enum value maps for PegReference.
+var (
+	PegReference_name = map[int32]string{
+		0: "PEG_REFERENCE_UNSPECIFIED",
+		1: "PEG_REFERENCE_PRIMARY",
+		2: "PEG_REFERENCE_MARKET",
+		3: "PEG_REFERENCE_MIDPOINT",
+	}
+	PegReference_value = map[string]int32{
+		"PEG_REFERENCE_UNSPECIFIED": 0,
+		"PEG_REFERENCE_PRIMARY":     1,
+		"PEG_REFERENCE_MARKET":      2,
+		"PEG_REFERENCE_MIDPOINT":    3,
+	}
+)
+
+func (x PegReference) Enum() *PegReference {
+	p := new(PegReference)
+	*p = x
+	return p
+}
+
+func (x PegReference) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (PegReference) Descriptor() protoreflect.EnumDescriptor {
+	return file_dex_orders_v1_signed_payload_proto_enumTypes[4].Descriptor()
+}
+
+func (PegReference) Type() protoreflect.EnumType {
+	return &file_dex_orders_v1_signed_payload_proto_enumTypes[4]
+}
+
+func (x PegReference) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use PegReference.Descriptor instead.
+func (PegReference) EnumDescriptor() ([]byte, []int) {
+	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{4}
 }
 
 // What a key may do. The first key of an account has every scope and never
@@ -235,11 +387,11 @@ func (x KeyScope) String() string {
 }
 
 func (KeyScope) Descriptor() protoreflect.EnumDescriptor {
-	return file_dex_orders_v1_signed_payload_proto_enumTypes[3].Descriptor()
+	return file_dex_orders_v1_signed_payload_proto_enumTypes[5].Descriptor()
 }
 
 func (KeyScope) Type() protoreflect.EnumType {
-	return &file_dex_orders_v1_signed_payload_proto_enumTypes[3]
+	return &file_dex_orders_v1_signed_payload_proto_enumTypes[5]
 }
 
 func (x KeyScope) Number() protoreflect.EnumNumber {
@@ -248,7 +400,7 @@ func (x KeyScope) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use KeyScope.Descriptor instead.
 func (KeyScope) EnumDescriptor() ([]byte, []int) {
-	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{3}
+	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{5}
 }
 
 // A payload and the signature over it.
@@ -1265,16 +1417,35 @@ const file_dex_orders_v1_signed_payload_proto_rawDesc = "" +
 	"\x04Side\x12\x14\n" +
 	"\x10SIDE_UNSPECIFIED\x10\x00\x12\f\n" +
 	"\bSIDE_BUY\x10\x01\x12\r\n" +
-	"\tSIDE_SELL\x10\x02*T\n" +
+	"\tSIDE_SELL\x10\x02*\xb9\x01\n" +
 	"\tOrderType\x12\x1a\n" +
 	"\x16ORDER_TYPE_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10ORDER_TYPE_LIMIT\x10\x01\x12\x15\n" +
-	"\x11ORDER_TYPE_MARKET\x10\x02*q\n" +
+	"\x11ORDER_TYPE_MARKET\x10\x02\x12\x13\n" +
+	"\x0fORDER_TYPE_STOP\x10\x03\x12\x19\n" +
+	"\x15ORDER_TYPE_STOP_LIMIT\x10\x04\x12\x1c\n" +
+	"\x18ORDER_TYPE_TRAILING_STOP\x10\x05\x12\x15\n" +
+	"\x11ORDER_TYPE_PEGGED\x10\x06*\xd6\x01\n" +
 	"\vTimeInForce\x12\x1d\n" +
 	"\x19TIME_IN_FORCE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11TIME_IN_FORCE_GTC\x10\x01\x12\x15\n" +
 	"\x11TIME_IN_FORCE_IOC\x10\x02\x12\x15\n" +
-	"\x11TIME_IN_FORCE_FOK\x10\x03*\x81\x01\n" +
+	"\x11TIME_IN_FORCE_FOK\x10\x03\x12\x15\n" +
+	"\x11TIME_IN_FORCE_DAY\x10\x04\x12\x15\n" +
+	"\x11TIME_IN_FORCE_GTD\x10\x05\x12\x19\n" +
+	"\x15TIME_IN_FORCE_AT_OPEN\x10\x06\x12\x1a\n" +
+	"\x16TIME_IN_FORCE_AT_CLOSE\x10\a*\xda\x01\n" +
+	"\x13SelfTradePrevention\x12%\n" +
+	"!SELF_TRADE_PREVENTION_UNSPECIFIED\x10\x00\x12'\n" +
+	"#SELF_TRADE_PREVENTION_CANCEL_NEWEST\x10\x01\x12'\n" +
+	"#SELF_TRADE_PREVENTION_CANCEL_OLDEST\x10\x02\x12%\n" +
+	"!SELF_TRADE_PREVENTION_CANCEL_BOTH\x10\x03\x12#\n" +
+	"\x1fSELF_TRADE_PREVENTION_DECREMENT\x10\x04*~\n" +
+	"\fPegReference\x12\x1d\n" +
+	"\x19PEG_REFERENCE_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15PEG_REFERENCE_PRIMARY\x10\x01\x12\x18\n" +
+	"\x14PEG_REFERENCE_MARKET\x10\x02\x12\x1a\n" +
+	"\x16PEG_REFERENCE_MIDPOINT\x10\x03*\x81\x01\n" +
 	"\bKeyScope\x12\x19\n" +
 	"\x15KEY_SCOPE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eKEY_SCOPE_READ\x10\x01\x12\x13\n" +
@@ -1295,45 +1466,47 @@ func file_dex_orders_v1_signed_payload_proto_rawDescGZIP() []byte {
 	return file_dex_orders_v1_signed_payload_proto_rawDescData
 }
 
-var file_dex_orders_v1_signed_payload_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_dex_orders_v1_signed_payload_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
 var file_dex_orders_v1_signed_payload_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_dex_orders_v1_signed_payload_proto_goTypes = []any{
 	(Side)(0),                     // 0: dex.orders.v1.Side
 	(OrderType)(0),                // 1: dex.orders.v1.OrderType
 	(TimeInForce)(0),              // 2: dex.orders.v1.TimeInForce
-	(KeyScope)(0),                 // 3: dex.orders.v1.KeyScope
-	(*SignedEnvelope)(nil),        // 4: dex.orders.v1.SignedEnvelope
-	(*Payload)(nil),               // 5: dex.orders.v1.Payload
-	(*NewOrder)(nil),              // 6: dex.orders.v1.NewOrder
-	(*OrderCancel)(nil),           // 7: dex.orders.v1.OrderCancel
-	(*OrderAmend)(nil),            // 8: dex.orders.v1.OrderAmend
-	(*OrderCancelAll)(nil),        // 9: dex.orders.v1.OrderCancelAll
-	(*Batch)(nil),                 // 10: dex.orders.v1.Batch
-	(*BatchItem)(nil),             // 11: dex.orders.v1.BatchItem
-	(*KeyRegistration)(nil),       // 12: dex.orders.v1.KeyRegistration
-	(*KeyRevocation)(nil),         // 13: dex.orders.v1.KeyRevocation
-	(*FundsTransfer)(nil),         // 14: dex.orders.v1.FundsTransfer
-	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
+	(SelfTradePrevention)(0),      // 3: dex.orders.v1.SelfTradePrevention
+	(PegReference)(0),             // 4: dex.orders.v1.PegReference
+	(KeyScope)(0),                 // 5: dex.orders.v1.KeyScope
+	(*SignedEnvelope)(nil),        // 6: dex.orders.v1.SignedEnvelope
+	(*Payload)(nil),               // 7: dex.orders.v1.Payload
+	(*NewOrder)(nil),              // 8: dex.orders.v1.NewOrder
+	(*OrderCancel)(nil),           // 9: dex.orders.v1.OrderCancel
+	(*OrderAmend)(nil),            // 10: dex.orders.v1.OrderAmend
+	(*OrderCancelAll)(nil),        // 11: dex.orders.v1.OrderCancelAll
+	(*Batch)(nil),                 // 12: dex.orders.v1.Batch
+	(*BatchItem)(nil),             // 13: dex.orders.v1.BatchItem
+	(*KeyRegistration)(nil),       // 14: dex.orders.v1.KeyRegistration
+	(*KeyRevocation)(nil),         // 15: dex.orders.v1.KeyRevocation
+	(*FundsTransfer)(nil),         // 16: dex.orders.v1.FundsTransfer
+	(*timestamppb.Timestamp)(nil), // 17: google.protobuf.Timestamp
 }
 var file_dex_orders_v1_signed_payload_proto_depIdxs = []int32{
-	15, // 0: dex.orders.v1.Payload.expire_time:type_name -> google.protobuf.Timestamp
-	6,  // 1: dex.orders.v1.Payload.place:type_name -> dex.orders.v1.NewOrder
-	7,  // 2: dex.orders.v1.Payload.cancel:type_name -> dex.orders.v1.OrderCancel
-	8,  // 3: dex.orders.v1.Payload.amend:type_name -> dex.orders.v1.OrderAmend
-	9,  // 4: dex.orders.v1.Payload.cancel_all:type_name -> dex.orders.v1.OrderCancelAll
-	10, // 5: dex.orders.v1.Payload.batch:type_name -> dex.orders.v1.Batch
-	12, // 6: dex.orders.v1.Payload.register_key:type_name -> dex.orders.v1.KeyRegistration
-	14, // 7: dex.orders.v1.Payload.transfer:type_name -> dex.orders.v1.FundsTransfer
-	13, // 8: dex.orders.v1.Payload.revoke_key:type_name -> dex.orders.v1.KeyRevocation
+	17, // 0: dex.orders.v1.Payload.expire_time:type_name -> google.protobuf.Timestamp
+	8,  // 1: dex.orders.v1.Payload.place:type_name -> dex.orders.v1.NewOrder
+	9,  // 2: dex.orders.v1.Payload.cancel:type_name -> dex.orders.v1.OrderCancel
+	10, // 3: dex.orders.v1.Payload.amend:type_name -> dex.orders.v1.OrderAmend
+	11, // 4: dex.orders.v1.Payload.cancel_all:type_name -> dex.orders.v1.OrderCancelAll
+	12, // 5: dex.orders.v1.Payload.batch:type_name -> dex.orders.v1.Batch
+	14, // 6: dex.orders.v1.Payload.register_key:type_name -> dex.orders.v1.KeyRegistration
+	16, // 7: dex.orders.v1.Payload.transfer:type_name -> dex.orders.v1.FundsTransfer
+	15, // 8: dex.orders.v1.Payload.revoke_key:type_name -> dex.orders.v1.KeyRevocation
 	0,  // 9: dex.orders.v1.NewOrder.side:type_name -> dex.orders.v1.Side
 	1,  // 10: dex.orders.v1.NewOrder.type:type_name -> dex.orders.v1.OrderType
 	2,  // 11: dex.orders.v1.NewOrder.time_in_force:type_name -> dex.orders.v1.TimeInForce
-	11, // 12: dex.orders.v1.Batch.items:type_name -> dex.orders.v1.BatchItem
-	6,  // 13: dex.orders.v1.BatchItem.place:type_name -> dex.orders.v1.NewOrder
-	7,  // 14: dex.orders.v1.BatchItem.cancel:type_name -> dex.orders.v1.OrderCancel
-	8,  // 15: dex.orders.v1.BatchItem.amend:type_name -> dex.orders.v1.OrderAmend
-	3,  // 16: dex.orders.v1.KeyRegistration.scopes:type_name -> dex.orders.v1.KeyScope
-	15, // 17: dex.orders.v1.KeyRegistration.expire_time:type_name -> google.protobuf.Timestamp
+	13, // 12: dex.orders.v1.Batch.items:type_name -> dex.orders.v1.BatchItem
+	8,  // 13: dex.orders.v1.BatchItem.place:type_name -> dex.orders.v1.NewOrder
+	9,  // 14: dex.orders.v1.BatchItem.cancel:type_name -> dex.orders.v1.OrderCancel
+	10, // 15: dex.orders.v1.BatchItem.amend:type_name -> dex.orders.v1.OrderAmend
+	5,  // 16: dex.orders.v1.KeyRegistration.scopes:type_name -> dex.orders.v1.KeyScope
+	17, // 17: dex.orders.v1.KeyRegistration.expire_time:type_name -> google.protobuf.Timestamp
 	18, // [18:18] is the sub-list for method output_type
 	18, // [18:18] is the sub-list for method input_type
 	18, // [18:18] is the sub-list for extension type_name
@@ -1366,7 +1539,7 @@ func file_dex_orders_v1_signed_payload_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dex_orders_v1_signed_payload_proto_rawDesc), len(file_dex_orders_v1_signed_payload_proto_rawDesc)),
-			NumEnums:      4,
+			NumEnums:      6,
 			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,

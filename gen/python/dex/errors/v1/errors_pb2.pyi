@@ -105,6 +105,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The market records external trades and takes no orders."""
     ERROR_REASON_TRADE_OUT_OF_ORDER: _ErrorReason.ValueType  # 66
     """The trade's time or sequence does not continue the market's record."""
+    ERROR_REASON_NO_REFERENCE_PRICE: _ErrorReason.ValueType  # 67
+    """The market has no last price yet, and none of the kind the order needs."""
+    ERROR_REASON_PROTECTION_REQUIRED: _ErrorReason.ValueType  # 68
+    """A stop becomes a limit order inside the market's protection band, and the market has none."""
     ERROR_REASON_PRICE_OFF_TICK: _ErrorReason.ValueType  # 80
     """The price is not a multiple of the market's price increment."""
     ERROR_REASON_PRICE_OUT_OF_RANGE: _ErrorReason.ValueType  # 81
@@ -133,6 +137,20 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The account has as many open orders as it may have."""
     ERROR_REASON_BATCH_SIZE: _ErrorReason.ValueType  # 92
     """The batch has no items or more than it may have."""
+    ERROR_REASON_NOTIONAL_OUT_OF_RANGE: _ErrorReason.ValueType  # 93
+    """Limit price times quantity is outside the market's range."""
+    ERROR_REASON_PRICE_OUT_OF_BAND: _ErrorReason.ValueType  # 94
+    """The limit price is too far from the market's last price."""
+    ERROR_REASON_MIN_QUANTITY_UNFILLABLE: _ErrorReason.ValueType  # 95
+    """Less than the order's minimum quantity could be taken at once."""
+    ERROR_REASON_STOP_WOULD_TRIGGER: _ErrorReason.ValueType  # 96
+    """The market's last price already reaches the stop's trigger."""
+    ERROR_REASON_TOO_MANY_PARKED: _ErrorReason.ValueType  # 97
+    """The market has as many orders of this kind as it may have."""
+    ERROR_REASON_OCO_BROKEN: _ErrorReason.ValueType  # 98
+    """The first order of the pair was refused or did not rest whole; or a leg of a
+    pair was to be amended.
+    """
     ERROR_REASON_NODE_DRAINING: _ErrorReason.ValueType  # 100
     """The node is stopping and takes no new requests."""
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 101
@@ -236,6 +254,10 @@ ERROR_REASON_MARKET_IS_EXTERNAL: ErrorReason.ValueType  # 65
 """The market records external trades and takes no orders."""
 ERROR_REASON_TRADE_OUT_OF_ORDER: ErrorReason.ValueType  # 66
 """The trade's time or sequence does not continue the market's record."""
+ERROR_REASON_NO_REFERENCE_PRICE: ErrorReason.ValueType  # 67
+"""The market has no last price yet, and none of the kind the order needs."""
+ERROR_REASON_PROTECTION_REQUIRED: ErrorReason.ValueType  # 68
+"""A stop becomes a limit order inside the market's protection band, and the market has none."""
 ERROR_REASON_PRICE_OFF_TICK: ErrorReason.ValueType  # 80
 """The price is not a multiple of the market's price increment."""
 ERROR_REASON_PRICE_OUT_OF_RANGE: ErrorReason.ValueType  # 81
@@ -264,6 +286,20 @@ ERROR_REASON_TOO_MANY_OPEN_ORDERS: ErrorReason.ValueType  # 91
 """The account has as many open orders as it may have."""
 ERROR_REASON_BATCH_SIZE: ErrorReason.ValueType  # 92
 """The batch has no items or more than it may have."""
+ERROR_REASON_NOTIONAL_OUT_OF_RANGE: ErrorReason.ValueType  # 93
+"""Limit price times quantity is outside the market's range."""
+ERROR_REASON_PRICE_OUT_OF_BAND: ErrorReason.ValueType  # 94
+"""The limit price is too far from the market's last price."""
+ERROR_REASON_MIN_QUANTITY_UNFILLABLE: ErrorReason.ValueType  # 95
+"""Less than the order's minimum quantity could be taken at once."""
+ERROR_REASON_STOP_WOULD_TRIGGER: ErrorReason.ValueType  # 96
+"""The market's last price already reaches the stop's trigger."""
+ERROR_REASON_TOO_MANY_PARKED: ErrorReason.ValueType  # 97
+"""The market has as many orders of this kind as it may have."""
+ERROR_REASON_OCO_BROKEN: ErrorReason.ValueType  # 98
+"""The first order of the pair was refused or did not rest whole; or a leg of a
+pair was to be amended.
+"""
 ERROR_REASON_NODE_DRAINING: ErrorReason.ValueType  # 100
 """The node is stopping and takes no new requests."""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 101

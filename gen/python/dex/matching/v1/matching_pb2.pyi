@@ -35,6 +35,12 @@ class _MarketStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MarketSt
     """Orders may be cancelled, not placed or amended."""
     MARKET_STATUS_HALTED: _MarketStatus.ValueType  # 3
     """Nothing but reading."""
+    MARKET_STATUS_OPENING_AUCTION: _MarketStatus.ValueType  # 4
+    """Orders are collected for the uncross that opens the market."""
+    MARKET_STATUS_CLOSING_AUCTION: _MarketStatus.ValueType  # 5
+    """Orders are collected for the uncross that closes the market."""
+    MARKET_STATUS_CLOSED: _MarketStatus.ValueType  # 6
+    """Orders may be cancelled; day orders have ended."""
 
 class MarketStatus(_MarketStatus, metaclass=_MarketStatusEnumTypeWrapper):
     """What a market lets its users do."""
@@ -47,6 +53,12 @@ MARKET_STATUS_CANCEL_ONLY: MarketStatus.ValueType  # 2
 """Orders may be cancelled, not placed or amended."""
 MARKET_STATUS_HALTED: MarketStatus.ValueType  # 3
 """Nothing but reading."""
+MARKET_STATUS_OPENING_AUCTION: MarketStatus.ValueType  # 4
+"""Orders are collected for the uncross that opens the market."""
+MARKET_STATUS_CLOSING_AUCTION: MarketStatus.ValueType  # 5
+"""Orders are collected for the uncross that closes the market."""
+MARKET_STATUS_CLOSED: MarketStatus.ValueType  # 6
+"""Orders may be cancelled; day orders have ended."""
 Global___MarketStatus: _TypeAlias = MarketStatus  # noqa: Y015
 
 class _MarketKind:

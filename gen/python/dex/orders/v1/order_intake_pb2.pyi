@@ -44,6 +44,8 @@ class _OrderStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OrderStat
     """The remainder ended without resting (IOC, market)."""
     ORDER_STATUS_REJECTED: _OrderStatus.ValueType  # 6
     """Refused; see `rejection`."""
+    ORDER_STATUS_PARKED: _OrderStatus.ValueType  # 7
+    """Waiting outside the book: for its trigger, its reference or its auction."""
 
 class OrderStatus(_OrderStatus, metaclass=_OrderStatusEnumTypeWrapper):
     """State of an order after the command."""
@@ -62,6 +64,8 @@ ORDER_STATUS_EXPIRED: OrderStatus.ValueType  # 5
 """The remainder ended without resting (IOC, market)."""
 ORDER_STATUS_REJECTED: OrderStatus.ValueType  # 6
 """Refused; see `rejection`."""
+ORDER_STATUS_PARKED: OrderStatus.ValueType  # 7
+"""Waiting outside the book: for its trigger, its reference or its auction."""
 Global___OrderStatus: _TypeAlias = OrderStatus  # noqa: Y015
 
 @_typing.final

@@ -58,6 +58,14 @@ class _OrderTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OrderType.V
     """Trades at `price_ticks` or better."""
     ORDER_TYPE_MARKET: _OrderType.ValueType  # 2
     """Trades at any price now and never rests."""
+    ORDER_TYPE_STOP: _OrderType.ValueType  # 3
+    """Waits for a trade at its trigger, then trades inside the protection band."""
+    ORDER_TYPE_STOP_LIMIT: _OrderType.ValueType  # 4
+    """Waits for a trade at its trigger, then is a limit order."""
+    ORDER_TYPE_TRAILING_STOP: _OrderType.ValueType  # 5
+    """A stop whose trigger follows the market's trades."""
+    ORDER_TYPE_PEGGED: _OrderType.ValueType  # 6
+    """A limit order whose price follows the book."""
 
 class OrderType(_OrderType, metaclass=_OrderTypeEnumTypeWrapper):
     """How the price limits the order. FIX tag 40."""
@@ -68,6 +76,14 @@ ORDER_TYPE_LIMIT: OrderType.ValueType  # 1
 """Trades at `price_ticks` or better."""
 ORDER_TYPE_MARKET: OrderType.ValueType  # 2
 """Trades at any price now and never rests."""
+ORDER_TYPE_STOP: OrderType.ValueType  # 3
+"""Waits for a trade at its trigger, then trades inside the protection band."""
+ORDER_TYPE_STOP_LIMIT: OrderType.ValueType  # 4
+"""Waits for a trade at its trigger, then is a limit order."""
+ORDER_TYPE_TRAILING_STOP: OrderType.ValueType  # 5
+"""A stop whose trigger follows the market's trades."""
+ORDER_TYPE_PEGGED: OrderType.ValueType  # 6
+"""A limit order whose price follows the book."""
 Global___OrderType: _TypeAlias = OrderType  # noqa: Y015
 
 class _TimeInForce:
@@ -84,6 +100,14 @@ class _TimeInForceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TimeInFor
     """Immediate or cancel: the remainder expires."""
     TIME_IN_FORCE_FOK: _TimeInForce.ValueType  # 3
     """Fill or kill: fills in full at once or is refused without a trade."""
+    TIME_IN_FORCE_DAY: _TimeInForce.ValueType  # 4
+    """Day: ends at the next midnight UTC, or when the market closes."""
+    TIME_IN_FORCE_GTD: _TimeInForce.ValueType  # 5
+    """Good till date: ends at `expire_time`."""
+    TIME_IN_FORCE_AT_OPEN: _TimeInForce.ValueType  # 6
+    """At the open: trades in the opening auction or expires."""
+    TIME_IN_FORCE_AT_CLOSE: _TimeInForce.ValueType  # 7
+    """At the close: trades in the closing auction or expires."""
 
 class TimeInForce(_TimeInForce, metaclass=_TimeInForceEnumTypeWrapper):
     """How long the order lives. FIX tag 59."""
@@ -96,7 +120,78 @@ TIME_IN_FORCE_IOC: TimeInForce.ValueType  # 2
 """Immediate or cancel: the remainder expires."""
 TIME_IN_FORCE_FOK: TimeInForce.ValueType  # 3
 """Fill or kill: fills in full at once or is refused without a trade."""
+TIME_IN_FORCE_DAY: TimeInForce.ValueType  # 4
+"""Day: ends at the next midnight UTC, or when the market closes."""
+TIME_IN_FORCE_GTD: TimeInForce.ValueType  # 5
+"""Good till date: ends at `expire_time`."""
+TIME_IN_FORCE_AT_OPEN: TimeInForce.ValueType  # 6
+"""At the open: trades in the opening auction or expires."""
+TIME_IN_FORCE_AT_CLOSE: TimeInForce.ValueType  # 7
+"""At the close: trades in the closing auction or expires."""
 Global___TimeInForce: _TypeAlias = TimeInForce  # noqa: Y015
+
+class _SelfTradePrevention:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SelfTradePreventionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SelfTradePrevention.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SELF_TRADE_PREVENTION_UNSPECIFIED: _SelfTradePrevention.ValueType  # 0
+    """They trade."""
+    SELF_TRADE_PREVENTION_CANCEL_NEWEST: _SelfTradePrevention.ValueType  # 1
+    """What is left of the incoming order is cancelled."""
+    SELF_TRADE_PREVENTION_CANCEL_OLDEST: _SelfTradePrevention.ValueType  # 2
+    """The resting order is cancelled."""
+    SELF_TRADE_PREVENTION_CANCEL_BOTH: _SelfTradePrevention.ValueType  # 3
+    """Both are cancelled."""
+    SELF_TRADE_PREVENTION_DECREMENT: _SelfTradePrevention.ValueType  # 4
+    """Both become smaller by what the smaller one has open."""
+
+class SelfTradePrevention(_SelfTradePrevention, metaclass=_SelfTradePreventionEnumTypeWrapper):
+    """What happens when an order would trade with one of its own owner: of the same
+    account, or of the same group of accounts. The incoming order's choice counts.
+    FIX tag 2964.
+    """
+
+SELF_TRADE_PREVENTION_UNSPECIFIED: SelfTradePrevention.ValueType  # 0
+"""They trade."""
+SELF_TRADE_PREVENTION_CANCEL_NEWEST: SelfTradePrevention.ValueType  # 1
+"""What is left of the incoming order is cancelled."""
+SELF_TRADE_PREVENTION_CANCEL_OLDEST: SelfTradePrevention.ValueType  # 2
+"""The resting order is cancelled."""
+SELF_TRADE_PREVENTION_CANCEL_BOTH: SelfTradePrevention.ValueType  # 3
+"""Both are cancelled."""
+SELF_TRADE_PREVENTION_DECREMENT: SelfTradePrevention.ValueType  # 4
+"""Both become smaller by what the smaller one has open."""
+Global___SelfTradePrevention: _TypeAlias = SelfTradePrevention  # noqa: Y015
+
+class _PegReference:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PegReferenceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PegReference.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PEG_REFERENCE_UNSPECIFIED: _PegReference.ValueType  # 0
+    """Not pegged."""
+    PEG_REFERENCE_PRIMARY: _PegReference.ValueType  # 1
+    """The best price of its own side."""
+    PEG_REFERENCE_MARKET: _PegReference.ValueType  # 2
+    """The best price of the other side."""
+    PEG_REFERENCE_MIDPOINT: _PegReference.ValueType  # 3
+    """The middle between both."""
+
+class PegReference(_PegReference, metaclass=_PegReferenceEnumTypeWrapper):
+    """What the price of a pegged order follows. FIX tag 1094."""
+
+PEG_REFERENCE_UNSPECIFIED: PegReference.ValueType  # 0
+"""Not pegged."""
+PEG_REFERENCE_PRIMARY: PegReference.ValueType  # 1
+"""The best price of its own side."""
+PEG_REFERENCE_MARKET: PegReference.ValueType  # 2
+"""The best price of the other side."""
+PEG_REFERENCE_MIDPOINT: PegReference.ValueType  # 3
+"""The middle between both."""
+Global___PegReference: _TypeAlias = PegReference  # noqa: Y015
 
 class _KeyScope:
     ValueType = _typing.NewType("ValueType", _builtins.int)

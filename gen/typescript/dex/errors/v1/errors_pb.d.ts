@@ -318,6 +318,20 @@ export enum ErrorReason {
   TRADE_OUT_OF_ORDER = 66,
 
   /**
+   * The market has no last price yet, and none of the kind the order needs.
+   *
+   * @generated from enum value: ERROR_REASON_NO_REFERENCE_PRICE = 67;
+   */
+  NO_REFERENCE_PRICE = 67,
+
+  /**
+   * A stop becomes a limit order inside the market's protection band, and the market has none.
+   *
+   * @generated from enum value: ERROR_REASON_PROTECTION_REQUIRED = 68;
+   */
+  PROTECTION_REQUIRED = 68,
+
+  /**
    * The price is not a multiple of the market's price increment.
    *
    * @generated from enum value: ERROR_REASON_PRICE_OFF_TICK = 80;
@@ -408,6 +422,49 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_BATCH_SIZE = 92;
    */
   BATCH_SIZE = 92,
+
+  /**
+   * Limit price times quantity is outside the market's range.
+   *
+   * @generated from enum value: ERROR_REASON_NOTIONAL_OUT_OF_RANGE = 93;
+   */
+  NOTIONAL_OUT_OF_RANGE = 93,
+
+  /**
+   * The limit price is too far from the market's last price.
+   *
+   * @generated from enum value: ERROR_REASON_PRICE_OUT_OF_BAND = 94;
+   */
+  PRICE_OUT_OF_BAND = 94,
+
+  /**
+   * Less than the order's minimum quantity could be taken at once.
+   *
+   * @generated from enum value: ERROR_REASON_MIN_QUANTITY_UNFILLABLE = 95;
+   */
+  MIN_QUANTITY_UNFILLABLE = 95,
+
+  /**
+   * The market's last price already reaches the stop's trigger.
+   *
+   * @generated from enum value: ERROR_REASON_STOP_WOULD_TRIGGER = 96;
+   */
+  STOP_WOULD_TRIGGER = 96,
+
+  /**
+   * The market has as many orders of this kind as it may have.
+   *
+   * @generated from enum value: ERROR_REASON_TOO_MANY_PARKED = 97;
+   */
+  TOO_MANY_PARKED = 97,
+
+  /**
+   * The first order of the pair was refused or did not rest whole; or a leg of a
+   * pair was to be amended.
+   *
+   * @generated from enum value: ERROR_REASON_OCO_BROKEN = 98;
+   */
+  OCO_BROKEN = 98,
 
   /**
    * The node is stopping and takes no new requests.

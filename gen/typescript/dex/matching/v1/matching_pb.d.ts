@@ -664,6 +664,27 @@ export enum MarketStatus {
    * @generated from enum value: MARKET_STATUS_HALTED = 3;
    */
   HALTED = 3,
+
+  /**
+   * Orders are collected for the uncross that opens the market.
+   *
+   * @generated from enum value: MARKET_STATUS_OPENING_AUCTION = 4;
+   */
+  OPENING_AUCTION = 4,
+
+  /**
+   * Orders are collected for the uncross that closes the market.
+   *
+   * @generated from enum value: MARKET_STATUS_CLOSING_AUCTION = 5;
+   */
+  CLOSING_AUCTION = 5,
+
+  /**
+   * Orders may be cancelled; day orders have ended.
+   *
+   * @generated from enum value: MARKET_STATUS_CLOSED = 6;
+   */
+  CLOSED = 6,
 }
 
 /**

@@ -621,6 +621,13 @@ export enum OrderStatus {
    * @generated from enum value: ORDER_STATUS_REJECTED = 6;
    */
   REJECTED = 6,
+
+  /**
+   * Waiting outside the book: for its trigger, its reference or its auction.
+   *
+   * @generated from enum value: ORDER_STATUS_PARKED = 7;
+   */
+  PARKED = 7,
 }
 
 /**

@@ -561,6 +561,34 @@ export enum OrderType {
    * @generated from enum value: ORDER_TYPE_MARKET = 2;
    */
   MARKET = 2,
+
+  /**
+   * Waits for a trade at its trigger, then trades inside the protection band.
+   *
+   * @generated from enum value: ORDER_TYPE_STOP = 3;
+   */
+  STOP = 3,
+
+  /**
+   * Waits for a trade at its trigger, then is a limit order.
+   *
+   * @generated from enum value: ORDER_TYPE_STOP_LIMIT = 4;
+   */
+  STOP_LIMIT = 4,
+
+  /**
+   * A stop whose trigger follows the market's trades.
+   *
+   * @generated from enum value: ORDER_TYPE_TRAILING_STOP = 5;
+   */
+  TRAILING_STOP = 5,
+
+  /**
+   * A limit order whose price follows the book.
+   *
+   * @generated from enum value: ORDER_TYPE_PEGGED = 6;
+   */
+  PEGGED = 6,
 }
 
 /**
@@ -601,12 +629,129 @@ export enum TimeInForce {
    * @generated from enum value: TIME_IN_FORCE_FOK = 3;
    */
   FOK = 3,
+
+  /**
+   * Day: ends at the next midnight UTC, or when the market closes.
+   *
+   * @generated from enum value: TIME_IN_FORCE_DAY = 4;
+   */
+  DAY = 4,
+
+  /**
+   * Good till date: ends at `expire_time`.
+   *
+   * @generated from enum value: TIME_IN_FORCE_GTD = 5;
+   */
+  GTD = 5,
+
+  /**
+   * At the open: trades in the opening auction or expires.
+   *
+   * @generated from enum value: TIME_IN_FORCE_AT_OPEN = 6;
+   */
+  AT_OPEN = 6,
+
+  /**
+   * At the close: trades in the closing auction or expires.
+   *
+   * @generated from enum value: TIME_IN_FORCE_AT_CLOSE = 7;
+   */
+  AT_CLOSE = 7,
 }
 
 /**
  * Describes the enum dex.orders.v1.TimeInForce.
  */
 export declare const TimeInForceSchema: GenEnum<TimeInForce>;
+
+/**
+ * What happens when an order would trade with one of its own owner: of the same
+ * account, or of the same group of accounts. The incoming order's choice counts.
+ * FIX tag 2964.
+ *
+ * @generated from enum dex.orders.v1.SelfTradePrevention
+ */
+export enum SelfTradePrevention {
+  /**
+   * They trade.
+   *
+   * @generated from enum value: SELF_TRADE_PREVENTION_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * What is left of the incoming order is cancelled.
+   *
+   * @generated from enum value: SELF_TRADE_PREVENTION_CANCEL_NEWEST = 1;
+   */
+  CANCEL_NEWEST = 1,
+
+  /**
+   * The resting order is cancelled.
+   *
+   * @generated from enum value: SELF_TRADE_PREVENTION_CANCEL_OLDEST = 2;
+   */
+  CANCEL_OLDEST = 2,
+
+  /**
+   * Both are cancelled.
+   *
+   * @generated from enum value: SELF_TRADE_PREVENTION_CANCEL_BOTH = 3;
+   */
+  CANCEL_BOTH = 3,
+
+  /**
+   * Both become smaller by what the smaller one has open.
+   *
+   * @generated from enum value: SELF_TRADE_PREVENTION_DECREMENT = 4;
+   */
+  DECREMENT = 4,
+}
+
+/**
+ * Describes the enum dex.orders.v1.SelfTradePrevention.
+ */
+export declare const SelfTradePreventionSchema: GenEnum<SelfTradePrevention>;
+
+/**
+ * What the price of a pegged order follows. FIX tag 1094.
+ *
+ * @generated from enum dex.orders.v1.PegReference
+ */
+export enum PegReference {
+  /**
+   * Not pegged.
+   *
+   * @generated from enum value: PEG_REFERENCE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The best price of its own side.
+   *
+   * @generated from enum value: PEG_REFERENCE_PRIMARY = 1;
+   */
+  PRIMARY = 1,
+
+  /**
+   * The best price of the other side.
+   *
+   * @generated from enum value: PEG_REFERENCE_MARKET = 2;
+   */
+  MARKET = 2,
+
+  /**
+   * The middle between both.
+   *
+   * @generated from enum value: PEG_REFERENCE_MIDPOINT = 3;
+   */
+  MIDPOINT = 3,
+}
+
+/**
+ * Describes the enum dex.orders.v1.PegReference.
+ */
+export declare const PegReferenceSchema: GenEnum<PegReference>;
 
 /**
  * What a key may do. The first key of an account has every scope and never

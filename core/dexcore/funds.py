@@ -1,0 +1,218 @@
+"""What orders hold and what trades move: the matcher's view of the money.
+
+Theory of operation: the matcher says what happens to an order and never counts money itself. With
+:class:`LedgerFunds` an order reserves its worst case (:mod:`dexcore.reserve`) before it may match,
+each trade moves base and quote between the two owners and the fee to the fee account, and what an
+order holds is exactly what its open remainder may still cost. With :class:`NoFunds` orders are
+matched as if everybody could pay: for a backtest, and to measure the matcher alone.
+"""
+
+# ruff: noqa: ARG002 - who books nothing uses nothing of what it is told
+from __future__ import annotations
+
+from typing import final
+
+from dexcore.book import BUY, Order
+from dexcore.invariant import InvariantError
+from dexcore.ledger import Asset, Cell, Ledger
+from dexcore.limits import PPM
+from dexcore.market import Market
+from dexcore.reasons import Reason, Refused
+from dexcore.reserve import buy_worst_case, maker_remainder, takeable, worst_price_ticks
+
+
+class Funds:
+    """The port. Every amount is in atoms."""
+
+    __slots__ = ()
+
+    def cells(self, account_key: int, market: Market) -> tuple[Cell, Cell]:
+        """The account's base and quote of the market, for the order to keep."""
+        raise NotImplementedError
+
+    def needed(self, market: Market, order: Order, walks: bool) -> int:
+        """Worst case of a new order's open lots at its price.
+
+        A buy that ``walks`` costs what it can take from the book at its price or better, price
+        zero meaning any.
+
+        Raises:
+            Refused: INSUFFICIENT_FUNDS.
+        """
+        raise NotImplementedError
+
+    def hold(self, order: Order, atoms: int) -> None:
+        """Reserve so much more for the order: what :meth:`needed` said."""
+        raise NotImplementedError
+
+    def needed_again(self, market: Market, order: Order, open_lots: int, price_ticks: int) -> int:
+        """Worst case of an order with other terms, which may use what it holds.
+
+        Raises:
+            Refused: INSUFFICIENT_FUNDS.
+        """
+        raise NotImplementedError
+
+    def keep_rest(self, market: Market, order: Order) -> None:
+        """Keep what the order's open lots need while it rests: it can only be a maker now."""
+        raise NotImplementedError
+
+    def keep_nothing(self, order: Order) -> None:
+        """Give all the order still holds back: it ended."""
+        raise NotImplementedError
+
+    def trade(
+        self, market: Market, maker: Order, taker: Order, price_ticks: int, lots: int
+    ) -> tuple[int, int]:
+        """Move base, quote and fees of one trade; the maker's fee and the taker's."""
+        raise NotImplementedError
+
+
+@final
+class NoFunds(Funds):
+    """No ledger: nothing is reserved, moved or refused."""
+
+    __slots__ = ("_cell",)
+
+    def __init__(self) -> None:
+        self._cell = Cell(Asset(0, "", 0))
+
+    def cells(self, account_key: int, market: Market) -> tuple[Cell, Cell]:
+        """One cell for all, which nothing is booked to."""
+        return self._cell, self._cell
+
+    def needed(self, market: Market, order: Order, walks: bool) -> int:
+        """Nothing."""
+        return 0
+
+    def hold(self, order: Order, atoms: int) -> None:
+        """Nothing."""
+
+    def needed_again(self, market: Market, order: Order, open_lots: int, price_ticks: int) -> int:
+        """Nothing."""
+        return 0
+
+    def keep_rest(self, market: Market, order: Order) -> None:
+        """Nothing."""
+
+    def keep_nothing(self, order: Order) -> None:
+        """Nothing."""
+
+    def trade(
+        self, market: Market, maker: Order, taker: Order, price_ticks: int, lots: int
+    ) -> tuple[int, int]:
+        """No fees."""
+        return 0, 0
+
+
+@final
+class LedgerFunds(Funds):
+    """Reservations, double entry and fees in a :class:`~dexcore.ledger.Ledger`."""
+
+    __slots__ = ("_ledger",)
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def cells(self, account_key: int, market: Market) -> tuple[Cell, Cell]:
+        """The account's cells, made on first use."""
+        return self._ledger.cells_of(account_key, market.base, market.quote)
+
+    def needed(self, market: Market, order: Order, walks: bool) -> int:
+        """See :meth:`Funds.needed`."""
+        lots = order.open_lots
+        if order.side == BUY:
+            if walks:
+                _, notional_atoms = takeable(market, order, lots)
+            else:
+                price_ticks = worst_price_ticks(order)
+                notional_atoms = lots * price_ticks * market.quote_atoms_per_tick_lot
+            needed_atoms = buy_worst_case(order, notional_atoms)
+            available_atoms = order.quote_cell.available
+        else:
+            needed_atoms = lots * market.base_atoms_per_lot
+            available_atoms = order.base_cell.available
+        if needed_atoms > available_atoms:
+            raise Refused(Reason.INSUFFICIENT_FUNDS, "quantity_lots")
+        return needed_atoms
+
+    def hold(self, order: Order, atoms: int) -> None:
+        """See :meth:`Funds.hold`."""
+        cell = order.quote_cell if order.side == BUY else order.base_cell
+        cell.hold(atoms)
+        order.reserved_atoms += atoms
+
+    def needed_again(self, market: Market, order: Order, open_lots: int, price_ticks: int) -> int:
+        """See :meth:`Funds.needed_again`."""
+        if order.side == BUY:
+            notional_atoms = open_lots * price_ticks * market.quote_atoms_per_tick_lot
+            needed_atoms = buy_worst_case(order, notional_atoms)
+            cell = order.quote_cell
+        else:
+            needed_atoms = open_lots * market.base_atoms_per_lot
+            cell = order.base_cell
+        if needed_atoms > cell.available + order.reserved_atoms:
+            raise Refused(Reason.INSUFFICIENT_FUNDS, "quantity_lots")
+        return needed_atoms
+
+    def keep_rest(self, market: Market, order: Order) -> None:
+        """See :meth:`Funds.keep_rest`."""
+        if order.side == BUY:
+            price_ticks = worst_price_ticks(order)
+            notional_atoms = order.open_lots * price_ticks * market.quote_atoms_per_tick_lot
+            self._keep(order, maker_remainder(order, notional_atoms))
+        else:
+            self._keep(order, order.open_lots * market.base_atoms_per_lot)
+
+    def keep_nothing(self, order: Order) -> None:
+        """See :meth:`Funds.keep_nothing`."""
+        self._keep(order, 0)
+
+    def _keep(self, order: Order, keep_atoms: int) -> None:
+        """Give back what the order holds beyond ``keep_atoms``."""
+        surplus = order.reserved_atoms - keep_atoms
+        if surplus:
+            if surplus < 0:
+                raise InvariantError("an order holds less than it needs")
+            cell = order.quote_cell if order.side == BUY else order.base_cell
+            cell.release(surplus)
+            order.reserved_atoms = keep_atoms
+
+    def trade(
+        self, market: Market, maker: Order, taker: Order, price_ticks: int, lots: int
+    ) -> tuple[int, int]:
+        """See :meth:`Funds.trade`."""
+        base_atoms = lots * market.base_atoms_per_lot
+        notional_atoms = lots * price_ticks * market.quote_atoms_per_tick_lot
+        maker_fee = _charge_fee(maker, notional_atoms * maker.maker_fee_ppm)
+        taker_fee = _charge_fee(taker, notional_atoms * taker.taker_fee_ppm)
+        if taker.side == BUY:
+            buyer, seller, buyer_fee, seller_fee = taker, maker, taker_fee, maker_fee
+        else:
+            buyer, seller, buyer_fee, seller_fee = maker, taker, maker_fee, taker_fee
+        paid_atoms = notional_atoms + buyer_fee
+        buyer.quote_cell.debit_held(paid_atoms)
+        buyer.reserved_atoms -= paid_atoms
+        seller.base_cell.debit_held(base_atoms)
+        seller.reserved_atoms -= base_atoms
+        buyer.base_cell.credit(base_atoms)
+        seller.quote_cell.credit(notional_atoms - seller_fee)
+        if buyer_fee or seller_fee:
+            market.fee_cell.credit(buyer_fee + seller_fee)
+        if buyer.reserved_atoms < 0 or seller.reserved_atoms < 0:
+            raise InvariantError("a fill cost more than reserved")
+        return maker_fee, taker_fee
+
+
+def _charge_fee(order: Order, fee_ppm_atoms: int) -> int:
+    """Atoms to charge now so that the order's total fee is its exact sum rounded up once.
+
+    Rounding each fill up by itself would let many small fills cost more than the
+    reservation of the whole.
+    """
+    accrued = order.fee_accrued_ppm_atoms + fee_ppm_atoms
+    order.fee_accrued_ppm_atoms = accrued
+    total_atoms = -(-accrued // PPM)
+    fee_atoms = total_atoms - order.fee_charged_atoms
+    order.fee_charged_atoms = total_atoms
+    return fee_atoms

@@ -1,0 +1,109 @@
+"""Signed items: each is a step with a result, in the order in which they were sent."""
+
+from __future__ import annotations
+
+from typing import final
+
+from dexcore.accounts import Account
+from dexcore.amending import amend, cancel, cancel_all
+from dexcore.commands import RULES_1, OrderCommand
+from dexcore.events import ItemRefused
+from dexcore.items import (
+    ACTION_AMEND,
+    ACTION_CANCEL,
+    ACTION_CANCEL_ALL,
+    ACTION_PLACE,
+    HAS_TERMS,
+    ITEM,
+    NO_TERMS,
+    TERMS,
+    Item,
+    Terms,
+)
+from dexcore.limits import BATCH_ITEMS_MAX, ITEM_INDEX_LIMIT
+from dexcore.matching import Matcher
+from dexcore.reasons import Reason, Refused
+from dexcore.results import ItemResult, Outcome, refused_item
+from dexcore.steps import end_step
+
+_ORDERS_BYTES_MAX = BATCH_ITEMS_MAX * ITEM.size
+
+
+@final
+class OrderDesk:
+    """Carries out the items of an account that may trade."""
+
+    __slots__ = ("_matcher",)
+
+    def __init__(self, matcher: Matcher) -> None:
+        self._matcher = matcher
+
+    def apply(self, account: Account, command: OrderCommand, outcome: Outcome) -> None:
+        """Carry out all items and answer each.
+
+        Raises:
+            Refused: the command as a whole.
+        """
+        if len(command.items) > _ORDERS_BYTES_MAX:
+            raise Refused(Reason.BATCH_SIZE, "items")
+        if command.phased:
+            raise Refused(Reason.FIELD_INVALID, "phased")
+        matcher = self._matcher
+        matcher.events = outcome.events
+        matcher.keeps_last_price = command.rules != RULES_1
+        first_key = outcome.sequence * ITEM_INDEX_LIMIT
+        results: list[ItemResult] = []
+        item: Item
+        if command.terms:
+            said = _terms_of(command)
+            for index, item in enumerate(ITEM.iter_unpack(command.items)):
+                self._apply_item(account, item, said[index], index, first_key, results)
+        else:
+            for index, item in enumerate(ITEM.iter_unpack(command.items)):
+                self._apply_item(account, item, NO_TERMS, index, first_key, results)
+        matcher.keeps_last_price = True
+        matcher.flush_levels()
+        outcome.items = tuple(results)
+
+    def _apply_item(
+        self,
+        account: Account,
+        item: Item,
+        said: Terms,
+        index: int,
+        first_key: int,
+        results: list[ItemResult],
+    ) -> None:
+        matcher = self._matcher
+        action = item[0]
+        try:
+            if action == ACTION_PLACE:
+                results.append(matcher.place(account, item, first_key + index, said))
+            elif action == ACTION_CANCEL:
+                results.append(cancel(matcher, account, item[9], item[8]))
+            elif action == ACTION_AMEND:
+                results.append(amend(matcher, account, item[9], item[8], item[7], item[6]))
+            elif action == ACTION_CANCEL_ALL:
+                results.extend(cancel_all(matcher, account, item[5]))
+            else:
+                raise Refused(Reason.FIELD_INVALID, "action")
+        except Refused as refused:
+            client_id = item[8] if action == ACTION_PLACE else 0
+            results.append(refused_item(refused.reason, refused.field, client_id))
+            matcher.events.append(ItemRefused(account.key, index, refused.reason))
+        if matcher.stirred:
+            end_step(matcher)
+
+
+def _terms_of(command: OrderCommand) -> list[Terms]:
+    """The terms of each item.
+
+    Raises:
+        Refused: there are not as many as items that say they have some.
+    """
+    flags = command.items[4 :: ITEM.size]
+    said: list[Terms] = list(TERMS.iter_unpack(command.terms))
+    if sum(1 for each in flags if each & HAS_TERMS) != len(said):
+        raise Refused(Reason.FIELD_INVALID, "terms")
+    following = iter(said)
+    return [next(following) if each & HAS_TERMS else NO_TERMS for each in flags]
