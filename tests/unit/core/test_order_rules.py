@@ -59,8 +59,8 @@ def test_an_old_byte_for_post_only_is_one_flag() -> None:
         order = world.exchange.accounts.by_key[world.traders[0].account_key].open_orders
         assert order[result.order_key].post_only
         assert order[result.order_key].terms is None
-    [result] = refusals(old_order(world, (*place(BUY, 100)[:4], 6, *place(BUY, 100)[5:])))
-    assert result == ("POST_ONLY_WOULD_TAKE", "post_only")
+    [refused] = refusals(old_order(world, (*place(BUY, 100)[:4], 6, *place(BUY, 100)[5:])))
+    assert refused == ("POST_ONLY_WOULD_TAKE", "post_only")
 
 
 def test_an_old_cancel_all_has_no_side() -> None:
