@@ -89,16 +89,30 @@ class Key:
 
 @final
 class Account:
-    """One owner: keys and open orders. Balances are in the ledger."""
+    """One owner: keys and open orders. Balances are in the ledger.
 
-    __slots__ = ("client_orders", "key", "keys", "open_orders")
+    Orders of accounts with the same ``owner`` are of one owner when self-trades are prevented: it
+    is the account's key, or minus the number of the group an operator put it in.
+    """
+
+    __slots__ = ("client_orders", "key", "keys", "open_orders", "owner")
 
     def __init__(self, key: int) -> None:
         self.key = key
+        self.owner = key
         # By public key, oldest first, the revoked ones too.
         self.keys: dict[bytes, Key] = {}
         self.open_orders: dict[int, Order] = {}
         self.client_orders: dict[int, Order] = {}
+
+    @property
+    def stp_group(self) -> int:
+        """Number of its group for self-trade prevention; zero for none."""
+        return 0 if self.owner == self.key else -self.owner
+
+    @stp_group.setter
+    def stp_group(self, group: int) -> None:
+        self.owner = -group or self.key
 
     @property
     def public_keys(self) -> list[bytes]:

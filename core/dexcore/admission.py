@@ -9,9 +9,11 @@ from dexcore.book import BUY, SELL, Order
 from dexcore.items import (
     FOK,
     GTC,
+    HAS_TERMS,
     IOC,
-    NO_TERMS,
     POST_ONLY,
+    SLIDE,
+    STP_DECREMENT,
     TYPE_LIMIT,
     TYPE_MARKET,
     Item,
@@ -22,6 +24,8 @@ from dexcore.market import Market, MarketStatus
 from dexcore.reasons import Reason, Refused
 from dexcore.reserve import takeable
 
+_FLAGS: Final = POST_ONLY | SLIDE | HAS_TERMS
+_WAITS: Final = ("trigger_price_ticks", "trail_ticks", "peg_offset_ticks", "expire_time")
 # Looked up once: reading an enumeration's member costs more than comparing it.
 _MARKET_OPEN: Final = MarketStatus.OPEN
 
@@ -52,20 +56,46 @@ def check_terms(market: Market, item: Item, said: Terms) -> None:
         raise Refused(Reason.FIELD_INVALID, "type")
     if tif != GTC and tif != IOC and tif != FOK:
         raise Refused(Reason.FIELD_INVALID, "time_in_force")
-    if flags > POST_ONLY or said is not NO_TERMS:
-        raise Refused(Reason.FIELD_INVALID, "terms")
+    if flags > POST_ONLY:
+        _check_flags_and_terms(market, item, said)
     market.check_quantity(quantity_lots)
     if order_type == TYPE_LIMIT:
         market.check_price(price_ticks)
-        if flags and tif != GTC:
+        if flags & POST_ONLY and tif != GTC:
             raise Refused(Reason.TIME_IN_FORCE_INVALID, "post_only")
     else:
         if price_ticks:
             raise Refused(Reason.FIELD_INVALID, "price_ticks")
         if tif == GTC:
             raise Refused(Reason.TIME_IN_FORCE_INVALID, "time_in_force")
-        if flags:
+        if flags & POST_ONLY:
             raise Refused(Reason.TIME_IN_FORCE_INVALID, "post_only")
+
+
+def _check_flags_and_terms(market: Market, item: Item, said: Terms) -> None:
+    """Refuse what does not go together of all that only some orders say."""
+    _, _, order_type, tif, flags, _, _, quantity_lots, _, _ = item
+    display_lots, min_lots, *waits, stp, peg = said
+    if flags & ~_FLAGS:
+        raise Refused(Reason.FIELD_INVALID, "terms")
+    if flags & SLIDE and not flags & POST_ONLY:
+        raise Refused(Reason.FIELD_INVALID, "slide")
+    if display_lots:
+        if order_type != TYPE_LIMIT or not 0 < display_lots <= quantity_lots:
+            raise Refused(Reason.FIELD_INVALID, "display_lots")
+        if display_lots % market.spec.quantity_increment_lots:
+            raise Refused(Reason.FIELD_INVALID, "display_lots")
+        if tif != GTC:
+            raise Refused(Reason.TIME_IN_FORCE_INVALID, "display_lots")
+    if min_lots and (not 0 < min_lots <= quantity_lots or tif == FOK or flags & POST_ONLY):
+        raise Refused(Reason.FIELD_INVALID, "min_lots")
+    for name, value in zip(_WAITS, waits, strict=True):
+        if value:
+            raise Refused(Reason.FIELD_INVALID, name)
+    if stp > STP_DECREMENT:
+        raise Refused(Reason.FIELD_INVALID, "self_trade_prevention")
+    if peg:
+        raise Refused(Reason.FIELD_INVALID, "peg")
 
 
 def check_account(account: Account, client_id: int) -> None:
@@ -87,13 +117,44 @@ def crosses(market: Market, side: int, price_ticks: int) -> bool:
     return price_ticks >= best.price_ticks if side == BUY else price_ticks <= best.price_ticks
 
 
-def check_against_book(market: Market, order: Order, order_type: int, tif: int) -> None:
-    """Refuse what the book as it stands makes impossible."""
-    if order.post_only and crosses(market, order.side, order.price_ticks):
+def check_against_book(market: Market, order: Order, item: Item, said: Terms) -> None:
+    """Refuse what the book as it stands makes impossible, or price the order by it."""
+    _, side, order_type, tif, flags, _, price_ticks, quantity_lots, _, _ = item
+    if order.post_only and crosses(market, side, price_ticks):
+        if not flags & SLIDE:
+            raise Refused(Reason.POST_ONLY_WOULD_TAKE, "post_only")
+        _slide(market, order)
+    if order_type == TYPE_MARKET:
+        _protect(market, order)
+    min_lots = quantity_lots if tif == FOK else said[1]
+    if min_lots:
+        lots, _ = takeable(market, order, min_lots)
+        if lots < min_lots:
+            if tif == FOK:
+                raise Refused(Reason.FILL_OR_KILL_UNFILLABLE, "quantity_lots")
+            raise Refused(Reason.MIN_QUANTITY_UNFILLABLE, "min_lots")
+
+
+def _slide(market: Market, order: Order) -> None:
+    """Price a post-only order that would take one increment outside the best opposite price."""
+    best = market.book.opposite(order.side).best
+    spec = market.spec
+    if best is not None:
+        away = -spec.price_increment_ticks if order.side == BUY else spec.price_increment_ticks
+        order.price_ticks = best.price_ticks + away
+    if not 0 < order.price_ticks <= spec.price_ticks_max:
         raise Refused(Reason.POST_ONLY_WOULD_TAKE, "post_only")
-    if order_type == TYPE_MARKET and market.book.opposite(order.side).best is None:
+
+
+def _protect(market: Market, order: Order) -> None:
+    """Limit a market order to the protection band of its market, from the best price."""
+    best = market.book.opposite(order.side).best
+    if best is None:
         raise Refused(Reason.NO_LIQUIDITY)
-    if tif == FOK:
-        lots, _ = takeable(market, order, order.open_lots)
-        if lots < order.open_lots:
-            raise Refused(Reason.FILL_OR_KILL_UNFILLABLE, "quantity_lots")
+    band_ticks = market.limits.protection_ticks
+    if band_ticks:
+        if order.side == BUY:
+            order.price_ticks = best.price_ticks + band_ticks
+        else:
+            # A price of zero would be none.
+            order.price_ticks = max(1, best.price_ticks - band_ticks)

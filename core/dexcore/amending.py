@@ -6,7 +6,7 @@ from typing import Final
 
 from dexcore.accounts import Account
 from dexcore.admission import crosses, known_market
-from dexcore.book import Order
+from dexcore.book import SELL, Order
 from dexcore.events import OrderAmended
 from dexcore.invariant import check
 from dexcore.items import NO_MARKET
@@ -38,18 +38,31 @@ def end(matcher: Matcher, market: Market, order: Order, status: OrderStatus) -> 
     return matcher.close(market, order, (), status)
 
 
-def cancel_all(matcher: Matcher, account: Account, market_index: int) -> list[ItemResult]:
-    """Cancel every open order of the account, or of the account in one market."""
+def cancel_all(
+    matcher: Matcher,
+    account: Account,
+    market_index: int,
+    side: int = 0,
+    *,
+    if_halted: bool = False,
+) -> list[ItemResult]:
+    """Cancel every open order of the account, or those of one market, or of one side, by key."""
     markets = matcher.markets
+    if side > SELL:
+        raise Refused(Reason.FIELD_INVALID, "side")
     if market_index != NO_MARKET:
         known_market(markets, market_index)
     chosen = [
-        order
-        for order in account.open_orders.values()
+        key
+        for key, order in account.open_orders.items()
         if market_index in (NO_MARKET, order.market_index)
-        and markets[order.market_index].status is not _HALTED
+        and side in (0, order.side)
+        and (if_halted or markets[order.market_index].status is not _HALTED)
     ]
-    return [end(matcher, markets[order.market_index], order, _CANCELLED) for order in chosen]
+    # In phases an order may have come in before one with a smaller key.
+    chosen.sort()
+    orders = [account.open_orders[key] for key in chosen]
+    return [end(matcher, markets[order.market_index], order, _CANCELLED) for order in orders]
 
 
 def amend(
@@ -73,6 +86,7 @@ def amend(
     price_ticks = price_ticks or order.price_ticks
     market.check_price(price_ticks)
     market.check_quantity(quantity_lots)
+    market.check_limits(price_ticks, quantity_lots, moves=price_ticks != order.price_ticks)
     open_lots = quantity_lots - order.filled_lots
     if open_lots <= 0:
         raise Refused(Reason.AMEND_BELOW_FILLED, "quantity_lots")
@@ -99,8 +113,7 @@ def _shrink(matcher: Matcher, market: Market, order: Order, open_lots: int) -> I
     if level is None:
         check(False, "amended an order that does not rest")
         raise Refused(Reason.UNKNOWN_ORDER)
-    level.quantity_lots -= order.open_lots - open_lots
-    order.open_lots = open_lots
+    level.shrink(order, open_lots)
     matcher.funds.keep_rest(market, order)
     matcher.touched[(market.index, order.side, order.price_ticks)] = None
     _report(matcher, market, order, kept_priority=1)

@@ -122,6 +122,19 @@ class Level:
         self.head: Order | None = None
         self.tail: Order | None = None
 
+    def shrink(self, order: Order, open_lots: int) -> None:
+        """Make an order of this level smaller in its place; what it hides goes first."""
+        terms = order.terms
+        if terms is None:
+            self.quantity_lots -= order.open_lots - open_lots
+        else:
+            shown_lots = order.open_lots - terms.hidden_lots
+            hidden_lots = max(0, open_lots - shown_lots)
+            self.quantity_lots -= shown_lots - (open_lots - hidden_lots)
+            self.hidden_lots -= terms.hidden_lots - hidden_lots
+            terms.hidden_lots = hidden_lots
+        order.open_lots = open_lots
+
     def __iter__(self) -> Iterator[Order]:
         order = self.head
         while order is not None:
@@ -188,6 +201,12 @@ class BookSide:
             level.hidden_lots -= hidden_lots
         if level.head is None:
             self._drop(level)
+
+    def show_next(self, order: Order, terms: OrderTerms) -> None:
+        """Show the next part of an iceberg; it goes to the tail of its level (FIX tag 1138)."""
+        self.remove(order)
+        terms.hide(order.open_lots)
+        self.add(order)
 
     def _drop(self, level: Level) -> None:
         if level.quantity_lots or level.hidden_lots:

@@ -16,8 +16,9 @@ from dexcore.book import Order
 from dexcore.exchange import Exchange
 from dexcore.invariant import check
 from dexcore.ledger import EXTERNAL_ACCOUNT_KEY, FEE_ACCOUNT_KEY
-from dexcore.market import Market, MarketSpec, MarketStatus
+from dexcore.market import NO_LIMITS, Market, MarketLimits, MarketSpec, MarketStatus
 from dexcore.results import ItemResult
+from dexcore.terms import OrderTerms
 
 # The least version that holds a state is written, so that a journal of an old release still gives
 # the state hash it gave then. 1 is release 0.1.0's; 2 has epochs, and keys with limits; 3 has what
@@ -25,6 +26,9 @@ from dexcore.results import ItemResult
 FORMAT_VERSION: Final = 3
 FORMAT_VERSION_KEYS: Final = 2
 FORMAT_VERSION_OLDEST: Final = 1
+# How many values an account and an order had until version 3.
+_ACCOUNT_VALUES: Final = 3
+_ORDER_VALUES: Final = 13
 
 
 def encode_state(exchange: Exchange) -> bytes:
@@ -37,7 +41,10 @@ def encode_state(exchange: Exchange) -> bytes:
         "assets": [[a.asset_id, a.scale, a.supply_atoms] for a in exchange.ledger.assets],
         "cells": _cells(exchange),
         "accounts": [
-            [account.key, _keys(account), list(account.open_orders)]
+            [
+                *(account.key, _keys(account), list(account.open_orders)),
+                *([account.stp_group] if account.stp_group else ()),
+            ]
             for account in exchange.accounts.by_key.values()
         ],
         "markets": [_market(market) for market in exchange.markets],
@@ -50,9 +57,9 @@ def encode_state(exchange: Exchange) -> bytes:
     }
     if exchange.epochs:
         state |= {"version": FORMAT_VERSION_KEYS, "epochs": [list(r) for r in exchange.epochs]}
-    if any(isinstance(key, list) for _, keys, _ in state["accounts"] for key in keys):
+    if any(isinstance(key, list) for row in state["accounts"] for key in row[1]):
         state["version"] = FORMAT_VERSION_KEYS
-    if any("more" in row for row in state["markets"]):
+    if _has_more(state):
         state["version"] = FORMAT_VERSION
     return json.dumps(state, sort_keys=True, separators=(",", ":")).encode()
 
@@ -133,11 +140,21 @@ def _market(market: Market) -> dict[str, Any]:
     }
 
 
+def _has_more(state: dict[str, Any]) -> bool:
+    """Whether there is anything that version 2 did not have."""
+    return any(len(row) > _ACCOUNT_VALUES for row in state["accounts"]) or any(
+        "more" in row or any(len(order) > _ORDER_VALUES for order in row["orders"])
+        for row in state["markets"]
+    )
+
+
 def _more(market: Market) -> dict[str, Any]:
     """What a market has that none had in version 2."""
     more: dict[str, Any] = {}
     if market.last_price_ticks:
         more["last_price_ticks"] = market.last_price_ticks
+    if market.limits != NO_LIMITS:
+        more["limits"] = list(market.limits)
     return more
 
 
@@ -156,6 +173,23 @@ def _order(order: Order) -> list[int]:
         order.fee_accrued_ppm_atoms,
         order.fee_charged_atoms,
         order.reserved_atoms,
+        *(() if order.terms is None else _terms(order.terms)),
+    ]
+
+
+def _terms(terms: OrderTerms) -> list[int]:
+    return [
+        terms.order_type,
+        terms.time_in_force,
+        terms.limit_price_ticks,
+        terms.display_lots,
+        terms.hidden_lots,
+        terms.trigger_price_ticks,
+        terms.trail_ticks,
+        terms.peg_offset_ticks,
+        terms.expire_time_ns,
+        terms.stp,
+        terms.peg,
     ]
 
 
@@ -163,8 +197,9 @@ def _restore_ledger(exchange: Exchange, state: dict[str, Any]) -> None:
     ledger = exchange.ledger
     for asset_id, scale, supply_atoms in state["assets"]:
         ledger.add_asset(asset_id, scale).supply_atoms = supply_atoms
-    for account_key, keys, _ in state["accounts"]:
+    for account_key, keys, _, *group in state["accounts"]:
         account = exchange.accounts.open(account_key)
+        account.stp_group = group[0] if group else 0
         ledger.open_account(account_key)
         for row in keys:
             _restore_key(exchange, account, [row] if isinstance(row, str) else row)
@@ -197,7 +232,10 @@ def _restore_market(exchange: Exchange, row: dict[str, Any]) -> None:
     market.trade_sequence = row["trade_sequence"]
     market.last_external_id = row["last_external_id"]
     market.watermark_ns = row["watermark_ns"]
-    market.last_price_ticks = row.get("more", {}).get("last_price_ticks", 0)
+    more = row.get("more", {})
+    market.last_price_ticks = more.get("last_price_ticks", 0)
+    if "limits" in more:
+        market.limits = MarketLimits(*more["limits"])
     exchange.markets.append(market)
     exchange.markets_by_id[spec.market_id] = market
     for values in row["orders"]:
@@ -226,16 +264,26 @@ def _restore_order(exchange: Exchange, market: Market, values: list[int]) -> Non
     )
     order.filled_lots = filled
     order.open_lots = quantity - filled
-    order.fee_accrued_ppm_atoms, order.fee_charged_atoms, order.reserved_atoms = values[10:]
+    order.fee_accrued_ppm_atoms, order.fee_charged_atoms, order.reserved_atoms = values[10:13]
+    if len(values) > _ORDER_VALUES:
+        order.terms = _restore_terms(values[_ORDER_VALUES:])
     market.book.side(side).add(order)
     account.open_orders[key] = order
     if client_id:
         account.client_orders[client_id] = order
 
 
+def _restore_terms(values: list[int]) -> OrderTerms:
+    order_type, tif, limit, display, hidden, trigger, trail, offset, expire_ns, stp, peg = values
+    said = (display, 0, trigger, trail, offset, expire_ns, stp, peg)
+    terms = OrderTerms(order_type, tif, limit, said)
+    terms.hidden_lots = hidden
+    return terms
+
+
 def _restore_open_orders(exchange: Exchange, state: dict[str, Any]) -> None:
     """Put each account's open orders back in the order it placed them."""
-    for account_key, _, order_keys in state["accounts"]:
+    for account_key, _, order_keys, *_ in state["accounts"]:
         account = exchange.accounts.by_key[account_key]
         check(len(order_keys) == len(account.open_orders), "an account's orders are missing")
         account.open_orders = {key: account.open_orders[key] for key in order_keys}

@@ -112,6 +112,44 @@ class SetFees(NamedTuple):
     taker_fee_ppm: int
 
 
+class SetMarketLimits(NamedTuple):
+    """Operator: change a market's :class:`~dexcore.market.MarketLimits`."""
+
+    operator: str
+    market_index: int
+    protection_ticks: int
+    price_band_ppm: int
+    notional_min_atoms: int
+    notional_max_atoms: int
+
+
+class SetStpGroup(NamedTuple):
+    """Operator: make an account one owner with others for self-trade prevention; zero ends it."""
+
+    operator: str
+    account_key: int
+    stp_group: int
+
+
+# Why orders are cancelled at once.
+CAUSE_OPERATOR: Final = 1
+CAUSE_DISCONNECT: Final = 2
+
+
+class MassCancel(NamedTuple):
+    """Cancel many orders at once: an operator's wish, or a session that ended.
+
+    ``account_key`` and ``side`` zero and ``market_index`` NO_MARKET name all. ``operator`` is empty
+    when the node cancels for a session.
+    """
+
+    operator: str
+    account_key: int
+    market_index: int
+    side: int
+    cause: int
+
+
 class Deposit(NamedTuple):
     """Operator: money came in; idempotent by reference."""
 
@@ -177,6 +215,9 @@ Command = (
     | RecordOperation
     | BeginEpoch
     | RevokeKey
+    | SetMarketLimits
+    | SetStpGroup
+    | MassCancel
     | ClockTick
 )
 
@@ -203,6 +244,9 @@ COMMAND_TYPES: Final[dict[type, CommandType]] = {
     RecordOperation: CommandType(11, 1),
     BeginEpoch: CommandType(12, 1),
     RevokeKey: CommandType(13, 1),
+    SetMarketLimits: CommandType(14, 1),
+    SetStpGroup: CommandType(15, 1),
+    MassCancel: CommandType(16, 1),
 }
 _HEADS: Final = {command: bytes(known) for command, known in COMMAND_TYPES.items()}
 
@@ -367,6 +411,20 @@ def _read_fees(r: ValueReader) -> SetFees:
     return SetFees(r.text(), r.integer(), r.integer(), r.integer())
 
 
+def _read_limits(r: ValueReader) -> SetMarketLimits:
+    return SetMarketLimits(
+        r.text(), r.integer(), r.integer(), r.integer(), r.integer(), r.integer()
+    )
+
+
+def _read_stp_group(r: ValueReader) -> SetStpGroup:
+    return SetStpGroup(r.text(), r.integer(), r.integer())
+
+
+def _read_mass_cancel(r: ValueReader) -> MassCancel:
+    return MassCancel(r.text(), r.integer(), r.integer(), r.integer(), r.integer())
+
+
 def _read_deposit(r: ValueReader) -> Deposit:
     return Deposit(r.text(), r.integer(), r.text(), r.integer(), r.text())
 
@@ -417,6 +475,9 @@ _READERS: Final[dict[bytes, Callable[..., Command]]] = {
     bytes((11, 1)): _read_operation,
     bytes((12, 1)): _read_epoch,
     bytes((13, 1)): _read_revoke,
+    bytes((14, 1)): _read_limits,
+    bytes((15, 1)): _read_stp_group,
+    bytes((16, 1)): _read_mass_cancel,
 }
 
 

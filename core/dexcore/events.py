@@ -124,6 +124,74 @@ class FeesChanged(NamedTuple):
     taker_fee_ppm: int
 
 
+class TermsAccepted(NamedTuple):
+    """What an accepted order says beyond what every order says; flags and terms are its item's."""
+
+    order_key: int
+    account_key: int
+    market_index: int
+    order_type: int
+    time_in_force: int
+    flags: int
+    display_lots: int
+    min_lots: int
+    trigger_price_ticks: int
+    trail_ticks: int
+    peg_offset_ticks: int
+    expire_time_ns: int
+    stp: int
+    peg: int
+
+
+class OrderRepriced(NamedTuple):
+    """The exchange gave an order another price than it came with or had."""
+
+    order_key: int
+    account_key: int
+    market_index: int
+    price_ticks: int
+
+
+class SelfTradePrevented(NamedTuple):
+    """Two orders of one owner did not trade; lots are what each lost by the taker's mode."""
+
+    market_index: int
+    taker_order_key: int
+    maker_order_key: int
+    taker_account_key: int
+    maker_account_key: int
+    stp: int
+    taker_lots: int
+    maker_lots: int
+
+
+class MarketLimitsChanged(NamedTuple):
+    """A market's limits were set."""
+
+    market_index: int
+    protection_ticks: int
+    price_band_ppm: int
+    notional_min_atoms: int
+    notional_max_atoms: int
+
+
+class StpGroupChanged(NamedTuple):
+    """An account was put into a group for self-trade prevention, or taken out of it."""
+
+    account_key: int
+    stp_group: int
+
+
+class MassCancelled(NamedTuple):
+    """So many orders were cancelled at once; zero, NO_MARKET and zero name all."""
+
+    account_key: int
+    market_index: int
+    side: int
+    cause: int
+    orders_count: int
+
+
 class Ticked(NamedTuple):
     """The clock moved; windows that end by ``time_ns`` close."""
 
@@ -231,6 +299,12 @@ Event = (
     | EpochBegan
     | KeyLimited
     | KeyRevoked
+    | TermsAccepted
+    | OrderRepriced
+    | SelfTradePrevented
+    | MarketLimitsChanged
+    | StpGroupChanged
+    | MassCancelled
 )
 
 # Numbers are part of the hashed bytes and never change. The first are all
@@ -248,6 +322,12 @@ _FIXED: Final[dict[type, int]] = {
     MarketStatusChanged: 10,
     FeesChanged: 11,
     Ticked: 12,
+    TermsAccepted: 13,
+    OrderRepriced: 14,
+    SelfTradePrevented: 15,
+    MarketLimitsChanged: 16,
+    StpGroupChanged: 17,
+    MassCancelled: 18,
 }
 _GENERAL: Final[dict[type, bytes]] = {
     MarketCreated: b"\x40",

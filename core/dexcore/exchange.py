@@ -32,13 +32,16 @@ from dexcore.commands import (
     Command,
     CreateMarket,
     Deposit,
+    MassCancel,
     OrderCommand,
     RecordOperation,
     RecordTrades,
     RegisterKey,
     RevokeKey,
     SetFees,
+    SetMarketLimits,
     SetMarketStatus,
+    SetStpGroup,
     Transfer,
     Withdraw,
 )
@@ -64,6 +67,7 @@ from dexcore.orders import OrderDesk
 from dexcore.reasons import Reason, Refused
 from dexcore.results import Outcome
 from dexcore.steps import end_step
+from dexcore.supervision import Supervision
 
 SignedCommand = OrderCommand | RegisterKey | RevokeKey | Transfer
 _new: Final = tuple.__new__
@@ -105,6 +109,7 @@ class Exchange:
         self.event_hash = bytes(HASH_BYTES)
         self._matcher = Matcher(self.markets, LedgerFunds(self.ledger))
         self._orders_desk = OrderDesk(self._matcher)
+        supervision = Supervision(self.accounts, self._matcher)
         self._desk = OperatorDesk(
             self.accounts,
             self.ledger,
@@ -121,6 +126,9 @@ class Exchange:
             CreateMarket: self._desk.create_market,
             SetMarketStatus: self._desk.set_market_status,
             SetFees: self._desk.set_fees,
+            SetMarketLimits: supervision.set_market_limits,
+            SetStpGroup: supervision.set_stp_group,
+            MassCancel: supervision.mass_cancel,
             Deposit: self._desk.deposit,
             Withdraw: self._desk.withdraw,
             RecordTrades: self._desk.record_trades,

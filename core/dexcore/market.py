@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import NamedTuple, final
+from typing import Final, NamedTuple, final
 
 from dexcore.book import Book
 from dexcore.ledger import Asset, Cell
+from dexcore.limits import PPM
 from dexcore.reasons import Reason, Refused
 from dexcore.waiting import Waiting
 
@@ -48,6 +49,23 @@ class MarketSpec(NamedTuple):
     kind: int
 
 
+class MarketLimits(NamedTuple):
+    """What an operator may bound besides; zero is no bound.
+
+    A market order and a triggered stop trade at most ``protection_ticks`` away from where they
+    begin, a limit price is at most ``price_band_ppm`` away from the last price, and limit price
+    times quantity is between the two notionals.
+    """
+
+    protection_ticks: int
+    price_band_ppm: int
+    notional_min_atoms: int
+    notional_max_atoms: int
+
+
+NO_LIMITS: Final = MarketLimits(0, 0, 0, 0)
+
+
 @final
 class Market:
     """One market of the shard."""
@@ -61,6 +79,7 @@ class Market:
         "is_external",
         "last_external_id",
         "last_price_ticks",
+        "limits",
         "maker_fee_ppm",
         "may_be_crossed",
         "quote",
@@ -89,6 +108,7 @@ class Market:
         self.book = Book()
         # While orders are collected for a call auction, and until it is held.
         self.may_be_crossed = False
+        self.limits = NO_LIMITS
         self.trade_sequence = 0
         self.last_external_id = 0
         # Of the last trade of this market's own orders; zero before the first.
@@ -112,3 +132,18 @@ class Market:
             raise Refused(Reason.QUANTITY_OUT_OF_RANGE, "quantity_lots")
         if quantity_lots % spec.quantity_increment_lots:
             raise Refused(Reason.QUANTITY_OFF_LOT, "quantity_lots")
+
+    def check_limits(self, price_ticks: int, quantity_lots: int, *, moves: bool = True) -> None:
+        """Refuse a limit price and size outside what the operator set.
+
+        A price that stays may be far from the last one by now.
+        """
+        _, band_ppm, notional_min_atoms, notional_max_atoms = self.limits
+        notional_atoms = price_ticks * quantity_lots * self.quote_atoms_per_tick_lot
+        if notional_atoms < notional_min_atoms or 0 < notional_max_atoms < notional_atoms:
+            raise Refused(Reason.NOTIONAL_OUT_OF_RANGE, "quantity_lots")
+        last_ticks = self.last_price_ticks
+        if moves and band_ppm and last_ticks:
+            away_ticks = abs(price_ticks - last_ticks)
+            if away_ticks * PPM > last_ticks * band_ppm:
+                raise Refused(Reason.PRICE_OUT_OF_BAND, "price_ticks")

@@ -14,19 +14,39 @@ from typing import Final, final
 from dexcore import admission
 from dexcore.accounts import Account
 from dexcore.book import BUY, SELL, Order
-from dexcore.events import Event, LevelChanged, OrderAccepted, OrderClosed, Trade
+from dexcore.events import (
+    Event,
+    LevelChanged,
+    OrderAccepted,
+    OrderClosed,
+    OrderRepriced,
+    TermsAccepted,
+    Trade,
+)
 from dexcore.funds import Funds
 from dexcore.invariant import InvariantError, check
-from dexcore.items import FOK, IOC, NO_TERMS, TYPE_MARKET, Item, Terms
-from dexcore.market import Market
+from dexcore.items import (
+    FOK,
+    HAS_TERMS,
+    IOC,
+    NO_TERMS,
+    POST_ONLY,
+    TYPE_MARKET,
+    Item,
+    Terms,
+)
+from dexcore.market import NO_LIMITS, Market
 from dexcore.reasons import Reason
 from dexcore.reserve import takeable
 from dexcore.results import Fill, ItemResult, OrderStatus
+from dexcore.self_trades import prevent
+from dexcore.terms import OrderTerms
 
 # Looked up once: reading an enumeration's member costs more than comparing it.
 _OPEN: Final = OrderStatus.OPEN
 _PARTIALLY_FILLED: Final = OrderStatus.PARTIALLY_FILLED
 _FILLED: Final = OrderStatus.FILLED
+_CANCELLED: Final = OrderStatus.CANCELLED
 _EXPIRED: Final = OrderStatus.EXPIRED
 _ACCEPTED: Final = Reason.NONE
 # An event or result made by this costs half of what calling its class does.
@@ -92,9 +112,19 @@ class Matcher:
             order.client_order_id,
         )
         self.events.append(_new(OrderAccepted, event))
+        if order.terms is not None or order.price_ticks != item[6]:
+            self._report_terms(order, item, said)
         fills = self.take(market, order)
         tif = item[3]
         return self.settle(market, order, fills, rests=tif not in (IOC, FOK))
+
+    def _report_terms(self, order: Order, item: Item, said: Terms) -> None:
+        """Report what an order has beyond what every order has, and the price that it slid to."""
+        place = order.key, order.account.key, order.market_index
+        if order.terms is not None:
+            self.events.append(TermsAccepted(*place, *item[2:5], *said))
+        if item[6] and order.price_ticks != item[6]:
+            self.events.append(OrderRepriced(*place, order.price_ticks))
 
     def preview(
         self, account: Account, item: Item, said: Terms = NO_TERMS
@@ -122,6 +152,8 @@ class Matcher:
         )
         market = admission.market_of(self.markets, market_index)
         admission.check_terms(market, item, said)
+        if price_ticks and market.limits is not NO_LIMITS:
+            market.check_limits(price_ticks, quantity_lots)
         admission.check_account(account, client_id)
         funds = self.funds
         base_cell, quote_cell = funds.cells(account.key, market)
@@ -133,14 +165,16 @@ class Matcher:
             price_ticks,
             quantity_lots,
             client_id,
-            bool(flags),
+            flags & POST_ONLY != 0,
             market.maker_fee_ppm,
             market.taker_fee_ppm,
             base_cell,
             quote_cell,
         )
+        if flags & HAS_TERMS:
+            order.terms = OrderTerms(order_type, tif, price_ticks, said)
         if tif in (IOC, FOK) or flags:
-            admission.check_against_book(market, order, order_type, tif)
+            admission.check_against_book(market, order, item, said)
         return market, order, funds.needed(market, order, order_type == TYPE_MARKET)
 
     # --- trading
@@ -159,6 +193,7 @@ class Matcher:
         touched = self.touched
         maker_side = SELL if buys else BUY
         limit_ticks = order.price_ticks
+        stp = 0 if order.terms is None else order.terms.stp
         while order.open_lots and level is not None:
             price_ticks = level.price_ticks
             if limit_ticks and (price_ticks > limit_ticks if buys else price_ticks < limit_ticks):
@@ -168,15 +203,24 @@ class Matcher:
             if maker is None:
                 check(False, "an empty level is in the book")
                 break
+            if stp and maker.account.owner == order.account.owner:
+                if prevent(self, market, maker, order, stp):
+                    break
+                level = opposite.best
+                continue
             open_lots = order.open_lots
-            shown_lots = maker.open_lots
+            terms = maker.terms
+            shown_lots = maker.open_lots if terms is None else maker.open_lots - terms.hidden_lots
             lots = min(shown_lots, open_lots)
             fills.append(self._fill(market, maker, order, price_ticks, lots))
             level.quantity_lots -= lots
             if lots == shown_lots:
-                # Its remainder is zero now, so removing it takes nothing from the sum.
-                opposite.remove(maker)
-                self.close(market, maker, (), _FILLED)
+                if terms is not None and maker.open_lots:
+                    opposite.show_next(maker, terms)
+                else:
+                    # Its remainder is zero now, so removing it takes nothing from the sum.
+                    opposite.remove(maker)
+                    self.close(market, maker, (), _FILLED)
                 level = opposite.best
         if fills:
             if self.keeps_last_price:
@@ -217,6 +261,11 @@ class Matcher:
         """After taking: rest, end filled, or expire."""
         if market.waiting is not None:
             self.stirred[market.index] = market
+        terms = order.terms
+        if terms is not None:
+            if terms.is_prevented:
+                return self.close(market, order, fills, _CANCELLED, decremented=True)
+            terms.hide(order.open_lots)
         if not order.open_lots:
             return self.close(market, order, fills, _FILLED)
         if not rests:
@@ -225,6 +274,9 @@ class Matcher:
             self.funds.keep_rest(market, order)
             market.book.bids.add(order)
         else:
+            if terms is not None:
+                # A sell holds what it has open, unless prevention took from that.
+                self.funds.keep_rest(market, order)
             market.book.asks.add(order)
         self.touched[(market.index, order.side, order.price_ticks)] = None
         account = order.account
@@ -243,16 +295,25 @@ class Matcher:
             self.stirred[market.index] = market
 
     def close(
-        self, market: Market, order: Order, fills: tuple[Fill, ...], status: OrderStatus
+        self,
+        market: Market,
+        order: Order,
+        fills: tuple[Fill, ...],
+        status: OrderStatus,
+        *,
+        decremented: bool = False,
     ) -> ItemResult:
-        """End an order that is in no book: give the rest of what it holds back and forget it."""
+        """End an order that is in no book: give the rest of what it holds back and forget it.
+
+        Only one that self-trade prevention ``decremented`` may end unfilled with nothing open.
+        """
         self.funds.keep_nothing(order)
         account = order.account
         account.open_orders.pop(order.key, None)
         if order.client_order_id:
             account.client_orders.pop(order.client_order_id, None)
         open_lots = order.open_lots
-        if (open_lots == 0) is not (status is _FILLED):
+        if (open_lots == 0) is not (status is _FILLED) and not (decremented and not open_lots):
             raise InvariantError("wrong end of an order")
         event = (order.key, account.key, market.index, status, order.filled_lots, open_lots)
         self.events.append(_new(OrderClosed, event))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import final
+from typing import Final, final
 
 from dexcore.accounts import Account
 from dexcore.amending import amend, cancel, cancel_all
@@ -16,6 +16,8 @@ from dexcore.items import (
     HAS_TERMS,
     ITEM,
     NO_TERMS,
+    OCO,
+    POST_ONLY,
     TERMS,
     Item,
     Terms,
@@ -26,7 +28,8 @@ from dexcore.reasons import Reason, Refused
 from dexcore.results import ItemResult, Outcome, refused_item
 from dexcore.steps import end_step
 
-_ORDERS_BYTES_MAX = BATCH_ITEMS_MAX * ITEM.size
+_ORDERS_BYTES_MAX: Final = BATCH_ITEMS_MAX * ITEM.size
+_PHASES: Final = 4
 
 
 @final
@@ -46,15 +49,15 @@ class OrderDesk:
         """
         if len(command.items) > _ORDERS_BYTES_MAX:
             raise Refused(Reason.BATCH_SIZE, "items")
-        if command.phased:
-            raise Refused(Reason.FIELD_INVALID, "phased")
         matcher = self._matcher
         matcher.events = outcome.events
         matcher.keeps_last_price = command.rules != RULES_1
         first_key = outcome.sequence * ITEM_INDEX_LIMIT
         results: list[ItemResult] = []
         item: Item
-        if command.terms:
+        if command.phased:
+            self._apply_phased(account, command, first_key, results)
+        elif command.terms:
             said = _terms_of(command)
             for index, item in enumerate(ITEM.iter_unpack(command.items)):
                 self._apply_item(account, item, said[index], index, first_key, results)
@@ -64,6 +67,25 @@ class OrderDesk:
         matcher.keeps_last_price = True
         matcher.flush_levels()
         outcome.items = tuple(results)
+
+    def _apply_phased(
+        self, account: Account, command: OrderCommand, first_key: int, results: list[ItemResult]
+    ) -> None:
+        """Cancels, then amends, then post-only places, then the others; results stand as sent."""
+        items: list[Item] = list(ITEM.iter_unpack(command.items))
+        said = _terms_of(command)
+        phases = [_phase(item) for item in items]
+        for index in range(1, len(items)):
+            if items[index][4] & OCO:
+                # A pair is not taken apart.
+                phases[index - 1] = phases[index]
+        of_items: list[list[ItemResult]] = [[] for _ in items]
+        for phase in range(_PHASES):
+            for index, item in enumerate(items):
+                if phases[index] == phase:
+                    self._apply_item(account, item, said[index], index, first_key, of_items[index])
+        for each in of_items:
+            results.extend(each)
 
     def _apply_item(
         self,
@@ -84,7 +106,7 @@ class OrderDesk:
             elif action == ACTION_AMEND:
                 results.append(amend(matcher, account, item[9], item[8], item[7], item[6]))
             elif action == ACTION_CANCEL_ALL:
-                results.extend(cancel_all(matcher, account, item[5]))
+                results.extend(cancel_all(matcher, account, item[5], item[1]))
             else:
                 raise Refused(Reason.FIELD_INVALID, "action")
         except Refused as refused:
@@ -93,6 +115,15 @@ class OrderDesk:
             matcher.events.append(ItemRefused(account.key, index, refused.reason))
         if matcher.stirred:
             end_step(matcher)
+
+
+def _phase(item: Item) -> int:
+    """The phase of an item: what frees comes before what adds, and that before what takes."""
+    if item[0] in (ACTION_CANCEL, ACTION_CANCEL_ALL):
+        return 0
+    if item[0] == ACTION_AMEND:
+        return 1
+    return 2 if item[4] & POST_ONLY else _PHASES - 1
 
 
 def _terms_of(command: OrderCommand) -> list[Terms]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dexcore.book import BUY, Order
+from dexcore.book import BUY, Level, Order
+from dexcore.items import STP_CANCEL_BOTH, STP_CANCEL_NEWEST
 from dexcore.limits import PPM
 from dexcore.market import Market
 
@@ -35,8 +36,11 @@ def worst_price_ticks(order: Order) -> int:
 def takeable(market: Market, order: Order, quantity_lots: int) -> tuple[int, int]:
     """Lots and quote atoms an order would take from the book as it stands.
 
-    It takes at its price or better, price zero meaning any. Walks levels, not orders.
+    It takes at its price or better, price zero meaning any. Walks levels, not orders, unless it
+    must not trade with its owner's.
     """
+    if order.terms is not None and order.terms.stp:
+        return _takeable_from_others(market, order, quantity_lots, order.terms.stp)
     buys = order.side == BUY
     limit_ticks = order.price_ticks
     lots = 0
@@ -51,3 +55,44 @@ def takeable(market: Market, order: Order, quantity_lots: int) -> tuple[int, int
         if lots == quantity_lots:
             break
     return lots, notional * market.quote_atoms_per_tick_lot
+
+
+def _takeable_from_others(
+    market: Market, order: Order, quantity_lots: int, stp: int
+) -> tuple[int, int]:
+    """The same, but lots of the order's own owner count as nothing.
+
+    Where the first of them ends the order, nothing behind it counts.
+    """
+    buys = order.side == BUY
+    limit_ticks = order.price_ticks
+    ends = stp in (STP_CANCEL_NEWEST, STP_CANCEL_BOTH)
+    lots = 0
+    notional = 0
+    for level in market.book.opposite(order.side).levels.values():
+        price_ticks = level.price_ticks
+        if limit_ticks and (price_ticks > limit_ticks if buys else price_ticks < limit_ticks):
+            break
+        others_lots, ended = _of_others(level, order.account.owner, ends)
+        taken = min(others_lots, quantity_lots - lots)
+        lots += taken
+        notional += taken * price_ticks
+        if ended or lots == quantity_lots:
+            break
+    return lots, notional * market.quote_atoms_per_tick_lot
+
+
+def _of_others(level: Level, owner: int, ends: bool) -> tuple[int, bool]:
+    """Lots of a level that are not the owner's; with ``ends`` only what comes before the first
+    that is, and whether there is one."""
+    shown_lots = hidden_lots = 0
+    for each in level:
+        if each.account.owner == owner:
+            if ends:
+                # What is hidden before it comes to the tail, so behind it.
+                return shown_lots, True
+            continue
+        hidden = 0 if each.terms is None else each.terms.hidden_lots
+        hidden_lots += hidden
+        shown_lots += each.open_lots - hidden
+    return shown_lots + hidden_lots, False

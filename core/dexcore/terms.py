@@ -16,7 +16,8 @@ class OrderTerms:
 
     ``limit_price_ticks`` is a pegged order's limit; the order's own price is where it rests.
     ``hidden_lots`` are the open lots that an iceberg does not show; ``display_lots`` is zero for
-    an order that shows all. ``other`` is the other leg of a pair of which one cancels the other.
+    an order that shows all. Self-trade prevention ends a taking order that ``is_prevented``.
+    ``other`` is the other leg of a pair of which one cancels the other.
     """
 
     __slots__ = (
@@ -24,6 +25,7 @@ class OrderTerms:
         "expire_time_ns",
         "hidden_lots",
         "is_parked",
+        "is_prevented",
         "limit_price_ticks",
         "order_type",
         "other",
@@ -51,4 +53,10 @@ class OrderTerms:
         self.limit_price_ticks = price_ticks
         self.hidden_lots = 0
         self.is_parked = False
+        self.is_prevented = False
         self.other: Order | None = None
+
+    def hide(self, open_lots: int) -> None:
+        """Show as much of the open lots as the order shows when it comes to the tail."""
+        display_lots = self.display_lots
+        self.hidden_lots = open_lots - display_lots if 0 < display_lots < open_lots else 0

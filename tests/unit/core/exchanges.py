@@ -35,12 +35,15 @@ from dexcore.items import (
     ACTION_PLACE,
     FOK,
     GTC,
+    HAS_TERMS,
     IOC,
     ITEM,
     NO_MARKET,
+    TERMS,
     TYPE_LIMIT,
     TYPE_MARKET,
     Item,
+    Terms,
 )
 from dexcore.market import MarketSpec
 from dexcore.results import Outcome
@@ -48,6 +51,10 @@ from dexcore.results import Outcome
 SECOND_NS = 10**9
 START_NS = 1_700_000_000 * SECOND_NS
 BUY, SELL = 1, 2
+TERM_NAMES = (
+    *("display_lots", "min_lots", "trigger_price_ticks", "trail_ticks"),
+    *("peg_offset_ticks", "expire_time_ns", "stp", "peg"),
+)
 OPERATOR = "operator"
 
 
@@ -119,6 +126,20 @@ def place(
     return (*head, price_ticks, quantity_lots, client_id, 0)
 
 
+class WithTerms(NamedTuple):
+    """An item and what it says beyond what every item says."""
+
+    item: Item
+    terms: Terms
+
+
+def with_terms(item: Item, *flags: int, **terms: int) -> WithTerms:
+    """The item with these flags and terms, named as in `dexcore.items.TERMS`."""
+    said = [terms.pop(name, 0) for name in TERM_NAMES]
+    assert not terms, terms
+    return WithTerms((*item[:4], item[4] | sum(flags) | HAS_TERMS, *item[5:]), tuple(said))  # type: ignore[arg-type]
+
+
 def cancel(order_key: int = 0, client_id: int = 0) -> Item:
     """An item that cancels an order."""
     return (ACTION_CANCEL, 0, 0, 0, 0, 0, 0, 0, client_id, order_key)
@@ -137,18 +158,28 @@ def cancel_all(market: int = NO_MARKET) -> Item:
 def orders(
     trader: Trader,
     nonce: int,
-    items: Iterable[Item],
+    items: Iterable[Item | WithTerms],
     *,
     now_ns: int = START_NS,
     lifetime_ns: int = 60 * SECOND_NS,
+    phased: bool = False,
 ) -> OrderCommand:
     """A signed order command; its digest is of its content, as the node's is."""
-    packed = b"".join(ITEM.pack(*item) for item in items)
+    packed = terms = b""
+    for each in items:
+        item = each
+        if isinstance(each, WithTerms):
+            item = each.item
+            terms += TERMS.pack(*each.terms)
+        packed += ITEM.pack(*item)
     expire_time_ns = now_ns + lifetime_ns
-    content = b"%d %d %d " % (trader.account_key, nonce, expire_time_ns) + packed
+    content = b"%d %d %d " % (trader.account_key, nonce, expire_time_ns) + packed + terms
     digest = blake2b(content, digest_size=16).digest()
     return OrderCommand(
-        trader.account_key, nonce, expire_time_ns, digest, trader.public_key, packed
+        *(trader.account_key, nonce, expire_time_ns, digest, trader.public_key),
+        packed,
+        terms,
+        int(phased),
     )
 
 
@@ -178,10 +209,10 @@ class World:
         self.outcomes.append(outcome)
         return outcome
 
-    def order(self, trader: Trader, *items: Item) -> Outcome:
+    def order(self, trader: Trader, *items: Item | WithTerms, phased: bool = False) -> Outcome:
         """Apply items under a fresh nonce."""
         self.nonce += 1
-        return self.do(orders(trader, self.nonce, items, now_ns=self.time_ns))
+        return self.do(orders(trader, self.nonce, items, now_ns=self.time_ns, phased=phased))
 
     def open_account(self, atoms: int = 0) -> Trader:
         """Open an account with so much of every asset."""

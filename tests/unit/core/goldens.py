@@ -11,20 +11,28 @@ import argparse
 import json
 import random
 import sys
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
 from dexcore.accounts import READ, TRADE
 from dexcore.commands import (
+    CAUSE_OPERATOR,
     BeginEpoch,
     Command,
+    MassCancel,
     RecordOperation,
     RegisterKey,
     RevokeKey,
+    SetMarketLimits,
+    SetMarketStatus,
+    SetStpGroup,
     encode_command,
 )
+from dexcore.items import ACTION_PLACE, FOK, GTC, NO_MARKET, SLIDE, TYPE_LIMIT, Item
+from dexcore.market import MarketStatus
 from tests.unit.core.beside_twin import Pair
-from tests.unit.core.exchanges import CommandMaker
+from tests.unit.core.exchanges import CommandMaker, Trader, WithTerms, orders, with_terms
 from tests.unit.core.replay import replay
 
 FOLDER = Path(__file__).with_name("golden")
@@ -44,7 +52,7 @@ def record(name: str) -> str:
     for _ in range(40):
         pair.apply(*maker.next())
     pair.apply(maker.time_ns, RecordOperation("operator", "dex.admin.v1.Admin/TakeSnapshot"))
-    for command in _keys(maker):
+    for command in (*_keys(maker), *_order_semantics(maker)):
         pair.apply(maker.time_ns, command)
     rows = [(time_ns, encode_command(command).hex()) for _, time_ns, command in pair.journal]
     last = replay(rows)[-1]
@@ -65,6 +73,51 @@ def _keys(maker: CommandMaker) -> list[Command]:
     )
     limits = READ | TRADE, maker.time_ns + 1_000 * lifetime_ns, "a bot"
     return [RegisterKey(*next(heads), key, *limits), RevokeKey(*next(heads), key, 1)]
+
+
+def _order_semantics(maker: CommandMaker) -> Iterator[Command]:
+    """Orders that say more than every order does, with market limits and accounts in groups."""
+    chance = maker.chance
+    for index in (0, 1, 2):
+        yield SetMarketStatus("operator", index, MarketStatus.OPEN)
+    yield SetMarketLimits("operator", 0, 5, 200_000, 700, 10**7)
+    for trader in maker.traders[1:3]:
+        yield SetStpGroup("operator", trader.account_key, 7)
+    for number in range(150):
+        trader = chance.choice(maker.traders)
+        items = [_with_terms(maker, trader) for _ in range(chance.randint(1, 5))]
+        yield orders(
+            trader,
+            2 * 10**9 + number,
+            items,
+            now_ns=maker.time_ns,
+            phased=chance.random() < 0.3,
+        )
+        if chance.random() < 0.05:
+            account_key = chance.choice((0, trader.account_key))
+            side = chance.randint(0, 2)
+            yield MassCancel("operator", account_key, NO_MARKET, side, CAUSE_OPERATOR)
+        maker.time_ns += chance.choice((0, 10**6))
+
+
+def _with_terms(maker: CommandMaker, trader: Trader) -> Item | WithTerms:
+    """An item of which nearly every one says more."""
+    chance = maker.chance
+    item = maker.item(trader)
+    if item[0] != ACTION_PLACE:
+        return item
+    terms: dict[str, int] = {}
+    flags = []
+    if chance.random() < 0.5:
+        terms["stp"] = chance.randint(0, 4)
+    if item[2] == TYPE_LIMIT and item[3] == GTC:
+        if item[4]:
+            flags += [SLIDE] * chance.randint(0, 1)
+        if chance.random() < 0.4:
+            terms["display_lots"] = chance.choice((1, 2, 5, 10, item[7]))
+    if not item[4] and item[3] != FOK and chance.random() < 0.2:
+        terms["min_lots"] = chance.randint(1, 20)
+    return with_terms(item, *flags, **terms)
 
 
 def main() -> int:
