@@ -30,6 +30,8 @@ from dexcore.steps import end_step
 
 _ORDERS_BYTES_MAX: Final = BATCH_ITEMS_MAX * ITEM.size
 _PHASES: Final = 4
+# Where an item's flags are.
+_FLAGS_AT: Final = 4
 
 
 @final
@@ -57,7 +59,7 @@ class OrderDesk:
         item: Item
         if command.phased:
             self._apply_phased(account, command, first_key, results)
-        elif command.terms:
+        elif command.terms or max(command.items[_FLAGS_AT :: ITEM.size]) >= HAS_TERMS:
             said = _terms_of(command)
             for index, item in enumerate(ITEM.iter_unpack(command.items)):
                 self._apply_item(account, item, said[index], index, first_key, results)
@@ -132,7 +134,7 @@ def _terms_of(command: OrderCommand) -> list[Terms]:
     Raises:
         Refused: there are not as many as items that say they have some.
     """
-    flags = command.items[4 :: ITEM.size]
+    flags = command.items[_FLAGS_AT :: ITEM.size]
     said: list[Terms] = list(TERMS.iter_unpack(command.terms))
     if sum(1 for each in flags if each & HAS_TERMS) != len(said):
         raise Refused(Reason.FIELD_INVALID, "terms")

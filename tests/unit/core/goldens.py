@@ -52,7 +52,7 @@ def record(name: str) -> str:
     for _ in range(40):
         pair.apply(*maker.next())
     pair.apply(maker.time_ns, RecordOperation("operator", "dex.admin.v1.Admin/TakeSnapshot"))
-    for command in (*_keys(maker), *_order_semantics(maker)):
+    for command in (*_keys(maker), *order_semantics(maker)):
         pair.apply(maker.time_ns, command)
     rows = [(time_ns, encode_command(command).hex()) for _, time_ns, command in pair.journal]
     last = replay(rows)[-1]
@@ -75,7 +75,7 @@ def _keys(maker: CommandMaker) -> list[Command]:
     return [RegisterKey(*next(heads), key, *limits), RevokeKey(*next(heads), key, 1)]
 
 
-def _order_semantics(maker: CommandMaker) -> Iterator[Command]:
+def order_semantics(maker: CommandMaker) -> Iterator[Command]:
     """Orders that say more than every order does, with market limits and accounts in groups."""
     chance = maker.chance
     for index in (0, 1, 2):

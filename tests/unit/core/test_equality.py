@@ -26,6 +26,7 @@ from tests.support.pythons import ROOT, SUPPORTED, find_python, import_path
 from tests.unit.core import replay as program
 from tests.unit.core.beside_twin import Pair
 from tests.unit.core.exchanges import OPERATOR, SECOND_NS, CommandMaker, seed_of
+from tests.unit.core.goldens import order_semantics
 from tests.unit.core.replay import Hashes, Row, replay
 
 COMMANDS = 4_000
@@ -71,6 +72,8 @@ def workload(tmp_path_factory: pytest.TempPathFactory) -> Workload:
             pair.apply(maker.time_ns, SetMarketStatus(OPERATOR, 3, 1))
             outcome = pair.apply(maker.time_ns, bulk(chance, maker))
             assert len(outcome.events) >= BULK_TRADES, "the bulk of trades was refused"
+    for command in order_semantics(maker):
+        pair.apply(maker.time_ns, command)
     assert {type(command) for _, _, command in pair.journal} == set(typing.get_args(Command))
     rows = [(time_ns, encode_command(command).hex()) for _, time_ns, command in pair.journal]
     path = tmp_path_factory.mktemp("equality") / "journal.json"
