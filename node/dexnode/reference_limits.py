@@ -16,6 +16,7 @@ from dexnode.services.orders import STREAM_WAIT_SECONDS, STREAM_WINDOW
 from dexnode.settings import GrpcSettings, LimitSettings
 from dexnode.tokens import LIFETIME_NS_MAX
 from dexrpc import ServerConfig
+from dexrpc.door import NETWORKS_MAX as DOOR_NETWORKS_MAX
 from dexruntime import drain_rate, sequencer, verifier, views
 
 _NS: Final = 10**9
@@ -35,6 +36,10 @@ _RPC_BEYOND: Final = {
     "max_output_bytes": "`send` waits; four times it: the connection is not read",
     "max_message_batch": "taken in the next turn",
     "max_resets_per_second": "GOAWAY(ENHANCE_YOUR_CALM)",
+    "max_earned_resets": "those of `max_resets_per_second`",
+    "max_floods_per_address": "its next connections are held, neither read nor answered",
+    "flood_forgiven_after": "one flood less",
+    "max_held_per_address": "closed when accepted",
     "max_refusals_per_second": "GOAWAY(ENHANCE_YOUR_CALM)",
     "max_window_updates_per_second": "GOAWAY(ENHANCE_YOUR_CALM)",
     "max_settings_per_second": "GOAWAY(ENHANCE_YOUR_CALM)",
@@ -132,6 +137,12 @@ default. More in [rpc.md](reference/rpc.md). With `grpc.backend = "aio"` grpcio 
 own, and floods and stalls are left to it.
 
 {_table("Limit", _transport())}
+Floods are charged to the peer's address, of IPv6 to its network of 64 bits: one for each connection
+that was ended with ENHANCE_YOUR_CALM, a share for one that closed with over half of such a limit
+used in its last second. Connections of that address that are open are not touched, and neither is
+any other address. {DOOR_NETWORKS_MAX:,} of them are remembered. A reset is earned by each call that
+ends with its status, so a client that waits for answers may cancel all its calls at once.
+
 ## Readers of feeds
 
 {_table("Feed", _feeds())}

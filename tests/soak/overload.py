@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -47,6 +48,8 @@ LIVE_P99_MAX: Final = 1.1
 # Honest clients offer what the node can just take, and each flooder comes back at once.
 HONEST_LOAD: Final = 1.0
 FLOODERS: Final = 4
+HONEST_ADDRESS, OTHER_ADDRESS = "127.0.0.1", "127.0.0.2"
+AGAIN_SECONDS_MAX: Final = 30.0
 # What both sizes take in full, signing included; with less time each scenario is shorter.
 FULL_SECONDS: Final = 480.0
 CALM_NS: Final = 100 * 10**6
@@ -113,10 +116,9 @@ class Stage:
     def _find_knee(self) -> None:
         tally, clients = self._clients()
         bodies = self._sign(40_000 if self._items == 1 else 8_000)
-        seconds = closed_loop(clients, bodies, IN_FLIGHT, PROBE_SECONDS * self._share)
+        self._knee = closed_loop(clients, bodies, IN_FLIGHT, PROBE_SECONDS * self._share)
         self._check(tally)
         assert not tally.refused, "a node that is not overloaded refuses"
-        self._knee = tally.ok / seconds
         self._say("knee", f"{self._knee:,.0f} calls/s")
         self._close(clients)
 
@@ -164,70 +166,102 @@ class Stage:
     def _many_on_one_connection(self) -> None:
         tally, clients = self._clients(1)
         bodies = self._sign(int(self._knee * 1.5 * PROBE_SECONDS) + 1_000)
-        seconds = closed_loop(clients, bodies, 200, PROBE_SECONDS * self._share)
+        rate = closed_loop(clients, bodies, 200, PROBE_SECONDS * self._share)
         self._check(tally)
         assert not tally.refused, "200 calls in flight on one connection are refused"
-        self._say("200 in flight on one connection", f"{tally.ok / seconds:,.0f} calls/s")
+        self._say("200 in flight on one connection", f"{rate:,.0f} calls/s")
         self._close(clients)
 
     def _floods(self) -> None:
+        """The same load without floods, with floods from another address, and with floods from the
+        address of the honest clients, whose connections were there before them."""
         rate, seconds = HONEST_LOAD * self._knee, FLOOD_SECONDS * self._share
-        goodput: dict[bool, float] = {}
-        ended = 0
-        for flooded in (False, True):
+        goodput: dict[str, list[float]] = {"": [], OTHER_ADDRESS: [], HONEST_ADDRESS: []}
+        # Without them first and last: a node slows down as its book grows.
+        for source in ("", OTHER_ADDRESS, HONEST_ADDRESS, ""):
             tally, clients = self._clients()
             bodies = self._sign(int(rate * seconds) + 100)
-            flooders = [self._peers("flood", seconds) for _ in range(FLOODERS * flooded)]
+            count = FLOODERS if source else 0
+            flooders = [self._peers("flood", seconds, source=source) for _ in range(count)]
+            newcomers = self._peers("come", seconds, source=HONEST_ADDRESS)
             took = open_loop(clients, bodies, rate, seconds)
             # What is answered while the load is offered, not what is caught up with afterwards.
-            goodput[flooded] = tally.ok / took
+            goodput[source].append(tally.ok / took)
             settle(clients)
             self._check(tally)
             self._close(clients)
-            for peers in flooders:
-                counts = finish(peers)
-                ended += sum(counts.values())
-                self._run.counts.update({f"floods: {name}": n for name, n in counts.items()})
-                for kind in ("rapid_reset", "header_flood"):
-                    assert counts[f"{kind} calmed"], f"no {kind} was ended"
-                    assert not counts[f"{kind} other"], f"a {kind} ended without ENHANCE_YOUR_CALM"
-        ratio = goodput[True] / goodput[False]
-        self._say("floods", f"{FLOODERS} processes, {ended:,} connections ended, no pauses")
-        offered = f"{HONEST_LOAD:.2f} of the knee offered"
-        self._target(
-            "honest goodput under floods", f"{ratio:.2f} of without, {offered}", ratio >= HONEST_MIN
+            self._say(f"newcomers beside {_floods_of(source)}", _served(finish(newcomers)))
+            if source:
+                self._flooded(source, [finish(peers) for peers in flooders])
+        without = sum(goodput[""]) / len(goodput[""])
+        for source in (OTHER_ADDRESS, HONEST_ADDRESS):
+            ratio = goodput[source][0] / without
+            self._target(
+                f"honest goodput under {_floods_of(source)}",
+                f"{ratio:.2f} of without, {HONEST_LOAD:.2f} of the knee offered",
+                ratio >= HONEST_MIN,
+            )
+
+    def _flooded(self, source: str, floods: list[dict[str, int]]) -> None:
+        """What became of the floods of an address, and when it is served again."""
+        counts: Counter[str] = Counter()
+        for found in floods:
+            counts.update(found)
+        self._run.counts.update({f"floods: {name}": n for name, n in counts.items()})
+        for kind in ("rapid_reset", "header_flood"):
+            assert counts[f"{kind} calmed"], f"no {kind} was ended: {dict(counts)}"
+            assert not counts[f"{kind} other"], f"a {kind} ended without ENHANCE_YOUR_CALM"
+        calmed = counts["rapid_reset calmed"] + counts["header_flood calmed"]
+        self._say(
+            _floods_of(source),
+            f"{FLOODERS} processes without pauses, {calmed:,} connections calmed, "
+            f"{counts['left unread']:,} left unread, {counts['turned away']:,} turned away",
         )
+        start = time.monotonic()
+        while True:
+            waited = time.monotonic() - start
+            assert waited < AGAIN_SECONDS_MAX, f"{source} is not served again"
+            if not finish(self._peers("come", 0.0, source=source))["unserved"]:
+                break
+        self._say(f"{_floods_of(source)}, served again", f"{waited:.0f} s after the last")
 
     def _stalled_reader(self) -> None:
-        seconds = READ_SECONDS * max(self._share, 0.6)
-        # A hundred readers in one process must keep up with it.
-        rate = min(self._knee / 4, READ_RATE if self._items == 1 else READ_RATE / 5)
-        p99 = {}
-        for stalled in (False, True):
-            tally, clients = self._clients(1)
-            bodies = self._sign(int(rate * (seconds + 10)) + 100)
-            peers = self._peers(
-                "read", seconds, market_id=MARKET_ID, live=99 if stalled else 100, stalled=stalled
-            )
-            open_loop(clients, bodies, rate, seconds + 6)
-            settle(clients)
-            self._check(tally)
-            told = finish(peers)
-            assert told["gaps"] == 0, "a live reader missed trades"
-            assert told["ended"] == 0, "a live reader was cut"
-            p99[stalled] = percentile(sorted(told["latencies_ns"]), 990)
-            self._close(clients)
-            if stalled:
-                cut = told["cut_after_seconds"]
-                assert cut is not None, "a stalled reader was never cut"
-                self._target("stalled reader cut", f"after {cut:.1f} s", cut <= CUT_SECONDS)
-                assert told["lost_on_resume"] == 0, "a resumed reader lost trades"
+        """Without, with, with, without: what changes with time falls on both alike."""
+        p99_ns: dict[bool, list[int]] = {False: [], True: []}
+        for stalled in (False, True, True, False):
+            p99_ns[stalled] += self._read(stalled)
+        p99 = {key: percentile(sorted(found), 990) for key, found in p99_ns.items()}
         ratio = p99[True] / p99[False]
         self._target(
             "p99 of 99 live readers beside a stalled one",
-            f"{p99[True] / 1e6:.1f} ms, {ratio:.2f} of without",
+            f"{p99[True] / 1e6:.1f} ms, {ratio:.2f} of without, {len(p99_ns[True]):,} messages",
             ratio <= LIVE_P99_MAX,
         )
+
+    def _read(self, stalled: bool) -> list[int]:
+        """Latencies of the live readers while the market trades."""
+        seconds = READ_SECONDS * max(self._share, 0.6)
+        # A hundred readers in one process must keep up with it.
+        rate = min(self._knee / 4, READ_RATE if self._items == 1 else READ_RATE / 5)
+        tally, clients = self._clients(1)
+        bodies = self._sign(int(rate * (seconds + 10)) + 100)
+        peers = self._peers(
+            "read", seconds, market_id=MARKET_ID, live=99 if stalled else 100, stalled=stalled
+        )
+        open_loop(clients, bodies, rate, seconds + 6)
+        settle(clients)
+        self._check(tally)
+        told = finish(peers)
+        assert told["gaps"] == 0, "a live reader missed trades"
+        assert told["ended"] == 0, "a live reader was cut"
+        self._close(clients)
+        if stalled:
+            cut = told["cut_after_seconds"]
+            assert cut is not None, "a stalled reader was never cut"
+            self._target("stalled reader cut", f"after {cut:.1f} s", cut <= CUT_SECONDS)
+            assert told["lost_on_resume"] == 0, "a resumed reader lost trades"
+        latencies_ns: list[int] = told["latencies_ns"]
+        return latencies_ns
 
     # --- parts
 
@@ -289,6 +323,21 @@ class Stage:
         kind = self._kind
         self._run.figures[f"{kind}: {what}"] = figure
         self._run.tell()
+
+
+def _floods_of(source: str) -> str:
+    if not source:
+        return "no floods"
+    return "floods from their own address" if source == HONEST_ADDRESS else "floods from another"
+
+
+def _served(newcomers: dict[str, Any]) -> str:
+    latencies_ns = sorted(newcomers["latencies_ns"])
+    came = len(latencies_ns) + newcomers["unserved"]
+    if not latencies_ns:
+        return f"none of {came} served"
+    median_ms, worst_ms = (percentile(latencies_ns, part) / 1e6 for part in (500, 1000))
+    return f"{len(latencies_ns)} of {came} served, p50 {median_ms:.0f} ms, worst {worst_ms:.0f} ms"
 
 
 def closed_once(client: UnaryClient, body: bytes) -> None:

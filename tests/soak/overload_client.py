@@ -77,7 +77,7 @@ class UnaryClient:
         self.socket.sendall(hello())
         self.socket.setblocking(False)
         self.started: dict[int, int] = {}
-        self._tally = tally
+        self.tally = tally
         self._next_id = 1
         self._head = header_block(SUBMIT_BATCH)
         self._incoming = bytearray()
@@ -92,7 +92,7 @@ class UnaryClient:
         message = b"\0" + struct.pack(">I", len(body)) + body
         self.outgoing += frame(HEADERS, END_HEADERS, stream_id, self._head)
         self.outgoing += frame(DATA, END_STREAM, stream_id, message)
-        self._tally.sent += 1
+        self.tally.sent += 1
 
     def flush(self) -> None:
         """Send what the socket takes."""
@@ -123,8 +123,8 @@ class UnaryClient:
                 self._ended(stream_id, bytes(incoming[at + 9 : end]), now_ns)
             elif kind == RST and stream_id in self.started:
                 del self.started[stream_id]
-                self._tally.other += 1
-                self._tally.examples.append(f"reset {bytes(incoming[at + 9 : end]).hex()}")
+                self.tally.other += 1
+                self.tally.examples.append(f"reset {bytes(incoming[at + 9 : end]).hex()}")
             elif kind == SETTINGS and not flags & ACK:
                 self.outgoing += frame(SETTINGS, ACK, 0)
             elif kind == PING and not flags & ACK:
@@ -138,7 +138,7 @@ class UnaryClient:
         started_ns = self.started.pop(stream_id, None)
         if started_ns is None:
             return
-        tally = self._tally
+        tally = self.tally
         code, has_retry = self._status(block)
         if code == 0:
             tally.ok += 1
@@ -173,7 +173,8 @@ def _has_retry_info(value: bytes) -> bool:
 def closed_loop(
     clients: Sequence[UnaryClient], bodies: Iterator[bytes], in_flight: int, seconds: float
 ) -> float:
-    """Keep so many calls in flight on each connection; returns the seconds it took."""
+    """Keep so many calls in flight on each connection; returns how many were taken a second."""
+    tally = clients[0].tally
     start_ns = time.perf_counter_ns()
     end_ns = start_ns + round(seconds * 1e9)
     while time.perf_counter_ns() < end_ns:
@@ -184,8 +185,10 @@ def closed_loop(
             client.flush()
         _turn(clients, 0.05)
     took_ns = time.perf_counter_ns() - start_ns
+    # What was answered meanwhile, not what is caught up with afterwards.
+    rate = tally.ok / (took_ns / 1e9)
     settle(clients)
-    return took_ns / 1e9
+    return rate
 
 
 def open_loop(

@@ -1,7 +1,8 @@
 """Peers of the overload in processes of their own: `python -m tests.soak.overload_peers PLAN`.
 
-A plan has a `role`: `flood` opens connections that break the rules, over and over; `read` follows
-a market's trades on many connections, one of which may stall.
+A plan has a `role`: `flood` opens connections that break the rules, over and over; `come` opens
+connections for one call each; `read` follows a market's trades on many connections, one of which
+may stall. `source` is the address that the peer comes from.
 """
 
 from __future__ import annotations
@@ -31,14 +32,19 @@ from tests.soak.overload_client import (
 
 STREAM_TRADES: Final = "/dex.matching.v1.Matching/StreamTrades"
 ENHANCE_YOUR_CALM: Final = 0xB
+CHECK: Final = "/grpc.health.v1.Health/Check"
 STALLED_WINDOW: Final = 2_000
 CUT_SECONDS_MAX: Final = 15.0
+# A flooder that hears nothing for so long comes again.
+PATIENCE_SECONDS: Final = 1.0
+COME_EVERY_SECONDS: Final = 0.2
+COME_SECONDS_MAX: Final = 2.0
 
 
-def connect(address: str) -> socket.socket:
-    """A blocking connection."""
+def connect(address: str, source: str = "", seconds: float = 10.0) -> socket.socket:
+    """A blocking connection, with so much patience for each thing it waits for."""
     host, _, port = address.rpartition(":")
-    return socket.create_connection((host, int(port)), 10)
+    return socket.create_connection((host, int(port)), seconds, (source, 0) if source else None)
 
 
 def rapid_reset() -> bytes:
@@ -57,35 +63,75 @@ def header_flood() -> bytes:
 
 
 def flood(plan: dict[str, Any]) -> dict[str, int]:
-    """Flood until the time is up; how the connections ended."""
+    """Flood until the time is up, without a pause; how the connections ended."""
     kinds = {"rapid_reset": rapid_reset(), "header_flood": header_flood()}
     counts = dict.fromkeys((f"{kind} {end}" for kind in kinds for end in ("calmed", "other")), 0)
+    counts |= {"turned away": 0, "left unread": 0}
     end = time.monotonic() + plan["seconds"]
     while time.monotonic() < end:
         for kind, data in kinds.items():
-            code = _flood_once(plan["address"], hello() + data)
-            counts[f"{kind} {'calmed' if code == ENHANCE_YOUR_CALM else 'other'}"] += 1
+            ended = _flood_once(plan["address"], plan["source"], hello() + data)
+            counts[ended if ended in counts else f"{kind} {ended}"] += 1
     return counts
 
 
-def _flood_once(address: str, data: bytes) -> int | None:
-    """The error code of the GOAWAY that ended it."""
-    code = None
-    with connect(address) as connection:
-        try:
-            connection.sendall(data)
-        except OSError:
-            pass
-        received = b""
-        try:
+def _flood_once(address: str, source: str, data: bytes) -> str:
+    """What became of it: `calmed`, `other`, or of one to which the node never said a word
+    `turned away` or `left unread`."""
+    code, received, is_over = None, b"", True
+    try:
+        with connect(address, source, PATIENCE_SECONDS) as connection:
+            try:
+                connection.sendall(data)
+            except ConnectionError:
+                pass
             while chunk := connection.recv(65_536):
                 received += chunk
-        except OSError:
-            pass
-        for kind, _, payload in _frames(bytearray(received)):
-            if kind == GOAWAY:
-                code = int.from_bytes(payload[4:8], "big")
-    return code
+                connection.settimeout(10.0)  # it is served: how it ends is of interest
+    except TimeoutError:
+        is_over = False
+    except OSError:
+        pass
+    for kind, _, payload in _frames(bytearray(received)):
+        if kind == GOAWAY:
+            code = int.from_bytes(payload[4:8], "big")
+    if not received:
+        return "turned away" if is_over else "left unread"
+    return "calmed" if code == ENHANCE_YOUR_CALM else "other"
+
+
+def come(plan: dict[str, Any]) -> dict[str, Any]:
+    """A new client every now and then: how long its first answer took, and how many got none."""
+    ask = hello() + frame(HEADERS, END_HEADERS, 1, header_block(CHECK))
+    ask += frame(DATA, END_STREAM, 1, bytes(5))
+    latencies_ns: list[int] = []
+    unserved = 0
+    end = time.monotonic() + plan["seconds"]
+    while True:
+        start_ns = time.perf_counter_ns()
+        if _is_answered(plan["address"], plan["source"], ask):
+            latencies_ns.append(time.perf_counter_ns() - start_ns)
+        else:
+            unserved += 1
+        if time.monotonic() > end:
+            return {"latencies_ns": latencies_ns, "unserved": unserved}
+        time.sleep(COME_EVERY_SECONDS)
+
+
+def _is_answered(address: str, source: str, ask: bytes) -> bool:
+    received = bytearray()
+    try:
+        with connect(address, source, COME_SECONDS_MAX) as connection:
+            connection.sendall(ask)
+            while chunk := connection.recv(65_536):
+                received += chunk
+                if any(
+                    kind == HEADERS and flags & END_STREAM for kind, flags, _ in _frames(received)
+                ):
+                    return True
+    except OSError:
+        pass
+    return False
 
 
 def _frames(data: bytearray) -> list[tuple[int, int, bytes]]:
@@ -197,8 +243,7 @@ def _gaps(sequences: list[int]) -> int:
 def main() -> None:
     """Play the role of the plan on standard input."""
     plan = json.loads(sys.stdin.read())
-    role = flood if plan["role"] == "flood" else follow
-    print(json.dumps(role(plan)))
+    print(json.dumps({"flood": flood, "come": come, "read": follow}[plan["role"]](plan)))
 
 
 if __name__ == "__main__":

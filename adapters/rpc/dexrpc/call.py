@@ -135,7 +135,7 @@ class Call(CallContext):
         """Serve the call. Raises nothing but Cancelled of an outer scope."""
         error: RpcError | None = None
         if self._finished:  # reset before it could start
-            self._connection.call_ended(self, self._buffered_bytes)
+            self.drop()
             return
         self._connection.observer.call_started(self.method.path)
         try:
@@ -161,6 +161,11 @@ class Call(CallContext):
             self._connection.observer.call_finished(
                 self.method.path, code, trio.current_time() - self._started_at
             )
+
+    def drop(self) -> None:
+        """End the call without a word: it never ran."""
+        self._finished = True
+        self._connection.call_ended(self, self._buffered_bytes)
 
     def abort(self, error: RpcError | None) -> None:
         """End the call from outside: with a status, or with None because the peer is gone."""
@@ -196,7 +201,7 @@ class Call(CallContext):
             if not self._ended:
                 # The peer may still be sending; nobody will read it (RFC 9113 section 8.1).
                 codec.reset(stream_id, NO_ERROR)
-        connection.call_ended(self, self._buffered_bytes)
+        connection.call_ended(self, self._buffered_bytes, is_answered=True)
         return StatusCode.OK if error is None else error.code
 
     def _reset_code(self, error: RpcError | None) -> int:

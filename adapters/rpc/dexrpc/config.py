@@ -55,9 +55,13 @@ class ServerConfig:
     max_message_batch: int = 1024
     """Most messages one `receive_available` returns."""
 
-    max_resets_per_second: int = 1000
-    """RST_STREAM frames a peer may send in one second (rapid reset, CVE-2023-44487). Over it:
-    GOAWAY(ENHANCE_YOUR_CALM)."""
+    max_resets_per_second: int = 200
+    """RST_STREAM frames a peer may send in one second (rapid reset, CVE-2023-44487), beside
+    `max_earned_resets`. Over it: GOAWAY(ENHANCE_YOUR_CALM)."""
+
+    max_earned_resets: int = 1000
+    """Further ones, earned one by one by calls that ended with their status: a client that waits
+    for its answers may cancel as many calls at once as may be open."""
 
     max_refusals_per_second: int = 1000
     """Requests on one connection in one second that reach no handler because they break a rule:
@@ -75,6 +79,19 @@ class ServerConfig:
     """PING, PRIORITY, empty DATA and unknown frames a peer may send in one second. Generous: Go
     clients probe the bandwidth with a PING per received DATA frame. Over it:
     GOAWAY(ENHANCE_YOUR_CALM)."""
+
+    max_floods_per_address: int = 10
+    """Floods that one address (or IPv6 network of 64 bits) may owe for: connections that were ended
+    with ENHANCE_YOUR_CALM, or closed by the peer with over half of such a limit used. Over it the
+    next ones are held unread; those that are open are not touched."""
+
+    flood_forgiven_after: float = 1.0
+    """Seconds until one of those is forgiven. Twice as many as are free are remembered at most, so
+    that nobody is held for longer than clients try to connect."""
+
+    max_held_per_address: int = 16
+    """Connections of one address held like that. One more is closed when it is accepted, and the
+    listener then rests for a moment."""
 
     handshake_timeout: float = 10.0
     """Seconds from accept to the end of the TLS handshake, the preface and the first SETTINGS."""
@@ -102,3 +119,5 @@ class ServerConfig:
 
 CLOSE_GRACE_SECONDS = 1.0
 """How long a connection that ends in an error may take to deliver its GOAWAY."""
+CLOSE_GRACE_BYTES = 1024 * 1024
+"""What is read of it meanwhile, and thrown away."""

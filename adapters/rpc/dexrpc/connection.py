@@ -16,6 +16,9 @@ A connection moves through these states and never back:
     CLOSING    nothing is read any more; what is in the
                output (a GOAWAY) gets a moment to leave
 
+A call's task is started when all that was read with its headers has been parsed: one that the peer
+has reset by then never costs a task.
+
 Whatever goes wrong here, a peer's nonsense or a fault of ours, ends in CLOSING and in the end of
 this connection's nursery. Nothing is raised to the server but Cancelled.
 """
@@ -24,6 +27,7 @@ from __future__ import annotations
 
 import enum
 import logging
+from collections.abc import Callable
 from typing import Final, final
 
 import trio
@@ -39,10 +43,10 @@ from dexrpc.codec import (
     CodecError,
     CodecLimits,
 )
-from dexrpc.config import CLOSE_GRACE_SECONDS, ServerConfig
+from dexrpc.config import CLOSE_GRACE_BYTES, CLOSE_GRACE_SECONDS, ServerConfig
 from dexrpc.context import Interceptor, Peer
 from dexrpc.gate import Gate, OpenGate
-from dexrpc.guard import RateLimit, ServerLoad
+from dexrpc.guard import RateLimit, ResetBudget, ServerLoad
 from dexrpc.metadata import Headers
 from dexrpc.method import Method
 from dexrpc.observer import RpcObserver
@@ -63,6 +67,7 @@ logger = logging.getLogger("dexrpc")
 DRAIN_PING: Final = b"dexdrain"
 KEEPALIVE_PING: Final = b"dexalive"
 UNKNOWN_METHOD: Final = "unknown"
+_FLOOD_SHARE_MIN: Final = 0.5  # of a limit, in a connection's last second
 _HEADS_MAX: Final = 64
 _HEAD_BYTES_MAX: Final = 2048  # what is worth remembering for the next call
 
@@ -90,8 +95,10 @@ class Connection:
         observer: RpcObserver,
         gate: Gate | None = None,
         load: ServerLoad | None = None,
+        charge: Callable[[float], None] | None = None,
     ) -> None:
-        """`load` is what the connections of one server share."""
+        """`load` is what the connections of one server share. `charge` is told what the peer's
+        address owes: 1 when it flooded, and less at its end when it came close to it."""
         self.config = config
         self.gate = gate or OpenGate()
         self._load = load or ServerLoad()
@@ -113,7 +120,9 @@ class Connection:
         self.state = State.HANDSHAKE
         self._transport = transport
         self._methods = methods
+        self._charge = charge
         self._calls: dict[int, Call] = {}
+        self._arrived: dict[int, Call] = {}
         self._plain: dict[int, PlainAnswer] = {}
         self._refuse_new = False
         self._retires = False
@@ -122,7 +131,7 @@ class Connection:
         self._uncredited_bytes = 0
         self._output_ready = Wakeup()
         self._output_gone = Wakeup()
-        self._resets = RateLimit(config.max_resets_per_second)
+        self._resets = ResetBudget(config.max_resets_per_second, config.max_earned_resets)
         self._refusals = RateLimit(config.max_refusals_per_second)
         self._windows = RateLimit(config.max_window_updates_per_second)
         self._settings = RateLimit(config.max_settings_per_second)
@@ -155,6 +164,8 @@ class Connection:
                 logger.debug("%s: the transport broke", self.peer.address, exc_info=True)
             except* Exception:
                 logger.exception("%s: the connection failed", self.peer.address)
+            finally:
+                self._settle()
 
     async def _read(self) -> None:
         limit = self.config.max_output_bytes * 4
@@ -167,6 +178,8 @@ class Connection:
                 self._heard_at = trio.current_time()
                 self._pinged_at = None
                 receive(data)
+                if self._arrived:
+                    self._start_calls()
                 self._credit_connection()
                 if self.codec.output_bytes:
                     self._output_ready.wake()
@@ -176,7 +189,22 @@ class Connection:
             logger.debug("%s: %s", self.peer.address, error)
             if error.flood:
                 self.observer.flood_ended(error.flood)
+                if self._charge is not None:
+                    self._charge(1.0)
+                    self._charge = None
             self._output_ready.wake()
+
+    def _start_calls(self) -> None:
+        for call in self._arrived.values():
+            self._nursery.start_soon(call.run)
+        self._arrived.clear()
+
+    def _settle(self) -> None:
+        """A peer that closes just before it is ended for a flood has cost as much."""
+        limits = (self._refusals, self._windows, self._settings, self._controls, self._resets.free)
+        share = max(limit.used_share for limit in limits)
+        if share > _FLOOD_SHARE_MIN and self._charge is not None:
+            self._charge(share)
 
     async def _write(self) -> None:
         codec = self.codec
@@ -207,11 +235,14 @@ class Connection:
                 self._output_ready.wake()
                 await self._output_gone.wait()
             await self._transport.send_eof()
-            while await self._transport.receive():
-                pass
+            left = CLOSE_GRACE_BYTES
+            while left > 0 and (data := await self._transport.receive()):
+                left -= len(data)
 
     def _abandon_calls(self) -> None:
         self.state = State.CLOSING
+        for call in list(self._arrived.values()):
+            self._drop(call)
         for call in list(self._calls.values()):
             call.abort(None)
 
@@ -283,9 +314,11 @@ class Connection:
         self._buffered_bytes -= size
         self._load.buffered_bytes -= size
 
-    def call_ended(self, call: Call, held_bytes: int) -> None:
-        """The call is over and its last words are in the output."""
+    def call_ended(self, call: Call, held_bytes: int, *, is_answered: bool = False) -> None:
+        """The call is over and its last words, if it had any, are in the output."""
         stream_id = call.stream_id
+        if is_answered:
+            self._resets.earn()
         self.released(held_bytes)
         self.gate.leave(call.method, self.peer)
         self.blocked.pop(stream_id, None)
@@ -360,9 +393,9 @@ class Connection:
             return
         call = Call(self, stream_id, method, head, self.peer, trio.current_time())
         self._calls[stream_id] = call
+        self._arrived[stream_id] = call
         if end_stream:
             call.data_received(b"", 0, True)
-        self._nursery.start_soon(call.run)
 
     def _head(self, headers: Headers) -> RequestHead:
         key = tuple(headers)
@@ -427,7 +460,9 @@ class Connection:
         """See CodecSink."""
         self._unblock(stream_id)
         call = self._calls.get(stream_id)
-        if call is not None:
+        if stream_id in self._arrived:
+            self._drop(self._arrived[stream_id])
+        elif call is not None:
             call.abort(None)
         else:
             self.codec.forget(stream_id)
@@ -435,6 +470,11 @@ class Connection:
             self._count_refusal()
         elif self._resets.exceeded():
             self._too_much("RST_STREAM")
+
+    def _drop(self, call: Call) -> None:
+        """End a call that has no task yet."""
+        del self._arrived[call.stream_id]
+        call.drop()
 
     def window_opened(self, stream_id: int) -> None:
         """See CodecSink."""

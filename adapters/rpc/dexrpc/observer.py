@@ -30,8 +30,8 @@ class RpcObserver(Protocol):
         """An answer of that method was given up: its peer took nothing of it for too long."""
 
     def connection_refused(self, reason: str) -> None:
-        """A connection was closed when it was accepted: `connections` or `address`, by the ceiling
-        it met."""
+        """A connection was closed when it was accepted: `connections`, `address` or `floods` (too
+        many of its address wait already), by the ceiling it met."""
 
 
 class NullObserver:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import ssl
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Final, final
 
 import trio
@@ -13,6 +14,7 @@ import trio
 from dexrpc.config import ServerConfig
 from dexrpc.connection import Connection
 from dexrpc.context import Interceptor, Peer
+from dexrpc.door import Door
 from dexrpc.gate import Gate, OpenGate
 from dexrpc.guard import ServerLoad
 from dexrpc.listener import Listener, format_address
@@ -25,6 +27,8 @@ logger = logging.getLogger("dexrpc")
 
 _TICK_SECONDS: Final = 1.0
 _ACCEPT_PAUSE_SECONDS: Final = 0.1
+# After a connection that is closed for floods: a storm of them may not take the loop.
+_FLOOD_PAUSE_SECONDS: Final = 0.005
 
 
 @final
@@ -50,6 +54,10 @@ class Server:
         self._connections: set[Connection] = set()
         self._accepted = 0
         self._accepted_by_host: Counter[str] = Counter()
+        config = self._config
+        self._door = Door(
+            config.max_floods_per_address, config.flood_forgiven_after, config.max_held_per_address
+        )
         self._listening = trio.CancelScope()
         self._serving = trio.CancelScope()
         self._all_gone = trio.Event()
@@ -84,6 +92,7 @@ class Server:
         `serve` returns when this does.
         """
         self._draining = True
+        self._door.shut()
         self._listening.cancel()
         for connection in list(self._connections):
             connection.drain()
@@ -133,9 +142,12 @@ class Server:
                 host = _host_of(stream)
                 ceiling = self._ceiling_met(host)
                 if ceiling:
-                    logger.warning("connection of %s refused: too many %s", host, ceiling)
                     self._observer.connection_refused(ceiling)
                     await trio.aclose_forcefully(stream)
+                    if ceiling == "floods":
+                        await trio.sleep(_FLOOD_PAUSE_SECONDS)
+                    else:
+                        logger.warning("connection of %s refused: too many %s", host, ceiling)
                     continue
                 self._accepted += 1
                 self._accepted_by_host[host] += 1
@@ -147,18 +159,22 @@ class Server:
             return "connections"
         if self._accepted_by_host[host] >= self._config.max_connections_per_address:
             return "address"
-        return ""
+        return "floods" if self._door.is_full(host) else ""
+
+    def _charge(self, host: str, share: float) -> None:
+        if self._door.charge(host, share):
+            logger.warning("%s floods: its next connections are held", host)
 
     async def _serve_stream(self, stream: trio.SocketStream, host: str, listener: Listener) -> None:
         """One connection, start to end. Raises nothing but Cancelled."""
         self._observer.connection_opened()
         ssl_context = listener.ssl_context
         try:
-            transport, peer = await self._open(stream, ssl_context)
+            transport, peer = await self._open(stream, host, ssl_context)
             if transport is not None:
                 # The certificates may have been renewed during the handshake.
                 is_old = listener.ssl_context is not ssl_context
-                await self._serve_transport(transport, peer, is_old)
+                await self._serve_transport(transport, peer, partial(self._charge, host), is_old)
         except Exception:
             logger.exception("a connection failed")
         finally:
@@ -170,12 +186,14 @@ class Server:
             self._all_gone.set()
 
     async def _open(
-        self, stream: trio.SocketStream, ssl_context: ssl.SSLContext | None
+        self, stream: trio.SocketStream, host: str, ssl_context: ssl.SSLContext | None
     ) -> tuple[Transport | None, Peer]:
         """The transport, TLS handshake done, or None for a peer that could not get there."""
         address = "gone"
         try:
             address = format_address(stream.socket.getpeername())
+            if not await self._door.wait(host):
+                raise trio.BrokenResourceError("the server drains")
             if ssl_context is None:
                 return SocketTransport(stream), Peer(address, is_tls=False)
             secure = trio.SSLStream(stream, ssl_context, server_side=True, https_compatible=True)
@@ -193,7 +211,9 @@ class Server:
             await trio.aclose_forcefully(stream)
             raise
 
-    async def _serve_transport(self, transport: Transport, peer: Peer, is_old: bool) -> None:
+    async def _serve_transport(
+        self, transport: Transport, peer: Peer, charge: Callable[[float], None], is_old: bool
+    ) -> None:
         connection = Connection(
             transport,
             peer,
@@ -203,6 +223,7 @@ class Server:
             self._observer,
             self._gate,
             self._load,
+            charge,
         )
         self._connections.add(connection)
         try:
