@@ -36,8 +36,12 @@ IN_FLIGHT: Final = 16
 OVERLOAD: Final = 3.0
 OVERLOAD_SECONDS: Final = 60.0
 PROBE_SECONDS: Final = 6.0
+# What the first probe is signed for: single orders a second, batches a quarter of it.
+KNEE_MAX: Final = 3_200.0
 FLOOD_SECONDS: Final = 10.0
-READ_SECONDS: Final = 15.0
+READ_SECONDS: Final = 10.0
+# With a stalled reader or without: what changes with time falls on both alike.
+READ_ROUNDS: Final = (False, True, True, False, False, True)
 READ_RATE: Final = 100.0
 # Targets: shares of the knee, of the goodput without floods, of the p99 without a stalled reader.
 GOODPUT_MIN: Final = 0.8
@@ -51,7 +55,7 @@ FLOODERS: Final = 4
 HONEST_ADDRESS, OTHER_ADDRESS = "127.0.0.1", "127.0.0.2"
 AGAIN_SECONDS_MAX: Final = 30.0
 # What both sizes take in full, signing included; with less time each scenario is shorter.
-FULL_SECONDS: Final = 480.0
+FULL_SECONDS: Final = 750.0
 CALM_NS: Final = 100 * 10**6
 # Journal, views and answers to retries of what was taken, and the queues; a leak is far above.
 GROWTH_BYTES_MAX: Final = 512 << 20
@@ -114,13 +118,22 @@ class Stage:
     # --- scenarios
 
     def _find_knee(self) -> None:
-        tally, clients = self._clients()
-        bodies = self._sign(40_000 if self._items == 1 else 8_000)
-        self._knee = closed_loop(clients, bodies, IN_FLIGHT, PROBE_SECONDS * self._share)
+        """After a warm-up: an empty book is cheaper than one that trades."""
+        self._knee = KNEE_MAX if self._items == 1 else KNEE_MAX / 4
+        self._probe(CONNECTIONS, IN_FLIGHT)
+        self._knee = self._probe(CONNECTIONS, IN_FLIGHT)
+        self._say("knee", f"{self._knee:,.0f} calls/s")
+
+    def _probe(self, connections: int, in_flight: int) -> float:
+        """Calls a second that are taken from so many connections with so many calls in flight."""
+        seconds = PROBE_SECONDS * self._share
+        tally, clients = self._clients(connections)
+        bodies = self._sign(int(self._knee * 1.5 * seconds) + 1_000)
+        rate = closed_loop(clients, bodies, in_flight, seconds)
         self._check(tally)
         assert not tally.refused, "a node that is not overloaded refuses"
-        self._say("knee", f"{self._knee:,.0f} calls/s")
         self._close(clients)
+        return rate
 
     def _overload(self) -> None:
         seconds = OVERLOAD_SECONDS * self._share
@@ -135,9 +148,7 @@ class Stage:
             ended = time.monotonic()
             settle(clients)
         self._check(tally)
-        goodput = ok / took / self._knee
         self._say("offered", f"{tally.sent / took / self._knee:.2f} of the knee")
-        self._target("goodput at overload", f"{goodput:.2f} of the knee", goodput >= GOODPUT_MIN)
         self._say("refused with RetryInfo", f"{tally.refused:,} of {tally.sent:,}, all")
         p99_ms = percentile(sorted(tally.latencies_ns), 990) / 1e6
         self._say("p99 of what was taken", f"{p99_ms:,.0f} ms")
@@ -147,6 +158,20 @@ class Stage:
         assert grown < GROWTH_BYTES_MAX, f"{grown // MIB} MiB more under overload"
         self._calm(ended, bodies)
         self._close(clients)
+        self._judge_goodput(ok / took)
+
+    def _judge_goodput(self, goodput: float) -> None:
+        """By the knee before and the one after: as its book grows a node slows down."""
+        after = self._probe(CONNECTIONS, IN_FLIGHT)
+        self._say("knee afterwards", f"{after:,.0f} calls/s")
+        share = goodput / ((self._knee + after) / 2)
+        self._target(
+            "goodput at overload",
+            f"{share:.2f} of the mean knee ({goodput / self._knee:.2f} of the one before, "
+            f"{goodput / after:.2f} of the one after)",
+            share >= GOODPUT_MIN,
+        )
+        self._knee = after  # what follows is measured by it
 
     def _calm(self, since: float, bodies: Iterator[bytes]) -> None:
         """Twenty calls in a row, each answered at once: back to normal."""
@@ -164,13 +189,8 @@ class Stage:
         self._close([client])
 
     def _many_on_one_connection(self) -> None:
-        tally, clients = self._clients(1)
-        bodies = self._sign(int(self._knee * 1.5 * PROBE_SECONDS) + 1_000)
-        rate = closed_loop(clients, bodies, 200, PROBE_SECONDS * self._share)
-        self._check(tally)
-        assert not tally.refused, "200 calls in flight on one connection are refused"
+        rate = self._probe(1, 200)
         self._say("200 in flight on one connection", f"{rate:,.0f} calls/s")
-        self._close(clients)
 
     def _floods(self) -> None:
         """The same load without floods, with floods from another address, and with floods from the
@@ -226,15 +246,14 @@ class Stage:
         self._say(f"{_floods_of(source)}, served again", f"{waited:.0f} s after the last")
 
     def _stalled_reader(self) -> None:
-        """Without, with, with, without: what changes with time falls on both alike."""
-        p99_ns: dict[bool, list[int]] = {False: [], True: []}
-        for stalled in (False, True, True, False):
-            p99_ns[stalled] += self._read(stalled)
-        p99 = {key: percentile(sorted(found), 990) for key, found in p99_ns.items()}
+        latencies_ns: dict[bool, list[int]] = {False: [], True: []}
+        for stalled in READ_ROUNDS:
+            latencies_ns[stalled] += self._read(stalled)
+        p99 = {key: percentile(sorted(found), 990) for key, found in latencies_ns.items()}
         ratio = p99[True] / p99[False]
         self._target(
             "p99 of 99 live readers beside a stalled one",
-            f"{p99[True] / 1e6:.1f} ms, {ratio:.2f} of without, {len(p99_ns[True]):,} messages",
+            f"{p99[True] / 1e6:.1f} ms, {ratio:.2f} of without",
             ratio <= LIVE_P99_MAX,
         )
 

@@ -8,6 +8,8 @@ charged to the address as well, which owes for each until it is forgiven. While 
 much, its next connections are held: accepted, and neither read nor answered. That costs a socket
 and a sleeping task, of which there are so many for an address; what comes beyond is closed.
 
+A peer that has left by then is not served at all, so a flooder that does not wait leaves nothing.
+
 Honest clients may share the address. Those that are connected are never touched for what another
 connection did, and new ones get in as soon as enough is forgiven, all that are held at once: each
 that floods owes again, so floods of one address are as rare in the long run as they are forgiven.

@@ -21,7 +21,7 @@ from dexrpc.listener import Listener, format_address
 from dexrpc.method import Method, method_table
 from dexrpc.observer import NullObserver, RpcObserver
 from dexrpc.tls import ALPN, certificate_names
-from dexrpc.transport import SocketTransport, TlsTransport, Transport
+from dexrpc.transport import SocketTransport, TlsTransport, Transport, is_gone
 
 logger = logging.getLogger("dexrpc")
 
@@ -194,6 +194,8 @@ class Server:
             address = format_address(stream.socket.getpeername())
             if not await self._door.wait(host):
                 raise trio.BrokenResourceError("the server drains")
+            if is_gone(stream.socket):
+                raise trio.BrokenResourceError("the peer has left")
             if ssl_context is None:
                 return SocketTransport(stream), Peer(address, is_tls=False)
             secure = trio.SSLStream(stream, ssl_context, server_side=True, https_compatible=True)

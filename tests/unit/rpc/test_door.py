@@ -15,7 +15,7 @@ from trio.testing import MockClock
 from dexrpc import Method, MethodKind, Server, ServerConfig, open_listener
 from dexrpc.codec import ENHANCE_YOUR_CALM, Codec
 from dexrpc.door import NETWORKS_MAX, Door
-from tests.unit.rpc.test_connection import CANCEL, Bench, echo, hang
+from tests.unit.rpc.test_connection import CANCEL, Bench, Observer, echo, hang
 from tests.unit.rpc.wire import (
     CODECS,
     GOAWAY,
@@ -184,11 +184,13 @@ async def test_the_table_of_addresses_is_bounded(mock_clock: MockClock) -> None:
 
 
 @asynccontextmanager
-async def serving(**limits: Any) -> AsyncIterator[tuple[Server, str]]:
+async def serving(
+    observer: Observer | None = None, **limits: Any
+) -> AsyncIterator[tuple[Server, str]]:
     """A server whose address owes for a thousand seconds after its third flood."""
     config = ServerConfig(max_floods_per_address=2, flood_forgiven_after=1_000.0, **limits)
     method = Method("/a/B", MethodKind.UNARY_UNARY, echo, bytes, bytes)
-    server = Server([method], config=config)
+    server = Server([method], config=config, observer=observer)
     listener = await open_listener("127.0.0.1", 0)
     async with trio.open_nursery() as nursery:
         await nursery.start(server.serve, [listener])
@@ -260,3 +262,39 @@ async def test_the_next_connection_of_a_flooder_is_held() -> None:
         for stream in held:
             assert not await said(stream, HEADERS)
             await stream.aclose()
+
+
+async def test_a_flooder_that_does_not_wait_leaves_nothing(mock_clock: MockClock) -> None:
+    observer = _Closings()
+    async with serving(observer) as (_, address):
+        for _ in range(3):
+            await flood(address, THERE)
+        await observer.saw(3)
+        async with await connect(address, THERE) as stream:
+            await stream.send_all(HELLO + canceled(range(201)))
+        # It stands before this one in the queue, and so is held when this one is answered.
+        async with await connect(address, HERE) as neighbour:
+            await neighbour.send_all(HELLO)
+            assert await said(neighbour, SETTINGS)
+        await observer.saw(4)
+        mock_clock.jump(10_000.0)
+        await observer.saw(5)
+        assert len(observer.floods) == 3, "a peer that has left is served"
+
+
+class _Closings(Observer):
+    """Tells when so many connections have ended."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._closed = 0
+        self._changed = trio.Event()
+
+    def connection_closed(self) -> None:
+        self._closed += 1
+        self._changed.set()
+        self._changed = trio.Event()
+
+    async def saw(self, count: int) -> None:
+        while self._closed < count:
+            await self._changed.wait()
