@@ -221,6 +221,8 @@ class Stage:
                 f"{ratio:.2f} of without, {HONEST_LOAD:.2f} of the knee offered",
                 ratio >= HONEST_MIN,
             )
+        answered = ", ".join(f"{rate:,.0f}" for rates in goodput.values() for rate in rates)
+        self._say("without floods before and after, with both kinds", f"{answered} calls/s")
 
     def _flooded(self, source: str, floods: list[dict[str, int]]) -> None:
         """What became of the floods of an address, and when it is served again."""
