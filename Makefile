@@ -19,24 +19,24 @@ PROJECTS := pyproject.toml gen/python/pyproject.toml sdk/python/pyproject.toml
 MYPY_ROOTS := $(wildcard core adapters flight node sdk/python tests tools conftest.py)
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 
-.PHONY: help dev run test soak bench sabotage gen lint format lock tools clean
+.PHONY: help dev run test soak bench sabotage gen lint format lock tools core clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-dev: $(VENV)/.dev tools ## install what developing needs into the checkout
+dev: $(VENV)/.dev tools core ## install what developing needs into the checkout
 
-run: $(VENV)/.run ## start a node with a live demo market and watch it
+run: $(VENV)/.run core ## start a node with a live demo market and watch it
 	@$(RUN) $(ARGS)
 
-test: $(VENV)/.dev tools ## check and test everything
+test: $(VENV)/.dev tools core ## check and test everything
 	@$(MAKE) static
 	@$(BIN)/pytest $(PYTEST_ARGS)
 
-soak: $(VENV)/.dev ## run for a long time under load and faults
+soak: $(VENV)/.dev core ## run for a long time under load and faults
 	@$(BIN)/python -m tests.soak $(ARGS)
 
-bench: $(VENV)/.dev ## measure the node that `make run` starts; writes build/bench.json
+bench: $(VENV)/.dev core ## measure the node that `make run` starts; writes build/bench.json
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 sabotage: $(VENV)/.dev ## break the code on purpose: a test must turn red for each
@@ -67,10 +67,17 @@ lock: $(VENV)/.dev ## solve requirements/ and tools/package-lock.json again (LOC
 	@$(LOCK) requirements/go.in --output-file requirements/go.txt
 	@$(LOCK) requirements/node.in --output-file requirements/node.txt
 	@$(LOCK) requirements/fuzz.in --output-file requirements/fuzz.txt
+	@$(LOCK) requirements/compile.in --constraint requirements/dev.txt --output-file requirements/compile.txt
+	@$(LOCK) requirements/bench-peers.in --constraint requirements/run.txt --output-file requirements/bench-peers.txt
 	@cd tools && npm install --package-lock-only --ignore-scripts --omit-lockfile-registry-resolved --no-audit --no-fund
 
 tools: $(VENV)/.dev # programs the tests use and PyPI does not install
 	@$(BIN)/python tools/bootstrap.py
+
+# The same sources run interpreted where this cannot be done: it says why, and is no error (ADR 0016).
+core: $(VENV)/.run # the core compiled by mypyc
+	@if $(BIN)/python tools/compile_core.py --can; then $(INSTALL) requirements/compile.txt || true; fi
+	@$(BIN)/python tools/compile_core.py
 
 clean: ## remove everything the checkout did not bring
 	@rm -rf $(VENV) .tools build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

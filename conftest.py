@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import dexcompiled
+
 ROOT = Path(__file__).parent
 TOOLS = ROOT / ".tools"
 # Recorded data is never committed and no test may fail without it.
@@ -16,10 +18,14 @@ RECORDINGS = ("binance-spot-btcusdt-20240809.jsonl.gz", "btc-perp-1m-202201.csv.
 
 
 def pytest_report_header() -> list[str]:
-    """Names what is absent, once and up front, so that a skip surprises nobody."""
+    """Says which core runs, and names what is absent, so that a skip surprises nobody."""
+    lines = [f"core: {dexcompiled.BUILD.kind} ({dexcompiled.BUILD.why})"]
     absent = [name for name in RECORDINGS if not (SHARED_DATA / name).exists()]
-    lines = [f"absent recordings: {', '.join(absent)} (TRIODEX_SHARED_DATA names their folder)"]
-    return lines if absent else []
+    if absent:
+        lines.append(
+            f"absent recordings: {', '.join(absent)} (TRIODEX_SHARED_DATA names their folder)"
+        )
+    return lines
 
 
 @pytest.fixture(scope="session")

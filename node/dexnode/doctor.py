@@ -17,6 +17,8 @@ from typing import Final, NamedTuple
 
 import trio
 
+import dexcompiled
+
 PORTS: Final = {"gRPC": 7400, "Flight": 7401, "metrics": 7402}
 LIBRARIES: Final = ("trio", "h2", "grpcio", "protobuf", "pynacl", "pyarrow", "numpy")
 SYNC_PROBES: Final = 20
@@ -36,7 +38,7 @@ class Finding(NamedTuple):
 
 async def examine(data_dir: Path) -> list[Finding]:
     """Run every check."""
-    findings = [_python(), *(_library(name) for name in LIBRARIES), _files()]
+    findings = [_python(), core_build(), *(_library(name) for name in LIBRARIES), _files()]
     findings += await trio.to_thread.run_sync(_disk, data_dir)
     findings += [_port(name, port) for name, port in PORTS.items()]
     return findings
@@ -46,6 +48,12 @@ def _python() -> Finding:
     supported = (3, 11) <= sys.version_info[:2] < (3, 14)
     text = f"{platform.python_implementation()} {platform.python_version()}"
     return Finding("python", "yes" if supported else "no", text)
+
+
+def core_build() -> Finding:
+    """Whether the compiled core runs, or its sources, some times slower."""
+    build = dexcompiled.BUILD
+    return Finding("core", "yes" if build.folder else "look", f"{build.kind}: {build.why}")
 
 
 def _library(name: str) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import random
 from collections.abc import Iterator
@@ -65,13 +66,24 @@ def anatomy(root: object) -> list[object]:
         elif isinstance(value, list | tuple):
             parts = [look(part) for part in value]
         else:
-            names = [name for name in type(value).__slots__ if name not in DERIVED]  # type: ignore[attr-defined]
+            names = [name for name in fields(type(value)) if name not in DERIVED]
             parts = [(name, look(getattr(value, name))) for name in names]
         found.append((number, type(value).__name__, parts))
         return number
 
     look(root)
     return found
+
+
+def fields(kind: type) -> list[str]:
+    """What an object of the class holds: its slots, or what they have become when compiled."""
+    found = [
+        name
+        for name, part in vars(kind).items()
+        if inspect.ismemberdescriptor(part) or inspect.isgetsetdescriptor(part)
+    ]
+    assert found, kind
+    return sorted(found)
 
 
 def lasting(state: bytes) -> dict[str, Any]:
@@ -152,7 +164,7 @@ def test_checkpoints_restore_to_the_same_bytes_and_the_same_future() -> None:
         outcome = live.apply(sequence, time_ns, command)
         for copy in restored:
             other = copy.apply(sequence, time_ns, command)
-            for name in Outcome.__slots__:
+            for name in fields(Outcome):
                 assert getattr(other, name) == getattr(outcome, name), name
             assert copy.event_hash == live.event_hash
     states = {encode_state(exchange) for exchange in [live, *restored]}

@@ -68,6 +68,8 @@ class Workshop:
                 # Before the editable installs of the environment, which name the checkout.
                 "PYTHONPATH": os.pathsep.join([*paths, str(folder)]),
                 "TRIODEX_CHECKOUT": str(CHECKOUT),
+                # What is broken is the source.
+                "TRIODEX_CORE": "interpreted",
                 "TRIODEX_WITNESS": str(self._witness),
             },
             stdin=subprocess.PIPE,

@@ -25,7 +25,7 @@ PLAIN: Final = {
     *("heapq", "itertools", "json", "math", "operator", "struct", "types", "typing", "zlib"),
 }
 ROOMS: Final[dict[str, set[str]]] = {
-    "core/dexcore/": {*PLAIN, "dexcore", "sortedcontainers"},
+    "core/dexcore/": {*PLAIN, "dexcompiled", "dexcore", "sortedcontainers"},
     "core/dexkline/": {*PLAIN, "dexcore", "dexkline", "numpy"},
 }
 # The runtime has a clock and a disk, but what it derives from the journal is in a snapshot too.

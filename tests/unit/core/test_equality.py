@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from dexcompiled import COMPILED, CORE, FOLDER, INTERPRETED, VARIABLE, build_of
 from dexcore.commands import (
     EXTERNAL_TRADE,
     BeginEpoch,
@@ -84,9 +85,11 @@ def workload(tmp_path_factory: pytest.TempPathFactory) -> Workload:
     return Workload(path, rows, hashes)
 
 
-def run(python: list[str], hash_seed: str, path: str, *arguments: str) -> list[Hashes]:
+def run(
+    python: list[str], hash_seed: str, path: str, *arguments: str, **environment: str
+) -> list[Hashes]:
     """What the program prints under another interpreter."""
-    environment = {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": path, "PATH": os.defpath}
+    environment |= {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": path, "PATH": os.defpath}
     command = [*python, "-B", str(Path(program.__file__)), *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -111,6 +114,18 @@ def test_hash_randomization_changes_nothing(workload: Workload, hash_seed: str) 
     # Without assertions once.
     options = ["-O"] if hash_seed == "random" else []
     seen = run([sys.executable, *options], hash_seed, str(ROOT / "core"), str(workload.path))
+    assert seen == workload.hashes
+
+
+@pytest.mark.parametrize("build", [INTERPRETED, COMPILED])
+def test_both_builds_of_the_core_agree(workload: Workload, build: str) -> None:
+    here = build_of(CORE, FOLDER, "")
+    if build == COMPILED and here.folder is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"not run: {here.why}")
+        pytest.skip(f"not run: {here.why}")
+    path = str(ROOT / "core")
+    seen = run([sys.executable], "0", path, str(workload.path), **{VARIABLE: build})
     assert seen == workload.hashes
 
 
