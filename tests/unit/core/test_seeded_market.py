@@ -1,0 +1,65 @@
+"""A million seeded commands give the trades they must, and all events the same in both builds."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from dexcompiled import COMPILED, CORE, FOLDER, INTERPRETED, VARIABLE, build_of
+from dexcore.funds import NoFunds
+from tests.reference.seeded_market import EventDigest, SeededMarket
+from tests.support.pythons import ROOT
+from tests.unit.core.seeded import MatcherRun, item_of, plain_events
+
+# Of the plain events, by another implementation, before this project had a matcher.
+MILLION = "3d28845ef0f03d08d2597167a1d58516"
+MILLION_EVENTS = 1_203_798
+CHECK_EVERY = 50_000
+# The first commands through a whole exchange: what they say in plain events, and the hash over all
+# events of the product, which is for good. `python -m tests.unit.core.seeded 1000000` does all.
+PREFIX = 30_000
+GOLDEN = {
+    "plain": "9102f48e5e93f71679edff64b35381d2",
+    "plain_events": 35_415,
+    "event_hash": "121e9c53a10e4773626a101bef4f9e0b75da2b013ad72b61b676e9584278effe",
+}
+
+
+def test_a_million_commands_give_the_plain_events_of_the_reference() -> None:
+    run, said, expected = MatcherRun(NoFunds()), EventDigest(), EventDigest()
+    market = SeededMarket()
+    orders: dict[int, tuple[int, int]] = {}
+    for index, record in enumerate(market.records(1_000_000), 1):
+        owner, price = orders.setdefault(record.order, (record.account, record.price))
+        result = run.step(run.accounts[owner], item_of(record, record.order), record.order)
+        said.take(plain_events(record, run.matcher.events, result, price, int))
+        if index % CHECK_EVERY == 0:
+            expected.take(market.book.events)
+            assert said.hexdigest() == expected.hexdigest(), f"by command {index}"
+    assert said.count == MILLION_EVENTS
+    assert said.hexdigest() == MILLION
+
+
+@pytest.mark.parametrize("build", [INTERPRETED, COMPILED])
+def test_all_events_are_the_golden_ones(build: str) -> None:
+    here = build_of(CORE, FOLDER, "")
+    if build == COMPILED and here.folder is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"not run: {here.why}")
+        pytest.skip(f"not run: {here.why}")
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.unit.core.seeded", str(PREFIX)],
+        cwd=ROOT,
+        env={**os.environ, VARIABLE: build, "PYTHONPATH": str(ROOT / "core")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    seen: dict[str, Any] = json.loads(done.stdout)
+    assert seen == GOLDEN
