@@ -15,6 +15,7 @@ from typing import Final
 
 from tests.bench import bulk, core_apply, intake, journal, replay, unary
 from tests.bench.bench_node import NotMeasurable
+from tests.bench.matching import measure as matching
 from tests.bench.report import Row, table, write_json
 
 RESULT: Final = Path("build/bench.json")
@@ -52,6 +53,7 @@ BENCHES: Final[dict[str, Bench]] = {
     "unary": lambda quick: unary.measure(quick=quick),
     "flight": lambda quick: bulk.measure(quick=quick),
     "core": _core,
+    "matching": lambda quick: matching.measure(quick=quick, say=_say),
     "journal": lambda quick: journal.measure_appends(quick=quick),
     "replay": _replay,
 }
