@@ -9,6 +9,7 @@ from dexcore.book import BUY, SELL, Order
 from dexcore.items import (
     FOK,
     GTC,
+    GTD,
     HAS_TERMS,
     IOC,
     POST_ONLY,
@@ -25,7 +26,7 @@ from dexcore.reasons import Reason, Refused
 from dexcore.reserve import takeable
 
 _FLAGS: Final = POST_ONLY | SLIDE | HAS_TERMS
-_WAITS: Final = ("trigger_price_ticks", "trail_ticks", "peg_offset_ticks", "expire_time")
+_WAITS: Final = ("trigger_price_ticks", "trail_ticks", "peg_offset_ticks")
 # Looked up once: reading an enumeration's member costs more than comparing it.
 _MARKET_OPEN: Final = MarketStatus.OPEN
 
@@ -47,35 +48,35 @@ def market_of(markets: list[Market], market_index: int) -> Market:
     return market
 
 
-def check_terms(market: Market, item: Item, said: Terms) -> None:
+def check_terms(market: Market, item: Item, said: Terms, time_ns: int) -> None:
     """Refuse what the order says if it makes no sense, alone or in this market."""
     _, side, order_type, tif, flags, _, price_ticks, quantity_lots, _, _ = item
     if side != BUY and side != SELL:
         raise Refused(Reason.FIELD_INVALID, "side")
     if order_type != TYPE_LIMIT and order_type != TYPE_MARKET:
         raise Refused(Reason.FIELD_INVALID, "type")
-    if tif != GTC and tif != IOC and tif != FOK:
+    if not GTC <= tif <= GTD:
         raise Refused(Reason.FIELD_INVALID, "time_in_force")
-    if flags > POST_ONLY:
-        _check_flags_and_terms(market, item, said)
+    if flags > POST_ONLY or tif > FOK:
+        _check_flags_and_terms(market, item, said, time_ns)
     market.check_quantity(quantity_lots)
     if order_type == TYPE_LIMIT:
         market.check_price(price_ticks)
-        if flags & POST_ONLY and tif != GTC:
+        if flags & POST_ONLY and tif in (IOC, FOK):
             raise Refused(Reason.TIME_IN_FORCE_INVALID, "post_only")
     else:
         if price_ticks:
             raise Refused(Reason.FIELD_INVALID, "price_ticks")
-        if tif == GTC:
+        if tif not in (IOC, FOK):
             raise Refused(Reason.TIME_IN_FORCE_INVALID, "time_in_force")
         if flags & POST_ONLY:
             raise Refused(Reason.TIME_IN_FORCE_INVALID, "post_only")
 
 
-def _check_flags_and_terms(market: Market, item: Item, said: Terms) -> None:
+def _check_flags_and_terms(market: Market, item: Item, said: Terms, time_ns: int) -> None:
     """Refuse what does not go together of all that only some orders say."""
     _, _, order_type, tif, flags, _, _, quantity_lots, _, _ = item
-    display_lots, min_lots, *waits, stp, peg = said
+    display_lots, min_lots, *waits, expire_time_ns, stp, peg = said
     if flags & ~_FLAGS:
         raise Refused(Reason.FIELD_INVALID, "terms")
     if flags & SLIDE and not flags & POST_ONLY:
@@ -85,13 +86,15 @@ def _check_flags_and_terms(market: Market, item: Item, said: Terms) -> None:
             raise Refused(Reason.FIELD_INVALID, "display_lots")
         if display_lots % market.spec.quantity_increment_lots:
             raise Refused(Reason.FIELD_INVALID, "display_lots")
-        if tif != GTC:
+        if tif in (IOC, FOK):
             raise Refused(Reason.TIME_IN_FORCE_INVALID, "display_lots")
     if min_lots and (not 0 < min_lots <= quantity_lots or tif == FOK or flags & POST_ONLY):
         raise Refused(Reason.FIELD_INVALID, "min_lots")
     for name, value in zip(_WAITS, waits, strict=True):
         if value:
             raise Refused(Reason.FIELD_INVALID, name)
+    if (tif == GTD and expire_time_ns <= time_ns) or (tif != GTD and expire_time_ns):
+        raise Refused(Reason.FIELD_INVALID, "expire_time")
     if stp > STP_DECREMENT:
         raise Refused(Reason.FIELD_INVALID, "self_trade_prevention")
     if peg:

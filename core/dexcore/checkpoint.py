@@ -59,7 +59,9 @@ def encode_state(exchange: Exchange) -> bytes:
         state |= {"version": FORMAT_VERSION_KEYS, "epochs": [list(r) for r in exchange.epochs]}
     if any(isinstance(key, list) for row in state["accounts"] for key in row[1]):
         state["version"] = FORMAT_VERSION_KEYS
-    if _has_more(state):
+    if switches := exchange.timekeeper.switches:
+        state["switches"] = [list(switch) for switch in switches]
+    if switches or _has_more(state):
         state["version"] = FORMAT_VERSION
     return json.dumps(state, sort_keys=True, separators=(",", ":")).encode()
 
@@ -75,15 +77,16 @@ def decode_state(data: bytes) -> Exchange:
     if not FORMAT_VERSION_OLDEST <= state["version"] <= FORMAT_VERSION:
         raise ValueError(f"state format {state['version']} is not {FORMAT_VERSION}")
     exchange = Exchange()
-    exchange.sequence = state["sequence"]
-    exchange.time_ns = state["time_ns"]
-    exchange.event_hash = bytes.fromhex(state["event_hash"])
+    event_hash = bytes.fromhex(state["event_hash"])
+    exchange.resume(state["sequence"], state["time_ns"], event_hash)
     _restore_ledger(exchange, state)
     for row in state["markets"]:
         _restore_market(exchange, row)
     _restore_open_orders(exchange, state)
     for kind, reference, *booked in state["references"]:
         exchange.references[(kind, reference)] = tuple(booked)
+    for deadline_ns, account_key in state.get("switches", ()):
+        exchange.timekeeper.arm(exchange.accounts.by_key[account_key], deadline_ns)
     _restore_nonces(exchange, state)
     exchange.epochs.extend((s, e, first) for s, e, first in state.get("epochs", ()))
     exchange.ledger.audit()
@@ -268,9 +271,7 @@ def _restore_order(exchange: Exchange, market: Market, values: list[int]) -> Non
     if len(values) > _ORDER_VALUES:
         order.terms = _restore_terms(values[_ORDER_VALUES:])
     market.book.side(side).add(order)
-    account.open_orders[key] = order
-    if client_id:
-        account.client_orders[client_id] = order
+    exchange.reopen(order)
 
 
 def _restore_terms(values: list[int]) -> OrderTerms:

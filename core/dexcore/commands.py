@@ -134,6 +134,8 @@ class SetStpGroup(NamedTuple):
 # Why orders are cancelled at once.
 CAUSE_OPERATOR: Final = 1
 CAUSE_DISCONNECT: Final = 2
+# Of events alone: no command asks for it.
+CAUSE_DEAD_MANS_SWITCH: Final = 3
 
 
 class MassCancel(NamedTuple):
@@ -148,6 +150,17 @@ class MassCancel(NamedTuple):
     market_index: int
     side: int
     cause: int
+
+
+class SetDeadMansSwitch(NamedTuple):
+    """Signed: cancel all orders of the account after so long without another; zero disarms."""
+
+    account_key: int
+    nonce: int
+    expire_time_ns: int
+    digest: bytes
+    public_key: bytes
+    timeout_ns: int
 
 
 class Deposit(NamedTuple):
@@ -218,6 +231,7 @@ Command = (
     | SetMarketLimits
     | SetStpGroup
     | MassCancel
+    | SetDeadMansSwitch
     | ClockTick
 )
 
@@ -247,6 +261,7 @@ COMMAND_TYPES: Final[dict[type, CommandType]] = {
     SetMarketLimits: CommandType(14, 1),
     SetStpGroup: CommandType(15, 1),
     MassCancel: CommandType(16, 1),
+    SetDeadMansSwitch: CommandType(17, 1),
 }
 _HEADS: Final = {command: bytes(known) for command, known in COMMAND_TYPES.items()}
 
@@ -425,6 +440,10 @@ def _read_mass_cancel(r: ValueReader) -> MassCancel:
     return MassCancel(r.text(), r.integer(), r.integer(), r.integer(), r.integer())
 
 
+def _read_switch(r: ValueReader) -> SetDeadMansSwitch:
+    return SetDeadMansSwitch(r.integer(), r.integer(), r.integer(), r.data(), r.data(), r.integer())
+
+
 def _read_deposit(r: ValueReader) -> Deposit:
     return Deposit(r.text(), r.integer(), r.text(), r.integer(), r.text())
 
@@ -478,6 +497,7 @@ _READERS: Final[dict[bytes, Callable[..., Command]]] = {
     bytes((14, 1)): _read_limits,
     bytes((15, 1)): _read_stp_group,
     bytes((16, 1)): _read_mass_cancel,
+    bytes((17, 1)): _read_switch,
 }
 
 

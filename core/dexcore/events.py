@@ -192,6 +192,13 @@ class MassCancelled(NamedTuple):
     orders_count: int
 
 
+class DeadMansSwitchSet(NamedTuple):
+    """An account's dead man's switch cancels at the deadline, unless set again; zero is never."""
+
+    account_key: int
+    deadline_ns: int
+
+
 class Ticked(NamedTuple):
     """The clock moved; windows that end by ``time_ns`` close."""
 
@@ -305,6 +312,7 @@ Event = (
     | MarketLimitsChanged
     | StpGroupChanged
     | MassCancelled
+    | DeadMansSwitchSet
 )
 
 # Numbers are part of the hashed bytes and never change. The first are all
@@ -328,6 +336,7 @@ _FIXED: Final[dict[type, int]] = {
     MarketLimitsChanged: 16,
     StpGroupChanged: 17,
     MassCancelled: 18,
+    DeadMansSwitchSet: 19,
 }
 _GENERAL: Final[dict[type, bytes]] = {
     MarketCreated: b"\x40",

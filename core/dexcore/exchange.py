@@ -26,6 +26,7 @@ from dexcore.accounts import (
 )
 from dexcore.admin import Epochs, OperatorDesk
 from dexcore.amending import cancel_all
+from dexcore.book import Order
 from dexcore.commands import (
     BeginEpoch,
     ClockTick,
@@ -38,6 +39,7 @@ from dexcore.commands import (
     RecordTrades,
     RegisterKey,
     RevokeKey,
+    SetDeadMansSwitch,
     SetFees,
     SetMarketLimits,
     SetMarketStatus,
@@ -56,6 +58,7 @@ from dexcore.events import (
     Transferred,
     chain_hash,
 )
+from dexcore.expiry import Timekeeper
 from dexcore.funds import LedgerFunds
 from dexcore.invariant import InvariantError
 from dexcore.items import NO_MARKET, NO_TERMS, Item, Terms
@@ -65,11 +68,11 @@ from dexcore.market import Market
 from dexcore.matching import Matcher
 from dexcore.orders import OrderDesk
 from dexcore.reasons import Reason, Refused
-from dexcore.results import Outcome
+from dexcore.results import OrderStatus, Outcome
 from dexcore.steps import end_step
 from dexcore.supervision import Supervision
 
-SignedCommand = OrderCommand | RegisterKey | RevokeKey | Transfer
+SignedCommand = OrderCommand | RegisterKey | RevokeKey | SetDeadMansSwitch | Transfer
 _new: Final = tuple.__new__
 
 
@@ -92,6 +95,7 @@ class Exchange:
         "references",
         "sequence",
         "time_ns",
+        "timekeeper",
     )
 
     def __init__(self) -> None:
@@ -109,6 +113,7 @@ class Exchange:
         self.event_hash = bytes(HASH_BYTES)
         self._matcher = Matcher(self.markets, LedgerFunds(self.ledger))
         self._orders_desk = OrderDesk(self._matcher)
+        self.timekeeper = Timekeeper(self._matcher)
         supervision = Supervision(self.accounts, self._matcher)
         self._desk = OperatorDesk(
             self.accounts,
@@ -134,6 +139,7 @@ class Exchange:
             RecordTrades: self._desk.record_trades,
             RecordOperation: self._desk.record_operation,
             BeginEpoch: self._desk.begin_epoch,
+            SetDeadMansSwitch: self._set_switch,
             ClockTick: self._tick,
         }
 
@@ -155,7 +161,7 @@ class Exchange:
             if time_ns < self.time_ns:
                 raise InvariantError("time went backwards")
             self.nonces.forget_expired(time_ns)
-            self.time_ns = time_ns
+            self.time_ns = self._matcher.time_ns = time_ns
         self.sequence = sequence
         outcome = Outcome(sequence, time_ns)
         try:
@@ -169,6 +175,16 @@ class Exchange:
         # The answer may be an earlier command's; the hash is always this one's.
         self.event_hash = chain_hash(self.event_hash, sequence, time_ns, outcome.events)
         return outcome
+
+    def resume(self, sequence: int, time_ns: int, event_hash: bytes) -> None:
+        """Go on behind the command at ``sequence``, whose state is here."""
+        self.sequence = sequence
+        self.time_ns = self._matcher.time_ns = time_ns
+        self.event_hash = event_hash
+
+    def reopen(self, order: Order) -> None:
+        """Know an order of a restored state that is open."""
+        self._matcher.keep_open(order, (), OrderStatus.OPEN)
 
     def preview(
         self, account_key: int, item: Item, said: Terms = NO_TERMS
@@ -345,5 +361,22 @@ class Exchange:
 
     # --- time
 
+    @property
+    def next_due_ns(self) -> int | None:
+        """When a ClockTick has something to do next; None when nothing waits for one."""
+        return self.timekeeper.next_ns()
+
+    def _set_switch(self, command: SetDeadMansSwitch, outcome: Outcome) -> None:
+        signer = self._signer(command, TRADE, outcome)
+        if signer is None:
+            return
+        account = signer.account
+        self._matcher.events = outcome.events
+        self.timekeeper.set_switch(account, command.timeout_ns)
+        outcome.key = account.key
+        self._remember(command, account.key, outcome)
+
     def _tick(self, _command: ClockTick, outcome: Outcome) -> None:
+        self._matcher.events = outcome.events
+        self.timekeeper.tick(self.time_ns)
         outcome.events.append(Ticked(self.time_ns))

@@ -23,9 +23,11 @@ from dexcore.events import (
     TermsAccepted,
     Trade,
 )
+from dexcore.expiries import Expiries, end_of_day_ns
 from dexcore.funds import Funds
 from dexcore.invariant import InvariantError, check
 from dexcore.items import (
+    DAY,
     FOK,
     HAS_TERMS,
     IOC,
@@ -57,7 +59,16 @@ _new: Final = tuple.__new__
 class Matcher:
     """The order side of the exchange: one instance serves all markets of a shard."""
 
-    __slots__ = ("events", "funds", "keeps_last_price", "markets", "stirred", "touched")
+    __slots__ = (
+        "events",
+        "expiries",
+        "funds",
+        "keeps_last_price",
+        "markets",
+        "stirred",
+        "time_ns",
+        "touched",
+    )
 
     def __init__(self, markets: list[Market], funds: Funds) -> None:
         self.markets = markets
@@ -68,6 +79,9 @@ class Matcher:
         self.touched: dict[tuple[int, int, int], None] = {}
         # Markets where something waits and that the running step changed, by index.
         self.stirred: dict[int, Market] = {}
+        # Of the running command.
+        self.time_ns = 0
+        self.expiries = Expiries()
         # Off for orders of version 1, whose journals' state has no last price.
         self.keeps_last_price = True
 
@@ -151,7 +165,7 @@ class Matcher:
             item
         )
         market = admission.market_of(self.markets, market_index)
-        admission.check_terms(market, item, said)
+        admission.check_terms(market, item, said, self.time_ns)
         if price_ticks and market.limits is not NO_LIMITS:
             market.check_limits(price_ticks, quantity_lots)
         admission.check_account(account, client_id)
@@ -171,8 +185,10 @@ class Matcher:
             base_cell,
             quote_cell,
         )
-        if flags & HAS_TERMS:
-            order.terms = OrderTerms(order_type, tif, price_ticks, said)
+        if flags & HAS_TERMS or tif > FOK:
+            terms = order.terms = OrderTerms(order_type, tif, price_ticks, said)
+            if tif == DAY:
+                terms.expire_time_ns = end_of_day_ns(self.time_ns)
         if tif in (IOC, FOK) or flags:
             admission.check_against_book(market, order, item, said)
         return market, order, funds.needed(market, order, order_type == TYPE_MARKET)
@@ -279,11 +295,17 @@ class Matcher:
                 self.funds.keep_rest(market, order)
             market.book.asks.add(order)
         self.touched[(market.index, order.side, order.price_ticks)] = None
+        return self.keep_open(order, fills, _PARTIALLY_FILLED if order.filled_lots else _OPEN)
+
+    def keep_open(self, order: Order, fills: tuple[Fill, ...], status: OrderStatus) -> ItemResult:
+        """Know an open order by its account, and when it ends."""
         account = order.account
         account.open_orders[order.key] = order
         if order.client_order_id:
             account.client_orders[order.client_order_id] = order
-        return result_of(order, fills, _PARTIALLY_FILLED if order.filled_lots else _OPEN)
+        if order.terms is not None and order.terms.expire_time_ns:
+            self.expiries.add(order.terms.expire_time_ns, order)
+        return result_of(order, fills, status)
 
     # --- ending
 
@@ -308,6 +330,8 @@ class Matcher:
         Only one that self-trade prevention ``decremented`` may end unfilled with nothing open.
         """
         self.funds.keep_nothing(order)
+        if order.terms is not None and order.terms.expire_time_ns:
+            self.expiries.remove(order.terms.expire_time_ns, order)
         account = order.account
         account.open_orders.pop(order.key, None)
         if order.client_order_id:

@@ -8,8 +8,8 @@ views take them in, readers wake and senders get their answers. Batches grow wit
 the load: whatever arrived during one sync shares the next.
 
 Time is an input: ``time_ns = max(last + 1, clock)``, one for a whole batch, so that
-the journal shows which commands were one batch. When a window or timer is due, a
-ClockTick is journaled like any other command.
+the journal shows which commands were one batch. When a window, an order's end or a
+switch is due, a ClockTick is journaled like any other command.
 """
 
 from __future__ import annotations
@@ -221,10 +221,12 @@ class Sequencer:
         return max(self._exchange.time_ns + 1, self._clock_ns())
 
     def _tick_due_ns(self) -> int | None:
+        due_ns = self._exchange.next_due_ns
         # Views lag behind the last tick until it is durable; do not tick twice for it.
-        if self._tick_sequence > self._views.applied_sequence:
-            return None
-        due_ns = self._views.due_ns()
+        if self._tick_sequence <= self._views.applied_sequence:
+            views_ns = self._views.due_ns()
+            if due_ns is None or (views_ns is not None and views_ns < due_ns):
+                due_ns = views_ns
         return None if due_ns is None else max(due_ns, self._tick_after_ns)
 
     def _sequence_batch(self) -> None:

@@ -25,6 +25,7 @@ from dexcore.commands import (
     RecordTrades,
     RegisterKey,
     RevokeKey,
+    SetDeadMansSwitch,
     SetFees,
     SetMarketLimits,
     SetMarketStatus,
@@ -247,5 +248,5 @@ def test_the_machine_has_every_command() -> None:
     if not sent:
         pytest.skip("the machine did not run before")
     # An epoch numbers trades anew, which the twin does not; test_equality has it and these.
-    others = {BeginEpoch, SetMarketLimits, SetStpGroup, MassCancel}
+    others = {BeginEpoch, SetMarketLimits, SetStpGroup, MassCancel, SetDeadMansSwitch}
     assert sent == {*typing.get_args(Command)} - others

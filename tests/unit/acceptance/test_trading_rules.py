@@ -146,7 +146,7 @@ def test_a_payload_has_no_effect_from_its_expiry_on() -> None:
 
 
 def test_an_account_may_trade_with_itself() -> None:
-    """There is no self-trade prevention yet: docs/architecture.md says so."""
+    """Unless an order asks for self-trade prevention: docs/reference/order-semantics.md."""
     world = small_world()
     [trader] = world.traders[:1]
     world.order(trader, place(SELL, 100, 10))

@@ -13,23 +13,26 @@ import random
 import sys
 from collections.abc import Iterator
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 
 from dexcore.accounts import READ, TRADE
 from dexcore.commands import (
     CAUSE_OPERATOR,
     BeginEpoch,
+    ClockTick,
     Command,
     MassCancel,
     RecordOperation,
     RegisterKey,
     RevokeKey,
+    SetDeadMansSwitch,
     SetMarketLimits,
     SetMarketStatus,
     SetStpGroup,
     encode_command,
 )
-from dexcore.items import ACTION_PLACE, FOK, GTC, NO_MARKET, SLIDE, TYPE_LIMIT, Item
+from dexcore.items import ACTION_PLACE, DAY, FOK, GTC, GTD, IOC, NO_MARKET, SLIDE, TYPE_LIMIT, Item
 from dexcore.market import MarketStatus
 from tests.unit.core.beside_twin import Pair
 from tests.unit.core.exchanges import CommandMaker, Trader, WithTerms, orders, with_terms
@@ -52,7 +55,7 @@ def record(name: str) -> str:
     for _ in range(40):
         pair.apply(*maker.next())
     pair.apply(maker.time_ns, RecordOperation("operator", "dex.admin.v1.Admin/TakeSnapshot"))
-    for command in (*_keys(maker), *order_semantics(maker)):
+    for command in chain(_keys(maker), order_semantics(maker)):
         pair.apply(maker.time_ns, command)
     rows = [(time_ns, encode_command(command).hex()) for _, time_ns, command in pair.journal]
     last = replay(rows)[-1]
@@ -93,11 +96,19 @@ def order_semantics(maker: CommandMaker) -> Iterator[Command]:
             now_ns=maker.time_ns,
             phased=chance.random() < 0.3,
         )
+        if chance.random() < 0.1:
+            head = (trader.account_key, 3 * 10**9 + number, maker.time_ns + 10**9, bytes(16))
+            timeout_ns = chance.choice((0, 1, 2, 30)) * 10**9
+            yield SetDeadMansSwitch(*head, trader.public_key, timeout_ns)
         if chance.random() < 0.05:
             account_key = chance.choice((0, trader.account_key))
             side = chance.randint(0, 2)
             yield MassCancel("operator", account_key, NO_MARKET, side, CAUSE_OPERATOR)
-        maker.time_ns += chance.choice((0, 10**6))
+        maker.time_ns += chance.choice((0, 10**6, 10**8, 10**9))
+        if chance.random() < 0.2:
+            yield ClockTick()
+    maker.time_ns += 86_400 * 10**9
+    yield ClockTick()
 
 
 def _with_terms(maker: CommandMaker, trader: Trader) -> Item | WithTerms:
@@ -107,10 +118,15 @@ def _with_terms(maker: CommandMaker, trader: Trader) -> Item | WithTerms:
     if item[0] != ACTION_PLACE:
         return item
     terms: dict[str, int] = {}
+    if item[3] == GTC and chance.random() < 0.3:
+        tif = chance.choice((DAY, GTD))
+        item = (*item[:3], tif, *item[4:])
+        if tif == GTD:
+            terms["expire_time_ns"] = maker.time_ns + chance.randint(0, 5) * 10**9
     flags = []
     if chance.random() < 0.5:
         terms["stp"] = chance.randint(0, 4)
-    if item[2] == TYPE_LIMIT and item[3] == GTC:
+    if item[2] == TYPE_LIMIT and item[3] not in (IOC, FOK):
         if item[4]:
             flags += [SLIDE] * chance.randint(0, 1)
         if chance.random() < 0.4:

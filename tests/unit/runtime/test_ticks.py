@@ -9,13 +9,20 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
-from dexcore.commands import EXTERNAL_TRADE, ClockTick, RecordTrades, decode_command
+from dexcore.commands import (
+    EXTERNAL_TRADE,
+    ClockTick,
+    RecordTrades,
+    SetDeadMansSwitch,
+    decode_command,
+)
+from dexcore.items import GTD
 from dexkline import Interval
 from dexruntime.journal import JournalFull, read_journal
 from dexruntime.shard import Shard
 from dexruntime.storage import PosixStorage, Storage
 from tests.sim.disk import SimulatedDisk
-from tests.unit.core.exchanges import OPERATOR, SECOND_NS, START_NS
+from tests.unit.core.exchanges import BUY, OPERATOR, SECOND_NS, START_NS, orders, place, with_terms
 from tests.unit.runtime.shards import (
     crossing,
     do,
@@ -78,6 +85,31 @@ async def test_windows_of_a_quiet_market_close_on_time(
         live = fingerprint(shard)
     # One tick for each time something was due, and none for the quiet day after it.
     assert ticks(PosixStorage(tmp_path)) == [SECOND_NS, 40 * SECOND_NS, (DAY_S + 40) * SECOND_NS]
+    async with running(PosixStorage(tmp_path), clock_ns=trio_clock_ns) as shard:
+        assert fingerprint(shard) == live
+
+
+async def test_orders_end_and_switches_cancel_on_time(
+    tmp_path: Path, mock_clock: MockClock
+) -> None:
+    async with running(PosixStorage(tmp_path), clock_ns=trio_clock_ns) as shard:
+        traders = await open_market(shard)
+        await settle(shard)
+        trader = traders[0]
+        end_ns = START_NS + 5 * SECOND_NS
+        item = with_terms(place(BUY, 90, 5, tif=GTD), expire_time_ns=end_ns)
+        await do(shard, orders(trader, 1, [item, place(BUY, 91, 5)]))
+        head = (trader.account_key, 2, START_NS + SECOND_NS, bytes(16), trader.public_key)
+        await do(shard, SetDeadMansSwitch(*head, 8 * SECOND_NS))
+        open_orders = shard.exchange.accounts.by_key[trader.account_key].open_orders
+        for seconds, left in ((4.999_999, 2), (0.000_001, 1), (2.9, 1), (0.2, 0), (DAY_S, 0)):
+            mock_clock.jump(seconds)
+            await settle(shard)
+            assert len(open_orders) == left, seconds
+        live = fingerprint(shard)
+    times = ticks(PosixStorage(tmp_path))
+    assert len(times) == 2
+    assert times[0] == 5 * SECOND_NS
     async with running(PosixStorage(tmp_path), clock_ns=trio_clock_ns) as shard:
         assert fingerprint(shard) == live
 
