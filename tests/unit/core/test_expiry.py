@@ -44,6 +44,10 @@ def tick(world: World, time_ns: int) -> Outcome:
     return world.do(ClockTick())
 
 
+def due(world: World) -> int | None:
+    return world.exchange.next_due_ns
+
+
 def ended(outcome: Outcome) -> list[tuple[int, str]]:
     return [
         (event.order_key, OrderStatus(event.status).name)
@@ -66,10 +70,10 @@ def test_an_order_ends_at_the_first_tick_at_its_time() -> None:
     world = small_world()
     end_ns = START_NS + 10 * SECOND_NS
     [key] = keys(world, world.traders[0], until(end_ns))
-    assert world.exchange.next_due_ns == end_ns
+    assert due(world) == end_ns
     assert ended(tick(world, end_ns - 1)) == []
     assert ended(tick(world, end_ns)) == [(key, "EXPIRED")]
-    assert world.exchange.next_due_ns is None
+    assert due(world) is None
     assert world.order(world.traders[0], cancel(order_key=key)).items[0].reason == (
         Reason.UNKNOWN_ORDER
     )
@@ -104,11 +108,11 @@ def test_a_day_order_ends_at_midnight() -> None:
     world = small_world()
     trader = world.traders[0]
     [key] = keys(world, trader, place(BUY, 90, 5, tif=DAY))
-    assert world.exchange.next_due_ns == MIDNIGHT_NS
+    assert due(world) == MIDNIGHT_NS
     assert ended(tick(world, MIDNIGHT_NS - 1)) == []
     assert ended(tick(world, MIDNIGHT_NS)) == [(key, "EXPIRED")]
     [key] = keys(world, trader, place(BUY, 90, 5, tif=DAY))
-    assert world.exchange.next_due_ns == MIDNIGHT_NS + DAY_NS
+    assert due(world) == MIDNIGHT_NS + DAY_NS
 
 
 def test_an_amended_order_ends_when_it_would_have() -> None:
@@ -127,7 +131,7 @@ def test_what_ended_otherwise_does_not_end_again() -> None:
     filled, cancelled = keys(world, trader, until(end_ns, SELL, 100), until(end_ns))
     world.order(trader, cancel(order_key=cancelled))
     world.order(world.traders[1], place(BUY, 100, 5))
-    assert world.exchange.next_due_ns is None
+    assert due(world) is None
     assert ended(tick(world, end_ns)) == []
     assert filled < cancelled
 
@@ -165,10 +169,10 @@ def test_a_restart_ends_the_same() -> None:
     state = encode_state(world.exchange)
     again = World(decode_state(state))
     assert encode_state(again.exchange) == state
-    assert again.exchange.next_due_ns == end_ns
+    assert due(again) == end_ns
     assert ended(tick(again, end_ns)) == [(key, "EXPIRED")]
-    assert again.exchange.next_due_ns == START_NS + 20 * SECOND_NS
-    assert tick(again, again.exchange.next_due_ns).events[0] == MassCancelled(
+    assert due(again) == START_NS + 20 * SECOND_NS
+    assert tick(again, START_NS + 20 * SECOND_NS).events[0] == MassCancelled(
         world.traders[1].account_key, NO_MARKET, 0, CAUSE_DEAD_MANS_SWITCH, 0
     )
 
@@ -188,7 +192,7 @@ def test_a_switch_that_is_not_set_again_cancels() -> None:
     # It fires once.
     mine = keys(world, trader, place(BUY, 90, 5))
     assert ended(tick(world, START_NS + 90 * SECOND_NS)) == []
-    assert world.exchange.next_due_ns is None
+    assert due(world) is None
 
 
 def test_a_switch_leaves_halted_markets_alone_and_is_done() -> None:
