@@ -45,6 +45,7 @@ _STRIKES: Final = frozenset(
         "KEY_EXPIRED",
     }
 )
+# What takes risk away is charged apart from what adds some.
 _CANCELS: Final = frozenset({"cancel", "cancel_all"})
 
 

@@ -208,6 +208,30 @@ def reason_name(reason: int) -> str:
     return pb.ErrorReason.Name(cast("pb.ErrorReason.ValueType", reason)).removeprefix(REASON_PREFIX)
 
 
+# What the core refuses with FIELD_INVALID or TIME_IN_FORCE_INVALID, by the field it names: words
+# that follow the name. docs/reference/order-semantics.md has the rules.
+FIELD_RULES: Final[Mapping[str, str]] = {
+    "type": "must be an order type the exchange takes",
+    "time_in_force": "must go with the order's type and the market's phase",
+    "price_ticks": "must be the limit price, zero for a market order, a stop and a trailing stop",
+    "post_only": "is for limit orders with GTC, DAY or GTD, outside an auction",
+    "slide": "is for post-only orders",
+    "display_lots": "is for limit orders that may rest: 1 to quantity_lots, on the lot increment",
+    "min_lots": "must be at most quantity_lots, and goes with neither FOK nor post-only",
+    "trigger_price_ticks": "is for stops and stop limits, which need it: a price of the market",
+    "trail_ticks": "is for trailing stops, which need it: a multiple of the price increment",
+    "peg": "is for pegged orders, which need it",
+    "peg_offset_ticks": "is for pegged orders: not above 0 to buy, not below 0 to sell, a "
+    "multiple of the price increment",
+    "expire_time": "is for GTD, which needs it: a time that is ahead",
+    "self_trade_prevention": "must be a mode of the contract",
+    "oco": "is for a limit order that rests and a stop, next to each other in a batch, of one "
+    "market, side and quantity",
+    "timeout": "must be zero, or 1 second to 24 hours",
+    "notional_max_atoms": "must be zero, or at least notional_min_atoms",
+}
+
+
 def refuse(
     reason: int,
     message: str = "",
@@ -224,7 +248,7 @@ def refuse(
     contract: a fault of the caller.
     """
     rule = _rule(reason)
-    text = (message or rule.sentence)[:MESSAGE_CHARACTERS_MAX]
+    text = (message or _sentence(reason, field))[:MESSAGE_CHARACTERS_MAX]
     info = ErrorInfo(reason=reason_name(reason), domain=DOMAIN, metadata=metadata or {})
     details: list[Message] = [info]
     if field:
@@ -238,12 +262,17 @@ def refuse(
     return RpcError(rule.code, text, details)
 
 
+def refuse_field(field: str, rule: str) -> RpcError:
+    """FIELD_INVALID: the `field`, and what it must be, in words that follow its name."""
+    return refuse(pb.ERROR_REASON_FIELD_INVALID, f"{field} {rule}", field=field)
+
+
 def rejection(reason: int, field: str = "", message: str = "") -> pb.Rejection:
     """The refusal of one item of a batch. Raises ValueError for a reason not in the contract."""
     return pb.Rejection(
         reason=cast("pb.ErrorReason.ValueType", reason),
         field=field,
-        message=message or _rule(reason).sentence,
+        message=message or _sentence(reason, field),
     )
 
 
@@ -263,6 +292,15 @@ def rejection_of(error: RpcError) -> pb.Rejection:
 def error_info(error: RpcError) -> ErrorInfo | None:
     """The ErrorInfo an error carries, if any."""
     return next((detail for detail in error.details if isinstance(detail, ErrorInfo)), None)
+
+
+def _sentence(reason: int, field: str | None) -> str:
+    """What to tell a person when nobody said more: of an order's field what it must be."""
+    if reason in {pb.ERROR_REASON_FIELD_INVALID, pb.ERROR_REASON_TIME_IN_FORCE_INVALID}:
+        must = FIELD_RULES.get(field or "")
+        if must is not None:
+            return f"{field} {must}"
+    return _rule(reason).sentence
 
 
 def _rule(reason: int) -> ErrorRule:

@@ -16,22 +16,20 @@ from google.protobuf.message import DecodeError
 from dex.errors.v1 import errors_pb2
 from dex.orders.v1 import signed_payload_pb2 as payload_pb
 from dexcore.accounts import MANAGE_KEYS, TRADE, TRANSFER, Key
-from dexcore.commands import Command, OrderCommand, RegisterKey, RevokeKey, Transfer
-from dexcore.items import (
-    ACTION_AMEND,
-    ACTION_CANCEL,
-    ACTION_CANCEL_ALL,
-    ACTION_PLACE,
-    ITEM,
-    NO_MARKET,
-    Item,
+from dexcore.commands import (
+    Command,
+    OrderCommand,
+    RegisterKey,
+    RevokeKey,
+    Transfer,
 )
-from dexcore.limits import BATCH_ITEMS_MAX, EXPIRY_AHEAD_NS_MAX, INT64_MAX, is_control
+from dexcore.limits import EXPIRY_AHEAD_NS_MAX, is_control
 from dexcore.reasons import Reason, Refused
 from dexcore.results import Outcome
 from dexnode.admission import Admission, cost_of, say_standing
-from dexnode.errors import refuse
+from dexnode.errors import refuse, refuse_field
 from dexnode.ids import IdFormat
+from dexnode.order_items import OrderItems, check_size
 from dexnode.rate_limit import Standing
 from dexnode.settings import LimitSettings
 from dexnode.times import time_ns_of
@@ -49,9 +47,6 @@ PAYLOAD_BYTES_MAX: Final = 65_536
 ORDER_ACTIONS: Final = frozenset({"place", "cancel", "amend", "cancel_all", "batch"})
 # What the key that signs must be allowed; everything else is trading.
 SCOPES: Final = {"transfer": TRANSFER, "register_key": MANAGE_KEYS, "revoke_key": MANAGE_KEYS}
-# No key: an id of another shard or epoch names nothing here, and no order has it.
-UNKNOWN_ORDER_KEY: Final = INT64_MAX
-
 
 _KEY_SCOPES: Final = frozenset(payload_pb.KeyScope.values()) - {0}
 
@@ -84,7 +79,7 @@ class Intake:
         self._ids = ids
         self._clock_ns = clock_ns
         self._network_id = shard.identity.network_id
-        self._markets = shard.exchange.markets_by_id
+        self.items = OrderItems(ids, shard.exchange.markets_by_id)
 
     # --- a call with one envelope
 
@@ -162,7 +157,7 @@ class Intake:
             ) from None
         action = payload.WhichOneof("action")
         if action is None:
-            raise _invalid("action", "must be set")
+            raise refuse_field("action", "must be set")
         if payload.network_id != self._network_id:
             raise refuse(
                 errors_pb2.ERROR_REASON_NETWORK_MISMATCH,
@@ -170,7 +165,7 @@ class Intake:
                 field="network_id",
             )
         if payload.nonce <= 0:
-            raise _invalid("nonce", "must be positive")
+            raise refuse_field("nonce", "must be positive")
         expire_time_ns = self._check_expiry(payload)
         digest = blake2b(data, digest_size=DIGEST_BYTES).digest()
         account_key = self._check_signer(payload, action, public_key, digest)
@@ -197,7 +192,7 @@ class Intake:
             return self.admission.charge_opening(peer)
         if signed.action == "batch":
             # More than a budget ever holds is no matter of patience.
-            _check_size(signed.payload.batch)
+            check_size(signed.payload.batch)
         cost = cost_of(signed.payload, signed.action)
         return self.admission.charge_signed(peer, signed.account_key, signed.public_key, cost)
 
@@ -245,7 +240,7 @@ class Intake:
 
     def _check_expiry(self, payload: payload_pb.Payload) -> int:
         if not payload.HasField("expire_time"):
-            raise _invalid("expire_time", "must be set")
+            raise refuse_field("expire_time", "must be set")
         expire_time_ns = time_ns_of(payload.expire_time, "expire_time")
         now_ns = self._clock_ns()
         if expire_time_ns <= now_ns:
@@ -259,7 +254,7 @@ class Intake:
     ) -> int:
         if not payload.account_id:
             if action != "register_key":
-                raise _invalid("account_id", "must be set")
+                raise refuse_field("account_id", "must be set")
             return 0
         account_key = self._ids.key_of(payload.account_id)
         if account_key is None:
@@ -291,10 +286,8 @@ class Intake:
             signed.digest,
             signed.public_key,
         )
-        if signed.action == "batch":
-            return OrderCommand(*head, self._batch(payload.batch))
         if signed.action in ORDER_ACTIONS:
-            return OrderCommand(*head, self._item(signed.action, getattr(payload, signed.action)))
+            return self._orders(head, payload, signed.action)
         if signed.action == "register_key":
             return self._register_key(head, payload.register_key)
         if signed.action == "revoke_key":
@@ -307,6 +300,17 @@ class Intake:
             raise refuse(errors_pb2.ERROR_REASON_UNKNOWN_ACCOUNT, field="transfer.to_account_id")
         return Transfer(*head, to_key, transfer.asset_id, transfer.amount_atoms)
 
+    def _orders(
+        self, head: tuple[int, int, int, bytes, bytes], payload: payload_pb.Payload, action: str
+    ) -> OrderCommand:
+        terms: list[bytes] = []
+        if action != "batch":
+            items = self.items.pack(action, getattr(payload, action), terms)
+            return OrderCommand(*head, items, b"".join(terms))
+        batch = payload.batch
+        items = self.items.pack_batch(batch, terms)
+        return OrderCommand(*head, items, b"".join(terms), int(batch.phased))
+
     def _register_key(
         self, head: tuple[int, int, int, bytes, bytes], added: payload_pb.KeyRegistration
     ) -> RegisterKey:
@@ -314,88 +318,17 @@ class Intake:
         scopes = 0
         for scope in added.scopes:
             if scope not in _KEY_SCOPES:
-                raise _invalid("register_key.scopes", "must be scopes of the contract")
+                raise refuse_field("register_key.scopes", "must be scopes of the contract")
             scopes |= 1 << (scope - 1)
         expire_time_ns = 0
         if added.HasField("expire_time"):
             expire_time_ns = time_ns_of(added.expire_time, "register_key.expire_time")
             if expire_time_ns <= 0:
-                raise _invalid("register_key.expire_time", "must be ahead")
+                raise refuse_field("register_key.expire_time", "must be ahead")
         if any(map(is_control, added.label)):
             # The exchange refuses it too; here it costs no record and says why.
-            raise _invalid("register_key.label", "must have no control characters")
+            raise refuse_field("register_key.label", "must have no control characters")
         return RegisterKey(*head, added.public_key, scopes, expire_time_ns, added.label)
-
-    def _batch(self, batch: payload_pb.Batch) -> bytes:
-        _check_size(batch)
-        parts: list[bytes] = []
-        for item in batch.items:
-            action = item.WhichOneof("action")
-            if action is None:
-                raise _invalid(f"batch.items[{len(parts)}].action", "must be set")
-            parts.append(self._item(action, getattr(item, action)))
-        return b"".join(parts)
-
-    def _item(self, action: str, body: object) -> bytes:
-        """Pack one item; the core refuses what is out of range."""
-        if action == "place":
-            return self.pack_new_order(body)  # type: ignore[arg-type]
-        if action == "cancel":
-            cancel: payload_pb.OrderCancel = body  # type: ignore[assignment]
-            order_key, client_id = self._names(cancel.order_id, cancel.client_order_id)
-            return ITEM.pack(ACTION_CANCEL, 0, 0, 0, 0, NO_MARKET, 0, 0, client_id, order_key)
-        if action == "amend":
-            amend: payload_pb.OrderAmend = body  # type: ignore[assignment]
-            order_key, client_id = self._names(amend.order_id, amend.client_order_id)
-            return ITEM.pack(
-                ACTION_AMEND,
-                0,
-                0,
-                0,
-                0,
-                NO_MARKET,
-                amend.price_ticks,
-                amend.quantity_lots,
-                client_id,
-                order_key,
-            )
-        cancel_all: payload_pb.OrderCancelAll = body  # type: ignore[assignment]
-        market_index = NO_MARKET
-        if cancel_all.market_id:
-            market = self._markets.get(cancel_all.market_id)
-            if market is None:
-                raise refuse(errors_pb2.ERROR_REASON_UNKNOWN_MARKET, field="cancel_all.market_id")
-            market_index = market.index
-        return ITEM.pack(ACTION_CANCEL_ALL, 0, 0, 0, 0, market_index, 0, 0, 0, 0)
-
-    def pack_new_order(self, order: payload_pb.NewOrder) -> bytes:
-        """The item of a new order; an unknown market gets an index no market has."""
-        market = self._markets.get(order.market_id)
-        return ITEM.pack(
-            ACTION_PLACE,
-            _byte(order.side),
-            _byte(order.type),
-            _byte(order.time_in_force),
-            order.post_only,
-            NO_MARKET if market is None else market.index,
-            order.price_ticks,
-            order.quantity_lots,
-            order.client_order_id,
-            0,
-        )
-
-    def unpack_new_order(self, order: payload_pb.NewOrder) -> Item:
-        """A new order as the core's item, for a dry run."""
-        item: Item = ITEM.unpack(self.pack_new_order(order))
-        return item
-
-    def _names(self, order_id: str, client_order_id: int) -> tuple[int, int]:
-        """Order key and client id of an item; exactly one of them names the order."""
-        if bool(order_id) == bool(client_order_id):
-            raise _invalid("order_id", "exactly one of order_id and client_order_id must be set")
-        if not order_id:
-            return 0, client_order_id
-        return self._ids.key_of(order_id) or UNKNOWN_ORDER_KEY, 0
 
 
 async def settle(promise: Promise[Outcome]) -> Outcome:
@@ -422,20 +355,6 @@ def result_of(promise: Promise[Outcome]) -> Outcome:
         ) from None
 
 
-def _check_size(batch: payload_pb.Batch) -> None:
-    if not 0 < len(batch.items) <= BATCH_ITEMS_MAX:
-        raise refuse(errors_pb2.ERROR_REASON_BATCH_SIZE, field="batch.items")
-
-
-def _byte(number: int) -> int:
-    """An open enum may carry any int32; what no byte holds is as unknown as zero."""
-    return number if 0 <= number < 256 else 0
-
-
 def _check_public_key(public_key: bytes, field: str) -> None:
     if len(public_key) != 32:
-        raise _invalid(field, "must be 32 bytes")
-
-
-def _invalid(field: str, rule: str) -> RpcError:
-    return refuse(errors_pb2.ERROR_REASON_FIELD_INVALID, f"{field} {rule}", field=field)
+        raise refuse_field(field, "must be 32 bytes")

@@ -32,6 +32,7 @@ from dexnode.audit.log import AuditLog
 from dexnode.authz import Authorizer, KnownKey, PermissionTable
 from dexnode.backend import RpcBackend, make_backend
 from dexnode.bulk import ShardFlightSource
+from dexnode.disconnects import Disconnects
 from dexnode.draining import FeedInterceptor
 from dexnode.errors import ErrorInterceptor
 from dexnode.gate import NodeGate
@@ -112,11 +113,14 @@ class Node:
             audit = self._open_audit(shard)
         ids = IdFormat(shard.identity.shard, shard.identity.epoch, shard.exchange.epochs)
         health = HealthService()
+        disconnects = Disconnects(shard.sequencer)
         async with trio.open_nursery() as nursery:
             await nursery.start(shard.run)
             permissions = PermissionTable.from_services(binding.SERVED)
             authorizer = self._authorizer(shard, ids, permissions)
-            server = self._backend(shard, audit, ids, health, authorizer, permissions)
+            methods = self._methods(shard, audit, ids, health, disconnects)
+            server = self._backend(methods, authorizer, permissions)
+            nursery.start_soon(disconnects.run)
             with _starting(f"gRPC on {config.grpc.host}:{config.grpc.port}"):
                 self.grpc_address = await server.start(nursery)
             with _starting(f"Flight on {config.flight.host}:{config.flight.port}"):
@@ -137,7 +141,7 @@ class Node:
             self._say_ready(health)
             ready(self)
             await self._drain_asked.wait()
-            await self._stop(server, flight, shard, health)
+            await self._stop(server, flight, disconnects, shard, health)
             await audit.finish()
             nursery.cancel_scope.cancel()
 
@@ -178,13 +182,7 @@ class Node:
         return audit
 
     def _backend(
-        self,
-        shard: Shard,
-        audit: AuditLog,
-        ids: IdFormat,
-        health: HealthService,
-        authorizer: Authorizer,
-        permissions: PermissionTable,
+        self, methods: list[Method], authorizer: Authorizer, permissions: PermissionTable
     ) -> RpcBackend:
         gate = NodeGate(
             self._config.limits,
@@ -195,7 +193,7 @@ class Node:
         )
         self._telemetry.observe_admission(self._admission, gate)
         return make_backend(
-            self._methods(shard, audit, ids, health),
+            methods,
             [
                 self._telemetry.interceptor,
                 ErrorInterceptor(self._telemetry.call_refused),
@@ -211,12 +209,17 @@ class Node:
         )
 
     def _methods(
-        self, shard: Shard, audit: AuditLog, ids: IdFormat, health: HealthService
+        self,
+        shard: Shard,
+        audit: AuditLog,
+        ids: IdFormat,
+        health: HealthService,
+        disconnects: Disconnects,
     ) -> list[Method]:
         intake = Intake(shard, ids, system_clock_ns, self._admission)
         pages = PageTokens(self._key("page tokens"))
         servicers: dict[str, object] = {
-            binding.ORDER_INTAKE.full_name: OrderIntakeService(shard, intake, ids),
+            binding.ORDER_INTAKE.full_name: OrderIntakeService(shard, intake, ids, disconnects),
             binding.MATCHING.full_name: MatchingService(shard, ids, pages),
             binding.KLINE_QUERY.full_name: KlineQueryService(shard, pages),
             binding.ACCOUNTS.full_name: AccountsService(shard, intake, ids, pages),
@@ -305,7 +308,12 @@ class Node:
     # --- stopping
 
     async def _stop(
-        self, server: RpcBackend, flight: Restartable, shard: Shard, health: HealthService
+        self,
+        server: RpcBackend,
+        flight: Restartable,
+        disconnects: Disconnects,
+        shard: Shard,
+        health: HealthService,
     ) -> None:
         self._telemetry.draining()
         for name in ("", *(service.full_name for service in binding.SERVED)):
@@ -313,6 +321,7 @@ class Node:
         self._feeds.stop()
         await server.drain(DRAIN_SECONDS)
         await flight.stop()
+        await disconnects.finish()
         await shard.sequencer.drain()
 
 

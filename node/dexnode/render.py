@@ -12,11 +12,16 @@ from decimal import Decimal
 from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from dex.accounts.v1 import accounts_pb2 as accounts_pb
 from dex.kline.v1 import kline_query_pb2 as kline_pb
 from dex.matching.v1 import matching_pb2 as matching_pb
 from dex.orders.v1 import order_intake_pb2 as orders_pb
+from dex.orders.v1 import signed_payload_pb2 as payload_pb
+from dexcore.book import Order
+from dexcore.items import TYPE_PEGGED
 from dexcore.market import Market
 from dexcore.results import ItemResult, Outcome
+from dexcore.terms import OrderTerms
 from dexkline import Interval, Kline
 from dexnode.errors import rejection
 from dexnode.ids import IdFormat
@@ -61,6 +66,50 @@ def fill_result(ids: IdFormat, message: orders_pb.OrderResult, item: ItemResult)
         fill.fee_atoms = fee_atoms
 
 
+def fill_open_order(
+    ids: IdFormat, message: accounts_pb.OpenOrder, source: Market, order: Order
+) -> None:
+    """An order with its conditions, for its owner; into an empty message."""
+    message.order_id = ids.format(order.key)
+    message.client_order_id = order.client_order_id
+    message.market_id = source.spec.market_id
+    message.side = order.side  # type: ignore[assignment]
+    message.price_ticks = order.price_ticks
+    message.quantity_lots = order.quantity_lots
+    message.filled_lots = order.filled_lots
+    message.post_only = bool(order.post_only)
+    if order.filled_lots:
+        message.status = orders_pb.ORDER_STATUS_PARTIALLY_FILLED
+    else:
+        message.status = orders_pb.ORDER_STATUS_OPEN
+    terms = order.terms
+    if terms is None:
+        message.type = payload_pb.ORDER_TYPE_LIMIT
+        message.time_in_force = payload_pb.TIME_IN_FORCE_GTC
+        return
+    if terms.is_parked:
+        message.status = orders_pb.ORDER_STATUS_PARKED
+    message.type = terms.order_type  # type: ignore[assignment]
+    message.time_in_force = terms.time_in_force  # type: ignore[assignment]
+    _fill_terms(message.terms, terms)
+    if terms.order_type == TYPE_PEGGED:
+        message.limit_price_ticks = terms.limit_price_ticks
+    if terms.other is not None:
+        message.oco_order_id = ids.format(terms.other.key)
+
+
+def _fill_terms(message: payload_pb.OrderTerms, terms: OrderTerms) -> None:
+    message.SetInParent()
+    message.trigger_price_ticks = terms.trigger_price_ticks
+    message.trail_ticks = terms.trail_ticks
+    message.display_lots = terms.display_lots
+    message.peg = terms.peg  # type: ignore[assignment]
+    message.peg_offset_ticks = terms.peg_offset_ticks
+    message.self_trade_prevention = terms.stp  # type: ignore[assignment]
+    if terms.expire_time_ns:
+        message.expire_time.CopyFrom(timestamp(terms.expire_time_ns))
+
+
 def market(source: Market) -> matching_pb.Market:
     """A market with the decimals people read."""
     spec = source.spec
@@ -83,6 +132,8 @@ def market(source: Market) -> matching_pb.Market:
         taker_fee_ppm=source.taker_fee_ppm,
         kind=spec.kind,  # type: ignore[arg-type]
         status=int(source.status),  # type: ignore[arg-type]
+        **source.limits._asdict(),
+        last_price_ticks=source.last_price_ticks,
     )
 
 

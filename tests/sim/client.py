@@ -33,6 +33,7 @@ from dexsdk.types import (
     NewOrder,
     OrderType,
     Place,
+    SelfTradePrevention,
     Side,
     TimeInForce,
 )
@@ -274,7 +275,7 @@ class Client:
 
     async def _pipeline(self, count: int) -> None:
         """Orders on a stream, several on their way at a time."""
-        window = OrderWindow(self.session, WINDOW)
+        window = OrderWindow(self.session, WINDOW, self.chance.random() < 0.5)
         await self.driver.perform(window.open())
         try:
             left = count
@@ -368,14 +369,20 @@ class Client:
             )
         kinds = (TimeInForce.GTC, TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK)
         kind = chance.choice(kinds)
+        rests = kind is TimeInForce.GTC
+        post_only = rests and chance.random() < 0.1
         return NewOrder(
             MARKET_ID,
             side,
             lots * chance.choice((1, 1, 1, 40_000)),
             1_000 + chance.randint(-8, 8),
             time_in_force=kind,
-            post_only=kind is TimeInForce.GTC and chance.random() < 0.1,
+            post_only=post_only,
             client_order_id=client_id,
+            slide=post_only and chance.random() < 0.5,
+            display_lots=chance.choice((0, 0, 0, 1, 2)) if rests else 0,
+            min_lots=0 if post_only or kind is TimeInForce.FOK else chance.choice((0, 0, 0, 0, 1)),
+            self_trade_prevention=chance.choice((None, None, *SelfTradePrevention)),
         )
 
     def _cancel(self) -> Cancel:

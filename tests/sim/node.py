@@ -22,6 +22,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from dexnode.admission import Admission
 from dexnode.audit.log import AuditLog
 from dexnode.authz import Authorizer, KnownKey, PermissionTable
+from dexnode.disconnects import Disconnects
 from dexnode.errors import ErrorInterceptor
 from dexnode.ids import IdFormat
 from dexnode.intake import Intake
@@ -280,8 +281,10 @@ class Node:
             self.fail(f"start failed: {error}")
             return
         shard.verifier = SimulatedVerifier(self.events)  # type: ignore[assignment]
-        self._bind(shard)
+        disconnects = Disconnects(shard.sequencer)
+        self._bind(shard, disconnects)
         await nursery.start(shard.run, name="dexruntime shard")
+        nursery.start_soon(disconnects.run, name="dexnode disconnects")
         self.shard, self.calls = shard, nursery
         self.events.log(
             f"node serves from {shard.exchange.sequence}, replayed {shard.replayed_count}"
@@ -299,7 +302,7 @@ class Node:
             worker=worker,
         )
 
-    def _bind(self, shard: Shard) -> None:
+    def _bind(self, shard: Shard, disconnects: Disconnects) -> None:
         """The services on this shard, as dexnode.node binds them."""
         ids = IdFormat(shard.identity.shard, shard.identity.epoch, shard.exchange.epochs)
         # Connections end with the life, and what they asked for is counted in its time.
@@ -315,7 +318,7 @@ class Node:
             return None if key is None else KnownKey(ids.format(key.account.key), may_read=True)
 
         servicers: dict[ServiceDescriptor, object] = {
-            binding.ORDER_INTAKE: OrderIntakeService(shard, intake, ids),
+            binding.ORDER_INTAKE: OrderIntakeService(shard, intake, ids, disconnects),
             binding.MATCHING: MatchingService(shard, ids, pages),
             binding.KLINE_QUERY: KlineQueryService(shard, pages),
             binding.ACCOUNTS: AccountsService(shard, intake, ids, pages),

@@ -10,9 +10,27 @@ from typing import Any
 
 import click
 
-from dex.accounts.v1.accounts_pb2 import AccountKey
-from dexnode.cli.common import DECIMAL, Target, print_json, print_table, printable, target_options
-from dexsdk import Key, KeyScope, LedgerEntryKind, SyncClient
+from dex.accounts.v1.accounts_pb2 import AccountKey, OpenOrder
+from dexnode.cli.common import (
+    DECIMAL,
+    Target,
+    duration_ns,
+    print_json,
+    print_table,
+    printable,
+    target_options,
+)
+from dexsdk import (
+    Key,
+    KeyScope,
+    LedgerEntryKind,
+    Market,
+    OrderStatus,
+    OrderType,
+    PegReference,
+    SyncClient,
+    TimeInForce,
+)
 
 
 @click.group()
@@ -122,7 +140,12 @@ def add_key(
     """
     expire_time = None
     if expires is not None:
-        expire_time = time.time_ns() + _duration_ns(expires)
+        ahead_ns = duration_ns(expires)
+        if ahead_ns is None:
+            raise click.BadParameter(
+                f"{expires!r} is not like 90m, 12h or 30d", param_hint="--expires"
+            )
+        expire_time = time.time_ns() + ahead_ns
     if not key_file.exists():
         Key.generate().save(key_file)
     public_key = Key.load(key_file).public_bytes
@@ -137,14 +160,6 @@ def add_key(
         print_json({"public_key": public_key.hex(), "key_file": str(key_file)})
     else:
         click.echo(f"key     {public_key.hex()}\nfile    {key_file} (keep it secret)")
-
-
-def _duration_ns(text: str) -> int:
-    units = {"m": 60, "h": 3_600, "d": 86_400}
-    number, unit = text[:-1], text[-1:]
-    if not (number.isdecimal() and int(number) > 0 and unit in units and len(number) < 6):
-        raise click.BadParameter(f"{text!r} is not like 90m, 12h or 30d", param_hint="--expires")
-    return int(number) * units[unit] * 10**9
 
 
 @account.command("revoke-key")
@@ -192,19 +207,71 @@ def show(target: Target) -> None:
     if found.open_orders:
         click.echo(f"{found.open_order_count} open orders")
         print_table(
-            ("order", "market", "side", "price", "quantity", "filled"),
+            ("order", "market", "side", "price", "quantity", "filled", "conditions"),
             [
                 (
                     order.order_id,
                     order.market_id,
                     "buy" if order.side == 1 else "sell",
-                    markets[order.market_id].format_price(order.price_ticks),
+                    markets[order.market_id].format_price(order.price_ticks)
+                    if order.price_ticks
+                    else "-",
                     markets[order.market_id].format_quantity(order.quantity_lots),
                     markets[order.market_id].format_quantity(order.filled_lots),
+                    conditions(markets[order.market_id], order),
                 )
                 for order in found.open_orders
             ],
         )
+
+
+def conditions(market: Market, order: OpenOrder) -> str:
+    """What an open order says beyond price and size, in few words; empty for a plain order."""
+    said: list[str] = []
+    if order.status == OrderStatus.PARKED:
+        said.append("waits")
+    if order.type > OrderType.MARKET:
+        said.append(OrderType(order.type).name.lower().replace("_", " "))
+    terms = order.terms
+    if terms.trigger_price_ticks > 0:
+        said.append(f"at {market.format_price(terms.trigger_price_ticks)}")
+    if terms.trail_ticks:
+        said.append(f"trail {market.format_price(terms.trail_ticks)}")
+    if terms.peg:
+        said.append(f"to {PegReference(terms.peg).name.lower()}")
+    if terms.peg_offset_ticks:
+        said.append(f"offset {market.format_price(terms.peg_offset_ticks)}")
+    if order.limit_price_ticks:
+        said.append(f"limit {market.format_price(order.limit_price_ticks)}")
+    if terms.display_lots:
+        said.append(f"shows {market.format_quantity(terms.display_lots)}")
+    if order.post_only:
+        said.append("post only")
+    if order.time_in_force != TimeInForce.GTC:
+        said.append(TimeInForce(order.time_in_force).name.lower().replace("_", " "))
+    if terms.HasField("expire_time"):
+        said.append(f"until {terms.expire_time.ToJsonString()}")
+    if order.oco_order_id:
+        said.append(f"or {order.oco_order_id}")
+    return ", ".join(said)
+
+
+@account.command("self-trade-group")
+@click.argument("account_id")
+@click.argument("group", type=click.IntRange(min=0, max=2**62))
+@target_options
+def self_trade_group(target: Target, account_id: str, group: int) -> None:
+    """Make accounts one owner for self-trade prevention (operators only).
+
+    Accounts with the same GROUP, a number of your choice, do not trade with each
+    other where their orders say --stp. 0 takes the account out.
+    """
+    with target.operator() as client:
+        client.admin.set_self_trade_group(account_id, group)
+    if target.as_json:
+        print_json({"account_id": account_id, "group": group})
+    else:
+        click.echo(f"group {group}" if group else "no group")
 
 
 @account.command()

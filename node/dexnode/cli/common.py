@@ -125,6 +125,15 @@ class DecimalParam(click.ParamType[Decimal]):
 DECIMAL: Final = DecimalParam()
 
 
+def duration_ns(text: str) -> int | None:
+    """How long in nanoseconds: 90s, 15m, 12h, 30d; None for anything else."""
+    units = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+    number, unit = text[:-1], text[-1:]
+    if not (number.isdecimal() and int(number) > 0 and unit in units and len(number) < 6):
+        return None
+    return int(number) * units[unit] * 10**9
+
+
 def json_option(function: Function) -> Function:
     """Add ``--json`` as ``as_json``."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")(

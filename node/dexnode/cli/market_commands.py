@@ -6,17 +6,19 @@ from pathlib import Path
 
 import click
 
-from dexnode.cli.common import Target, print_json, print_table, printable, target_options
+from dexnode.cli.common import Target, print_json, print_table, target_options
+from dexnode.cli.market_operator_commands import cancel_orders, create, fees, limits, status
 from dexnode.cli.trio_main import run_trio
-from dexsdk import LocalBook, Market, MarketKind, MarketStatus
-
-FEE_PPM = click.IntRange(0, 100_000)
-SCALE = click.IntRange(0, 18)
+from dexsdk import LocalBook, Market, MarketKind
 
 
 @click.group()
 def market() -> None:
-    """List and watch markets; create them; import and replay recorded streams."""
+    """List and watch markets; create and rule them; import and replay recorded streams."""
+
+
+for command in (create, status, limits, fees, cancel_orders):
+    market.add_command(command)
 
 
 @market.command("list")
@@ -96,80 +98,6 @@ def _quote(found: Market, quote: tuple[int, int] | None) -> str:
     if quote is None:
         return "-"
     return f"{found.format_quantity(quote[1])} @ {found.format_price(quote[0])}"
-
-
-@market.command()
-@click.argument("market_id")
-@click.option("--tick-size", required=True, help="Smallest price step in quote units.")
-@click.option("--lot-size", required=True, help="Smallest size step in base units.")
-@click.option(
-    "--base-scale", type=SCALE, default=8, show_default=True, help="Decimals of the base asset."
-)
-@click.option(
-    "--quote-scale", type=SCALE, default=8, show_default=True, help="Decimals of the quote asset."
-)
-@click.option("--maker-fee-ppm", type=FEE_PPM, default=0, show_default=True)
-@click.option("--taker-fee-ppm", type=FEE_PPM, default=0, show_default=True)
-@click.option("--external", is_flag=True, help="Records trades of another venue, takes no orders.")
-@target_options
-def create(
-    target: Target,
-    market_id: str,
-    tick_size: str,
-    lot_size: str,
-    base_scale: int,
-    quote_scale: int,
-    maker_fee_ppm: int,
-    taker_fee_ppm: int,
-    external: bool,
-) -> None:
-    """Open a market named BASE-QUOTE (operators only)."""
-    wanted = Market.define(
-        market_id,
-        base_scale=base_scale,
-        quote_scale=quote_scale,
-        tick_size=tick_size,
-        lot_size=lot_size,
-        maker_fee_ppm=maker_fee_ppm,
-        taker_fee_ppm=taker_fee_ppm,
-        kind=MarketKind.EXTERNAL if external else MarketKind.ORDER_BOOK,
-    )
-    with target.operator() as client:
-        _say(target, client.admin.create_market(wanted))
-
-
-@market.command()
-@click.argument("market_id")
-@click.argument("status", type=click.Choice(["open", "cancel-only", "halted"]))
-@target_options
-def status(target: Target, market_id: str, status: str) -> None:
-    """Open a market, close it to new orders, or halt it (operators only)."""
-    with target.operator() as client:
-        wanted = MarketStatus[status.upper().replace("-", "_")]
-        _say(target, client.admin.set_market_status(market_id, wanted))
-
-
-@market.command()
-@click.argument("market_id")
-@click.option("--maker-fee-ppm", type=FEE_PPM, required=True)
-@click.option("--taker-fee-ppm", type=FEE_PPM, required=True)
-@target_options
-def fees(target: Target, market_id: str, maker_fee_ppm: int, taker_fee_ppm: int) -> None:
-    """Set the fees of orders placed from now on, in parts per million (operators only)."""
-    with target.operator() as client:
-        changed = client.admin.set_fees(
-            market_id, maker_fee_ppm=maker_fee_ppm, taker_fee_ppm=taker_fee_ppm
-        )
-        _say(target, changed)
-
-
-def _say(target: Target, changed: Market) -> None:
-    if target.as_json:
-        print_json(changed.message)
-    else:
-        click.echo(
-            f"{printable(changed.market_id)} is {changed.status.name.lower().replace('_', ' ')}"
-        )
 
 
 @market.command("import")

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import click
 
+from dex.orders.v1.order_intake_pb2 import OrderResult
 from dexnode.cli.common import (
     DECIMAL,
     Function,
@@ -16,9 +17,8 @@ from dexnode.cli.common import (
     printable,
     target_options,
 )
-from dexsdk import Market, NewOrder, OrderStatus, OrderType, Side, TimeInForce
-
-CLIENT_ORDER_ID = click.IntRange(0, 2**63 - 1)
+from dexnode.cli.order_options import CLIENT_ORDER_ID, EXAMPLES, new_order, order_options
+from dexsdk import Market, NewOrder, OrderStatus, Side, from_rejection, pair_of
 
 
 @click.group()
@@ -26,72 +26,22 @@ def order() -> None:
     """Place, amend and cancel orders of your account."""
 
 
-def _terms(function: Function) -> Function:
-    for option in (
-        click.option(
-            "--client-order-id",
-            type=CLIENT_ORDER_ID,
-            default=0,
-            help="Your own number for the order.",
-        ),
-        click.option("--post-only", is_flag=True, help="Refuse the order rather than take."),
-        click.option(
-            "--tif",
-            type=click.Choice(["gtc", "ioc", "fok"]),
-            help="How long it lives.  [default: gtc; ioc with --market]",
-        ),
-        click.option("--market", "at_market", is_flag=True, help="At any price, now."),
-        click.option("--price", type=DECIMAL, help="Limit price, e.g. 61000.50."),
-        click.argument("quantity", type=DECIMAL),
-        click.argument("side", type=click.Choice(["buy", "sell"])),
-        click.argument("market_id"),
-    ):
-        function = option(function)
-    return function
-
-
-def _new_order(
-    market: Market,
-    side: str,
-    quantity: Decimal,
-    price: Decimal | None,
-    at_market: bool,
-    tif: str | None,
-    post_only: bool,
-    client_order_id: int,
-) -> NewOrder:
-    if at_market == (price is not None):
-        raise click.UsageError("give either --price or --market")
-    tif = tif or ("ioc" if at_market else "gtc")
-    return NewOrder(
-        market=market.market_id,
-        side=Side[side.upper()],
-        type=OrderType.MARKET if at_market else OrderType.LIMIT,
-        time_in_force=TimeInForce[tif.upper()],
-        price_ticks=0 if price is None else market.price_ticks(price),
-        quantity_lots=market.quantity_lots(quantity),
-        post_only=post_only,
-        client_order_id=client_order_id,
-    )
-
-
-@order.command()
-@_terms
+@order.command(epilog=EXAMPLES)
+@order_options
 @target_options
 def place(target: Target, market_id: str, **terms: object) -> None:
-    """Place an order: MARKET_ID buy|sell QUANTITY, with --price or --market.
+    """Place an order: MARKET_ID buy|sell QUANTITY, and at which price or when.
 
-    QUANTITY and price are decimals; one that is not a whole number of lots or
+    QUANTITY and prices are decimals; one that is not a whole number of lots or
     ticks is refused before anything is sent.
-
-    \b
-    Examples:
-      dex order place BTC-USDC.eth buy 0.01 --market
-      dex order place BTC-USDC.eth sell 0.5 --price 70000 --post-only
     """
     with target.client() as client:
         market = client.get_market(market_id)
-        result = client.place_order(_new_order(market, **terms))  # type: ignore[arg-type]
+        result = client.place_order(new_order(market, **terms))  # type: ignore[arg-type]
+    _say_result(target, market, result)
+
+
+def _say_result(target: Target, market: Market, result: OrderResult) -> None:
     if target.as_json:
         print_json(result)
         return
@@ -117,13 +67,61 @@ def place(target: Target, market_id: str, **terms: object) -> None:
 
 
 @order.command()
-@_terms
+@click.argument("market_id")
+@click.argument("side", type=click.Choice(["buy", "sell"]))
+@click.argument("quantity", type=DECIMAL)
+@click.option("--price", type=DECIMAL, required=True, help="Where to take the profit.")
+@click.option("--stop-price", type=DECIMAL, required=True, help="Where to stop the loss.")
+@click.option("--stop-limit", type=DECIMAL, help="Worst price of the stop.  [default: the band]")
+@target_options
+def oco(
+    target: Target,
+    market_id: str,
+    side: str,
+    quantity: Decimal,
+    price: Decimal,
+    stop_price: Decimal,
+    stop_limit: Decimal | None,
+) -> None:
+    """Place a limit order and a stop of which one cancels the other.
+
+    They hold your funds once. The first fill or the end of the limit order ends
+    the stop; when the stop awakes it ends the limit order first.
+
+    \b
+    Example:
+      dex order oco BTC-USDC.eth sell 0.5 --price 70000 --stop-price 55000
+    """
+    with target.client() as client:
+        market = client.get_market(market_id)
+        lots = market.quantity_lots(quantity)
+        limit = NewOrder(market_id, Side[side.upper()], lots, price_ticks=market.price_ticks(price))
+        stop = NewOrder(
+            market_id,
+            Side[side.upper()],
+            lots,
+            price_ticks=0 if stop_limit is None else market.price_ticks(stop_limit),
+            trigger_price_ticks=market.price_ticks(stop_price),
+        )
+        results = client.submit_batch(pair_of(limit, stop))
+    if target.as_json:
+        print_json(results)
+    for name, result in zip(("limit order", "stop"), results, strict=True):
+        error = from_rejection(result.rejection)
+        if error is not None:
+            raise click.ClickException(f"{name}: {printable(error)}")
+        if not target.as_json:
+            _say_result(target, market, result)
+
+
+@order.command()
+@order_options
 @target_options
 def check(target: Target, market_id: str, **terms: object) -> None:
     """Say what an order would do, without placing it. Same arguments as place."""
     with target.client() as client:
         market = client.get_market(market_id)
-        answer = client.check_order(_new_order(market, **terms))  # type: ignore[arg-type]
+        answer = client.check_order(new_order(market, **terms))  # type: ignore[arg-type]
     if target.as_json:
         print_json(answer)
     elif answer.HasField("rejection"):
@@ -165,11 +163,12 @@ def cancel(target: Target, order_id: str, client_order_id: int) -> None:
 
 @order.command("cancel-all")
 @click.option("--market", "market_id", help="Only in this market.")
+@click.option("--side", type=click.Choice(["buy", "sell"]), help="Only orders of this side.")
 @target_options
-def cancel_all(target: Target, market_id: str | None) -> None:
-    """Cancel every open order of the account."""
+def cancel_all(target: Target, market_id: str | None, side: str | None) -> None:
+    """Cancel every open order of the account, waiting ones too."""
     with target.client() as client:
-        results = client.cancel_all(market_id)
+        results = client.cancel_all(market_id, side=None if side is None else Side[side.upper()])
     if target.as_json:
         print_json(results)
     else:
@@ -181,6 +180,7 @@ def cancel_all(target: Target, market_id: str | None) -> None:
 @click.option("--market", "market_id", required=True, help="The order's market, for its units.")
 @click.option("--quantity", type=DECIMAL, required=True, help="New total, filled part included.")
 @click.option("--price", type=DECIMAL, help="New limit price; unset keeps it.")
+@click.option("--stop-price", type=DECIMAL, help="New trigger of a stop; unset keeps it.")
 @target_options
 def amend(
     target: Target,
@@ -189,8 +189,9 @@ def amend(
     market_id: str,
     quantity: Decimal,
     price: Decimal | None,
+    stop_price: Decimal | None,
 ) -> None:
-    """Change size or price of one open order.
+    """Change size, price or trigger of one open order.
 
     A smaller size keeps the order's place in the queue; a larger one or a new
     price gives it up.
@@ -203,6 +204,7 @@ def amend(
             client_order_id=client_order_id,
             quantity_lots=market.quantity_lots(quantity),
             price_ticks=0 if price is None else market.price_ticks(price),
+            trigger_price_ticks=0 if stop_price is None else market.price_ticks(stop_price),
         )
     if target.as_json:
         print_json(result)

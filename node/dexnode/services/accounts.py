@@ -126,16 +126,10 @@ class AccountsService:
                 held_atoms=cell.held,
                 scale=cell.asset.scale,
             )
+        message.self_trade_group = account.stp_group
         for order in islice(account.open_orders.values(), OPEN_ORDERS_SHOWN):
-            message.open_orders.add(
-                order_id=self._ids.format(order.key),
-                client_order_id=order.client_order_id,
-                market_id=exchange.markets[order.market_index].spec.market_id,
-                side=order.side,
-                price_ticks=order.price_ticks,
-                quantity_lots=order.quantity_lots,
-                filled_lots=order.filled_lots,
-            )
+            market = exchange.markets[order.market_index]
+            render.fill_open_order(self._ids, message.open_orders.add(), market, order)
         return message
 
     def _entry(self, entry: LedgerEntry) -> pb.LedgerEntry:

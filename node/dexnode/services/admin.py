@@ -12,23 +12,28 @@ from dex.audit.v1 import operator_call_pb2
 from dex.errors.v1 import errors_pb2
 from dex.matching.v1 import matching_pb2
 from dexcore.commands import (
+    CAUSE_OPERATOR,
     EXTERNAL_TRADE,
     Command,
     CreateMarket,
     Deposit,
+    MassCancel,
     RecordOperation,
     RecordTrades,
     SetFees,
+    SetMarketLimits,
     SetMarketStatus,
+    SetStpGroup,
     Withdraw,
 )
+from dexcore.items import NO_MARKET
 from dexcore.limits import PRICE_TICKS_MAX_DEFAULT, QUANTITY_LOTS_MAX_DEFAULT
 from dexcore.market import MarketSpec
 from dexcore.results import Outcome
 from dexnode import render
 from dexnode.audit.log import AuditLog
 from dexnode.authz import IDENTITY_STATE, Identity
-from dexnode.errors import refuse
+from dexnode.errors import refuse, refuse_field
 from dexnode.ids import IdFormat
 from dexnode.intake import Intake
 from dexnode.services.matching import find_market
@@ -78,7 +83,7 @@ class AdminService:
     async def set_market_status(
         self, request: pb.SetMarketStatusRequest, ctx: CallContext
     ) -> pb.SetMarketStatusResponse:
-        """Open a market, close it to new orders, or halt it."""
+        """Open, halt or close a market, or begin an auction."""
         market = find_market(self._shard, request.market_id)
         command = SetMarketStatus(_operator(ctx), market.index, request.status)
         outcome = await self._apply(command, request, ctx)
@@ -92,6 +97,49 @@ class AdminService:
         )
         outcome = await self._apply(command, request, ctx)
         return pb.SetFeesResponse(market=self._market(outcome.key))
+
+    async def set_market_limits(
+        self, request: pb.SetMarketLimitsRequest, ctx: CallContext
+    ) -> pb.SetMarketLimitsResponse:
+        """Set what orders of a market are held against from now on."""
+        market = find_market(self._shard, request.market_id)
+        command = SetMarketLimits(
+            _operator(ctx),
+            market.index,
+            request.protection_ticks,
+            request.price_band_ppm,
+            request.notional_min_atoms,
+            request.notional_max_atoms,
+        )
+        outcome = await self._apply(command, request, ctx)
+        return pb.SetMarketLimitsResponse(market=self._market(outcome.key))
+
+    async def set_self_trade_group(
+        self, request: pb.SetSelfTradeGroupRequest, ctx: CallContext
+    ) -> pb.SetSelfTradeGroupResponse:
+        """Put an account into a self-trade group, or out of any."""
+        account_key = self._account_key(request.account_id)
+        await self._apply(SetStpGroup(_operator(ctx), account_key, request.group), request, ctx)
+        return pb.SetSelfTradeGroupResponse()
+
+    async def cancel_orders(
+        self, request: pb.CancelOrdersRequest, ctx: CallContext
+    ) -> pb.CancelOrdersResponse:
+        """Cancel open orders, whoever's they are."""
+        account_key, market_index = 0, NO_MARKET
+        if request.everything == bool(request.account_id or request.market_id):
+            raise refuse_field("everything", "or else an account_id or market_id must be set")
+        if request.account_id:
+            account_key = self._account_key(request.account_id)
+        if request.market_id:
+            market_index = find_market(self._shard, request.market_id).index
+        command = MassCancel(
+            _operator(ctx), account_key, market_index, request.side, CAUSE_OPERATOR
+        )
+        outcome = await self._apply(command, request, ctx)
+        return pb.CancelOrdersResponse(
+            applied=render.applied(outcome), cancelled_count=outcome.counts[0]
+        )
 
     async def credit_account(
         self, request: pb.CreditAccountRequest, ctx: CallContext
@@ -188,18 +236,21 @@ class AdminService:
     def _market(self, market_index: int) -> matching_pb2.Market:
         return render.market(self._shard.exchange.markets[market_index])
 
+    def _account_key(self, account_id: str) -> int:
+        account_key = self._ids.key_of(account_id)
+        if account_key is None:
+            raise refuse(errors_pb2.ERROR_REASON_UNKNOWN_ACCOUNT, field="account_id")
+        return account_key
+
     def _booking(
         self,
         command: type[Deposit | Withdraw],
         request: pb.CreditAccountRequest | pb.DebitAccountRequest,
         ctx: CallContext,
     ) -> Command:
-        account_key = self._ids.key_of(request.account_id)
-        if account_key is None:
-            raise refuse(errors_pb2.ERROR_REASON_UNKNOWN_ACCOUNT, field="account_id")
         return command(
             _operator(ctx),
-            account_key,
+            self._account_key(request.account_id),
             request.asset_id,
             request.amount_atoms,
             request.reference,

@@ -71,7 +71,8 @@ class MatchingService:
             await send.send(pb.StreamBookResponse(snapshot=snapshot))
 
         async def send_changes(changes: list[BookChange]) -> None:
-            await send.send_many([_book_item(change) for change in changes])
+            items = [_book_item(change) for change in changes]
+            await send.send_many(items)
 
         await follow(view.book_feed, after, CHANGES_AT_ONCE, send_changes)
 

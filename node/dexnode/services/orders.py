@@ -15,6 +15,7 @@ from dexcore.results import Outcome
 from dexnode import render
 from dexnode.admission import RateLimited
 from dexnode.authz import require_account
+from dexnode.disconnects import Disconnects
 from dexnode.errors import refuse, rejection, rejection_of
 from dexnode.ids import IdFormat
 from dexnode.intake import ORDER_ACTIONS, Intake, result_of
@@ -84,10 +85,13 @@ _NO_REQUEST: Final = pb.OrderStreamRequest()
 class OrderIntakeService:
     """Serves dex.orders.v1.OrderIntake."""
 
-    def __init__(self, shard: Shard, intake: Intake, ids: IdFormat) -> None:
+    def __init__(
+        self, shard: Shard, intake: Intake, ids: IdFormat, disconnects: Disconnects
+    ) -> None:
         self._shard = shard
         self._intake = intake
         self._ids = ids
+        self._disconnects = disconnects
 
     async def place_order(
         self, request: pb.PlaceOrderRequest, ctx: CallContext
@@ -143,12 +147,12 @@ class OrderIntakeService:
         """Say what an order would do now, without placing it."""
         require_account(ctx, request.account_id)
         account_key = self._ids.key_of(request.account_id)
-        item = self._intake.unpack_new_order(request.order)
+        item, terms = self._intake.items.unpacked(request.order)
         exchange = self._shard.exchange
         response = pb.CheckOrderResponse()
         try:
             asset_index, reserve_atoms, lots, notional_atoms = exchange.preview(
-                account_key or 0, item
+                account_key or 0, item, terms
             )
         except Refused as refused:
             response.rejection.CopyFrom(rejection(refused.reason, refused.field))
@@ -166,7 +170,24 @@ class OrderIntakeService:
         ctx: CallContext,
         send: Sender[pb.OrderStreamResponse],
     ) -> None:
-        """Answer envelopes in their order.
+        """Answer envelopes in their order; cancel what asked for it when the stream ends."""
+        # Accounts whose orders end with the stream, as a set with an order.
+        ending: dict[int, None] = {}
+        try:
+            await self._serve_stream(requests, ctx.peer, send, ending)
+        finally:
+            # Behind whatever the stream has queued: nobody queues for it any more.
+            for account_key in ending:
+                self._disconnects.cancel(account_key)
+
+    async def _serve_stream(
+        self,
+        requests: Receiver[bytes],
+        peer: Peer,
+        send: Sender[pb.OrderStreamResponse],
+        ending: dict[int, None],
+    ) -> None:
+        """Read, queue and answer until the client has said its last word.
 
         Three tasks, so that none waits for another's work: one reads and starts
         verifying, one queues what is verified, this one answers what is durable. What
@@ -174,7 +195,6 @@ class OrderIntakeService:
         backlog of signatures; a backlog of the sequencer holds an envelope back for a
         second and then rejects it.
         """
-        peer = ctx.peer
         verifying: deque[_Verifying] = deque()
         answers: deque[_Answer] = deque()
         changed = _Changes()
@@ -206,7 +226,7 @@ class OrderIntakeService:
                 if not verifying:
                     await changed.wait()
                     continue
-                answers.append(await self._judge(verifying[0], peer))
+                answers.append(await self._judge(verifying[0], peer, ending))
                 verifying.popleft()
                 if len(answers) == 1 or not verifying:
                     changed.tell()
@@ -246,7 +266,7 @@ class OrderIntakeService:
         except RpcError as refusal:
             return _Verifying(request, None, refusal, now)
 
-    async def _judge(self, asked: _Verifying, peer: Peer) -> _Answer:
+    async def _judge(self, asked: _Verifying, peer: Peer, ending: dict[int, None]) -> _Answer:
         """Queue what verifies, or say why not."""
         if asked.verdict is None:
             return _refused(0, asked.refusal)
@@ -260,9 +280,15 @@ class OrderIntakeService:
                     errors_pb2.ERROR_REASON_OVERLOADED, retry_delay_ns=sequencer.retry_delay_ns
                 )
                 return _refused(0, refusal)
-        return self._queue(asked.request, verified, peer)
+        return self._queue(asked.request, verified, peer, ending)
 
-    def _queue(self, request: pb.OrderStreamRequest, verified: bool, peer: Peer) -> _Answer:
+    def _queue(
+        self,
+        request: pb.OrderStreamRequest,
+        verified: bool,
+        peer: Peer,
+        ending: dict[int, None],
+    ) -> _Answer:
         nonce = 0
         try:
             signed = self._intake.check(request.envelope, verified)
@@ -274,7 +300,10 @@ class OrderIntakeService:
                     field=f"envelope.payload.{signed.action}",
                 )
             standing = self._intake.charge(signed, peer)
-            return _Answer(nonce, self._intake.submit(signed), _NONE, standing)
+            outcome = self._intake.submit(signed)
+            if request.cancel_on_disconnect:
+                ending[signed.account_key] = None
+            return _Answer(nonce, outcome, _NONE, standing)
         except RpcError as refusal:
             self._intake.admission.note_refusal(peer, refusal)
             return _refused(nonce, refusal)

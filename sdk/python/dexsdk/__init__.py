@@ -39,9 +39,13 @@ from dexsdk.types import (
     NewOrder,
     OrderStatus,
     OrderType,
+    PegReference,
+    Phased,
     Place,
+    SelfTradePrevention,
     Side,
     TimeInForce,
+    pair_of,
 )
 from dexsdk.windows import INTERVAL_NS, open_time_ns
 
@@ -70,7 +74,10 @@ __all__ = [
     "OrderStatus",
     "OrderType",
     "PeerError",
+    "PegReference",
+    "Phased",
     "Place",
+    "SelfTradePrevention",
     "Session",
     "Side",
     "Signed",
@@ -81,6 +88,7 @@ __all__ = [
     "format_id",
     "from_rejection",
     "open_time_ns",
+    "pair_of",
     "parse_id",
     "time_ns_of",
     "timestamp_of",

@@ -8,12 +8,13 @@ from typing import Final, cast
 from dex.admin.v1 import admin_pb2 as admin
 from dex.matching.v1 import matching_pb2 as matching
 from dex.orders.v1 import order_intake_pb2 as orders
+from dex.orders.v1 import signed_payload_pb2 as wire
 from dexsdk import methods
 from dexsdk.effects import Operation, ask, ask_once
 from dexsdk.market import Market
 from dexsdk.session import Session
 from dexsdk.times import NS_PER_SECOND, optional_timestamp
-from dexsdk.types import ExternalTrade, MarketStatus
+from dexsdk.types import ExternalTrade, MarketStatus, Side
 
 SNAPSHOT_TIMEOUT_SECONDS: Final = 600.0
 
@@ -25,7 +26,10 @@ def create_market(session: Session, market: Market) -> Operation[Market]:
 
 
 def set_market_status(session: Session, market: str, status: MarketStatus) -> Operation[Market]:
-    """Opens a market, closes it to new orders, or halts it."""
+    """Opens, halts or closes a market, or begins an auction; see `MarketStatus`.
+
+    Leaving an auction for OPEN or CLOSED uncrosses it first.
+    """
     request = admin.SetMarketStatusRequest(
         market_id=market, status=cast("matching.MarketStatus.ValueType", status)
     )
@@ -40,6 +44,57 @@ def set_fees(
         market_id=market, maker_fee_ppm=maker_fee_ppm, taker_fee_ppm=taker_fee_ppm
     )
     return Market((yield from ask(session, methods.SET_FEES, request)).market)
+
+
+def set_market_limits(
+    session: Session,
+    market: str,
+    *,
+    protection_ticks: int,
+    price_band_ppm: int,
+    notional_min_atoms: int,
+    notional_max_atoms: int,
+) -> Operation[Market]:
+    """Sets what orders of a market are held against from now on, all four at once; zero for none.
+
+    `protection_ticks` is how far beyond the best opposite price a market order may trade, and
+    beyond its trigger a stop: without it the market takes no stops but stop limits.
+    `price_band_ppm` is how far from the last price a limit may be.
+    """
+    request = admin.SetMarketLimitsRequest(
+        market_id=market,
+        protection_ticks=protection_ticks,
+        price_band_ppm=price_band_ppm,
+        notional_min_atoms=notional_min_atoms,
+        notional_max_atoms=notional_max_atoms,
+    )
+    return Market((yield from ask(session, methods.SET_MARKET_LIMITS, request)).market)
+
+
+def set_self_trade_group(session: Session, account_id: str, group: int) -> Operation[None]:
+    """Puts an account into a self-trade group, or with zero out of any: accounts of one group are
+    one owner to self-trade prevention."""
+    request = admin.SetSelfTradeGroupRequest(account_id=account_id, group=group)
+    yield from ask(session, methods.SET_SELF_TRADE_GROUP, request)
+
+
+def cancel_orders(
+    session: Session,
+    *,
+    account_id: str = "",
+    market: str = "",
+    side: Side | None = None,
+    everything: bool = False,
+) -> Operation[int]:
+    """Cancels open orders of an account, in a market, or both, in halted markets too, and says how
+    many. `everything` is for all accounts in all markets."""
+    request = admin.CancelOrdersRequest(
+        account_id=account_id,
+        market_id=market,
+        side=cast("wire.Side.ValueType", side or 0),
+        everything=everything,
+    )
+    return (yield from ask(session, methods.CANCEL_ORDERS, request)).cancelled_count
 
 
 def credit_account(

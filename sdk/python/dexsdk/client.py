@@ -27,6 +27,9 @@ class Admin(TrioFace):
     create_market = awaited(admin_operations.create_market)
     set_market_status = awaited(admin_operations.set_market_status)
     set_fees = awaited(admin_operations.set_fees)
+    set_market_limits = awaited(admin_operations.set_market_limits)
+    set_self_trade_group = awaited(admin_operations.set_self_trade_group)
+    cancel_orders = awaited(admin_operations.cancel_orders)
     credit_account = awaited(admin_operations.credit_account)
     debit_account = awaited(admin_operations.debit_account)
     record_trades = awaited(admin_operations.record_trades)
@@ -96,9 +99,15 @@ class Client(TrioFace):
         """The account the client acts for; empty before `register_key`."""
         return self._session.account_id
 
-    def order_stream(self, *, window: int = WINDOW_DEFAULT) -> TrioOrderStream:
-        """A pipelined session with at most `window` unanswered envelopes."""
-        return TrioOrderStream(self, window)
+    def order_stream(
+        self, *, window: int = WINDOW_DEFAULT, cancel_on_disconnect: bool = False
+    ) -> TrioOrderStream:
+        """A pipelined session with at most `window` unanswered envelopes.
+
+        With `cancel_on_disconnect` the node cancels every open order of the account when the
+        session ends, however it ends: leaving the block, losing the connection, dying.
+        """
+        return TrioOrderStream(self, window, cancel_on_disconnect)
 
     register_key = awaited(order_operations.register_key)
     revoke_key = awaited(order_operations.revoke_key)

@@ -158,6 +158,21 @@ SET_MARKET_STATUS: Final = _method(
 SET_FEES: Final = _method(
     admin.DESCRIPTOR, "Admin.SetFees", admin.SetFeesRequest, admin.SetFeesResponse
 )
+SET_MARKET_LIMITS: Final = _method(
+    admin.DESCRIPTOR,
+    "Admin.SetMarketLimits",
+    admin.SetMarketLimitsRequest,
+    admin.SetMarketLimitsResponse,
+)
+SET_SELF_TRADE_GROUP: Final = _method(
+    admin.DESCRIPTOR,
+    "Admin.SetSelfTradeGroup",
+    admin.SetSelfTradeGroupRequest,
+    admin.SetSelfTradeGroupResponse,
+)
+CANCEL_ORDERS: Final = _method(
+    admin.DESCRIPTOR, "Admin.CancelOrders", admin.CancelOrdersRequest, admin.CancelOrdersResponse
+)
 CREDIT_ACCOUNT: Final = _method(
     admin.DESCRIPTOR, "Admin.CreditAccount", admin.CreditAccountRequest, admin.CreditAccountResponse
 )

@@ -13,7 +13,16 @@ from dexsdk import methods
 from dexsdk.effects import Operation, ask
 from dexsdk.session import Session
 from dexsdk.times import optional_timestamp
-from dexsdk.types import Amend, BatchAction, Cancel, CancelAll, KeyScope, NewOrder
+from dexsdk.types import (
+    Amend,
+    BatchAction,
+    Cancel,
+    CancelAll,
+    KeyScope,
+    NewOrder,
+    Phased,
+    Side,
+)
 
 
 def place_order(session: Session, order: NewOrder) -> Operation[orders.OrderResult]:
@@ -39,15 +48,21 @@ def amend_order(
     *,
     quantity_lots: int,
     price_ticks: int = 0,
+    trigger_price_ticks: int = 0,
     order_id: str = "",
     client_order_id: int = 0,
 ) -> Operation[orders.OrderResult]:
-    """Changes one open order. `quantity_lots` is the new total; a zero price keeps the price."""
+    """Changes one open order. `quantity_lots` is the new total; a zero price or trigger keeps it.
+
+    A smaller quantity at the same price keeps the place in the queue. Of a pegged order the price
+    is its limit. A trigger is for a stop that still waits.
+    """
     amend = Amend(
         order_id=order_id,
         client_order_id=client_order_id,
         quantity_lots=quantity_lots,
         price_ticks=price_ticks,
+        trigger_price_ticks=trigger_price_ticks,
     )
     signed = session.sign_action(amend)
     request = orders.AmendOrderRequest(envelope=signed.envelope)
@@ -55,19 +70,26 @@ def amend_order(
     return answer.result
 
 
-def cancel_all(session: Session, market: str | None = None) -> Operation[list[orders.OrderResult]]:
-    """Cancels every open order, or those in one market: a result each, oldest order first."""
-    signed = session.sign_action(CancelAll(market))
+def cancel_all(
+    session: Session, market: str | None = None, *, side: Side | None = None
+) -> Operation[list[orders.OrderResult]]:
+    """Cancels every open order, or those in one market, or of one side: a result each, oldest
+    order first."""
+    signed = session.sign_action(CancelAll(market, side))
     request = orders.CancelAllRequest(envelope=signed.envelope)
     answer = yield from ask(session, methods.CANCEL_ALL, request, signed.expire_time_ns)
     return list(answer.results)
 
 
 def submit_batch(
-    session: Session, actions: Sequence[BatchAction]
+    session: Session, actions: Sequence[BatchAction], *, phased: bool = False
 ) -> Operation[list[orders.OrderResult]]:
-    """Applies up to 1,000 actions in one piece: a result each; a refused one has `rejection`."""
-    signed = session.sign_action(actions)
+    """Applies up to 1,000 actions in one piece: a result each; a refused one has `rejection`.
+
+    `phased` applies cancels first, then amends, then post-only orders, then all other orders; the
+    results stand in the order of the actions all the same.
+    """
+    signed = session.sign_action(Phased(actions) if phased else actions)
     request = orders.SubmitBatchRequest(envelope=signed.envelope)
     answer = yield from ask(session, methods.SUBMIT_BATCH, request, signed.expire_time_ns)
     return list(answer.results)

@@ -3,6 +3,9 @@
 Envelopes are remembered until they are answered. When the connection breaks, those without an
 answer are sent again, byte for byte and in order: the node answers the ones it had applied with
 their first result. That ends with the oldest one's expiry, after which nobody could tell.
+
+With cancel_on_disconnect the node cancels all orders of the account at each break; envelopes that
+are sent again and had not been applied are applied after that.
 """
 
 from __future__ import annotations
@@ -23,10 +26,15 @@ WINDOW_DEFAULT: Final = 256
 class OrderWindow:
     """The envelopes of one session that wait for an answer; at most `limit`."""
 
-    __slots__ = ("_session", "_unanswered", "limit")
+    __slots__ = ("_cancel_on_disconnect", "_session", "_unanswered", "breaks", "limit")
 
-    def __init__(self, session: Session, limit: int) -> None:
+    breaks: int
+    """How often the connection broke."""
+
+    def __init__(self, session: Session, limit: int, cancel_on_disconnect: bool) -> None:
         self._session = session
+        self._cancel_on_disconnect = cancel_on_disconnect
+        self.breaks = 0
         self._unanswered: deque[tuple[int, int, bytes]] = deque()
         self.limit: Final = limit
 
@@ -39,7 +47,9 @@ class OrderWindow:
 
     def add(self, signed: Signed) -> bytes:
         """Remembers an envelope and returns the request to write."""
-        data = orders.OrderStreamRequest(envelope=signed.envelope).SerializeToString()
+        data = orders.OrderStreamRequest(
+            envelope=signed.envelope, cancel_on_disconnect=self._cancel_on_disconnect
+        ).SerializeToString()
         self._unanswered.append((signed.nonce, signed.expire_time_ns, data))
         return data
 
@@ -58,6 +68,7 @@ class OrderWindow:
                     raise Unavailable("UNAVAILABLE", "the node ended the stream")
                 return self._answer(data)
             except Unavailable as error:
+                self.breaks += 1
                 if outage is None:
                     outage = Backoff(self._session, self._deadline_ns())
                 yield outage.after(error)

@@ -10,14 +10,22 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 from dex.orders.v1 import signed_payload_pb2 as wire
 from dexsdk.errors import CallerError, checked_fields
 from dexsdk.keys import Key
 from dexsdk.signing import access_token, authorization_header, sign_payload
 from dexsdk.times import NS_PER_SECOND, timestamp_of
-from dexsdk.types import Action, BatchAction, Cancel, CancelAll, NewOrder, Place
+from dexsdk.types import (
+    Action,
+    BatchAction,
+    Cancel,
+    CancelAll,
+    NewOrder,
+    Phased,
+    Place,
+)
 
 PAYLOAD_LIFETIME_NS: Final = 30 * NS_PER_SECOND
 TOKEN_LIFETIME_NS: Final = 600 * NS_PER_SECOND
@@ -112,8 +120,16 @@ def fill_action(payload: wire.Payload, action: Action | Sequence[BatchAction]) -
         payload.batch.SetInParent()
         for item in action:
             _fill_item(payload.batch.items.add(), item)
+    elif isinstance(action, Phased):
+        fill_action(payload, action.actions)
+        payload.batch.phased = True
     elif isinstance(action, CancelAll):
-        payload.cancel_all.CopyFrom(wire.OrderCancelAll(market_id=action.market or ""))
+        payload.cancel_all.CopyFrom(
+            wire.OrderCancelAll(
+                market_id=action.market or "",
+                side=cast("wire.Side.ValueType", action.side or 0),
+            )
+        )
     else:
         _fill_item(payload, action)
 
@@ -134,5 +150,6 @@ def _fill_item(target: wire.Payload | wire.BatchItem, action: BatchAction) -> No
                 client_order_id=action.client_order_id,
                 quantity_lots=action.quantity_lots,
                 price_ticks=action.price_ticks,
+                trigger_price_ticks=action.trigger_price_ticks,
             )
         )

@@ -27,6 +27,9 @@ class SyncAdmin(SyncFace):
     create_market = blocking(admin_operations.create_market)
     set_market_status = blocking(admin_operations.set_market_status)
     set_fees = blocking(admin_operations.set_fees)
+    set_market_limits = blocking(admin_operations.set_market_limits)
+    set_self_trade_group = blocking(admin_operations.set_self_trade_group)
+    cancel_orders = blocking(admin_operations.cancel_orders)
     credit_account = blocking(admin_operations.credit_account)
     debit_account = blocking(admin_operations.debit_account)
     record_trades = blocking(admin_operations.record_trades)
@@ -96,9 +99,15 @@ class SyncClient(SyncFace):
         """The account the client acts for; empty before `register_key`."""
         return self._session.account_id
 
-    def order_stream(self, *, window: int = WINDOW_DEFAULT) -> SyncOrderStream:
-        """A pipelined session with at most `window` unanswered envelopes."""
-        return SyncOrderStream(self, window)
+    def order_stream(
+        self, *, window: int = WINDOW_DEFAULT, cancel_on_disconnect: bool = False
+    ) -> SyncOrderStream:
+        """A pipelined session with at most `window` unanswered envelopes.
+
+        With `cancel_on_disconnect` the node cancels every open order of the account when the
+        session ends, however it ends: leaving the block, losing the connection, dying.
+        """
+        return SyncOrderStream(self, window, cancel_on_disconnect)
 
     register_key = blocking(order_operations.register_key)
     revoke_key = blocking(order_operations.revoke_key)

@@ -103,9 +103,9 @@ class TrioOrderStream:
     unanswered again. Leaving the block drops what was not yet answered: receive every answer first.
     """
 
-    def __init__(self, face: TrioFace, window: int) -> None:
+    def __init__(self, face: TrioFace, window: int, cancel_on_disconnect: bool) -> None:
         self._session: Final = face._session
-        self._window: Final = OrderWindow(face._session, window)
+        self._window: Final = OrderWindow(face._session, window, cancel_on_disconnect)
         self._performer: Final = _Performer(face._channel, face._flight)
         self._answered: Final = trio.lowlevel.ParkingLot()
 
@@ -142,6 +142,12 @@ class TrioOrderStream:
     def unanswered(self) -> int:
         """How many envelopes wait for an answer."""
         return len(self._window)
+
+    @property
+    def breaks(self) -> int:
+        """How often the connection broke; with `cancel_on_disconnect` each break cancelled every
+        open order of the account."""
+        return self._window.breaks
 
 
 class _Performer:

@@ -28,7 +28,7 @@ def test_no_rule_is_a_success_and_every_sentence_is_one() -> None:
 
 @pytest.mark.parametrize("reason", REASONS)
 def test_a_refusal_carries_one_error_info_in_its_status(reason: int) -> None:
-    error = errors.refuse(reason, field="price_ticks", metadata={"rule": "int64.gt"})
+    error = errors.refuse(reason, field="some.field", metadata={"rule": "int64.gt"})
     status = Status.FromString(error.details_bytes())
     infos = [any_ for any_ in status.details if any_.Is(ErrorInfo.DESCRIPTOR)]
     info = ErrorInfo()
@@ -36,7 +36,7 @@ def test_a_refusal_carries_one_error_info_in_its_status(reason: int) -> None:
     assert infos[0].Unpack(info)
     assert errors_pb2.ErrorReason.Value("ERROR_REASON_" + info.reason) == reason
     assert info.domain == "triodex"
-    assert dict(info.metadata) == {"field": "price_ticks", "rule": "int64.gt"}
+    assert dict(info.metadata) == {"field": "some.field", "rule": "int64.gt"}
     assert status.code == errors.RULES[reason].code
     assert status.message == errors.RULES[reason].sentence
 

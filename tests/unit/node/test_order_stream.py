@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
@@ -19,7 +20,11 @@ from trio.testing import MockClock
 from dex.errors.v1 import errors_pb2
 from dex.orders.v1 import order_intake_pb2 as pb
 from dex.orders.v1 import signed_payload_pb2 as wire
+from dexcore.commands import Command, Deposit, MassCancel
+from dexcore.results import Outcome
+from dexnode import disconnects
 from dexnode.admission import Admission
+from dexnode.disconnects import Disconnects
 from dexnode.ids import IdFormat
 from dexnode.intake import Intake
 from dexnode.services import orders
@@ -27,9 +32,10 @@ from dexnode.services.orders import OrderIntakeService
 from dexnode.settings import LimitSettings
 from dexrpc import Peer, Receiver, Sender
 from dexruntime import sequencer
+from dexruntime.promise import Promise
 from dexruntime.shard import Shard
 from tests.sim.disk import SimulatedDisk
-from tests.unit.core.exchanges import START_NS
+from tests.unit.core.exchanges import ASSETS, MARKETS, START_NS
 from tests.unit.runtime.shards import IDENTITY, fixed_clock_ns, open_market, running, until
 
 KEY = SigningKey(bytes([7]) * 32)
@@ -76,13 +82,19 @@ class Stand:
     def __init__(self, shard: Shard) -> None:
         self.ids = IdFormat(IDENTITY.shard, IDENTITY.epoch)
         self.intake = Intake(shard, self.ids, fixed_clock_ns, Admission(LimitSettings()))
-        self.service = OrderIntakeService(shard, self.intake, self.ids)
+        self.disconnects = Disconnects(shard.sequencer)
+        self.service = OrderIntakeService(shard, self.intake, self.ids, self.disconnects)
+        self.exchange = shard.exchange
+        self._nonces = itertools.count(1)
 
     def sign(self, **parts: Any) -> wire.SignedEnvelope:
         expire_time = Timestamp()
         expire_time.FromNanoseconds(START_NS + 60 * 10**9)
         payload = wire.Payload(
-            network_id=IDENTITY.network_id, nonce=1, expire_time=expire_time, **parts
+            network_id=IDENTITY.network_id,
+            nonce=next(self._nonces),
+            expire_time=expire_time,
+            **parts,
         )
         data = payload.SerializeToString()
         signature = KEY.sign(b"triodex.payload.v1\0" + data).signature
@@ -94,12 +106,43 @@ class Stand:
         ctx: Any = SimpleNamespace(peer=Peer("1.1.1.1:1", False))
         await self.service.order_stream(requests, ctx, answers)
 
+    async def open_account(self) -> int:
+        """The key of an account with money for the first market."""
+        opening = self.sign(register_key=wire.KeyRegistration(public_key=bytes(KEY.verify_key)))
+        account_key = (await self.intake.run(opening, "register_key")).key
+        for asset_id in ASSETS:
+            deposit = Deposit("op", account_key, asset_id, 10**15, f"{account_key}-{asset_id}")
+            await self.intake.apply(deposit, b"")
+        return account_key
+
+    def order(self, account_key: int, **more: Any) -> bytes:
+        """A request of a stream that rests an order."""
+        place = wire.NewOrder(
+            market_id=MARKETS[0].market_id,
+            side=wire.SIDE_BUY,
+            type=wire.ORDER_TYPE_LIMIT,
+            time_in_force=wire.TIME_IN_FORCE_GTC,
+            price_ticks=100,
+            quantity_lots=10,
+        )
+        envelope = self.sign(account_id=self.ids.format(account_key), place=place)
+        return pb.OrderStreamRequest(envelope=envelope, **more).SerializeToString()
+
+    def open_orders(self, account_key: int) -> int:
+        return len(self.exchange.accounts.by_key[account_key].open_orders)
+
 
 @asynccontextmanager
 async def open_stand() -> AsyncIterator[Stand]:
-    async with running(SimulatedDisk(random.Random(1)), signed=True) as shard:
+    async with (
+        running(SimulatedDisk(random.Random(1)), signed=True) as shard,
+        trio.open_nursery() as nursery,
+    ):
         await open_market(shard, 0)
-        yield Stand(shard)
+        stand = Stand(shard)
+        nursery.start_soon(stand.disconnects.run)
+        yield stand
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_stream_holds_no_more_than_its_window(
@@ -146,3 +189,74 @@ async def test_an_envelope_waits_a_second_for_the_sequencer_and_is_refused(
         rejection = answers.taken[0].rejection
         assert rejection.reason == errors_pb2.ERROR_REASON_OVERLOADED
         assert rejection.retry_delay.ToNanoseconds() > 0
+
+
+class Held(Requests):
+    """The same; then nothing comes, and the stream does not end either."""
+
+    async def receive_available(self, count_max: int | None = None) -> list[bytes]:
+        if not self._left:
+            await trio.sleep_forever()
+        return await super().receive_available(count_max)
+
+
+async def test_orders_of_a_session_end_with_it() -> None:
+    """However it ends: by the client's last word, or in the middle of anything."""
+    async with open_stand() as stand:
+        account_key = await stand.open_account()
+        answers = Answers()
+        answers.taking.set()
+        # Asked for once is asked for.
+        asked = [stand.order(account_key, cancel_on_disconnect=True), stand.order(account_key)]
+        await stand.stream(Requests(asked), answers)
+        assert [answer.results[0].status for answer in answers.taken] == [pb.ORDER_STATUS_OPEN] * 2
+        await stand.disconnects.finish()
+        assert not stand.open_orders(account_key), "orders outlive their session"
+
+        asked = [stand.order(account_key), stand.order(account_key, cancel_on_disconnect=True)]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stand.stream, Held(asked), answers)
+            await until(lambda: len(answers.taken) == 4)
+            assert stand.open_orders(account_key) == 2
+            nursery.cancel_scope.cancel()
+        await stand.disconnects.finish()
+        assert not stand.open_orders(account_key), "orders outlive their session"
+
+
+async def test_orders_of_other_sessions_stay() -> None:
+    async with open_stand() as stand:
+        account_key = await stand.open_account()
+        answers = Answers()
+        answers.taking.set()
+        await stand.stream(Requests([stand.order(account_key)]), answers)
+        # What was not taken has not asked for anything.
+        forged = pb.OrderStreamRequest.FromString(
+            stand.order(account_key, cancel_on_disconnect=True)
+        )
+        forged.envelope.signature = bytes(64)
+        await stand.stream(Requests([forged.SerializeToString()]), answers)
+        await stand.disconnects.finish()
+        assert answers.taken[-1].rejection.reason == errors_pb2.ERROR_REASON_SIGNATURE_INVALID
+        assert stand.open_orders(account_key) == 1
+
+
+async def test_a_cancel_waits_for_a_node_that_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with open_stand() as stand:
+        account_key = await stand.open_account()
+        answers = Answers()
+        answers.taking.set()
+        submit = stand.intake._shard.sequencer.submit
+        refused: list[Command] = []
+
+        def full_twice(command: Command, envelope: bytes = b"") -> Promise[Outcome]:
+            if isinstance(command, MassCancel) and len(refused) < 2:
+                refused.append(command)
+                raise sequencer.QueueFull
+            return submit(command, envelope)
+
+        monkeypatch.setattr(disconnects, "RETRY_SECONDS", 0.001)
+        monkeypatch.setattr(sequencer.Sequencer, "submit", lambda _, *given: full_twice(*given))
+        await stand.stream(Requests([stand.order(account_key, cancel_on_disconnect=True)]), answers)
+        await stand.disconnects.finish()
+        assert not stand.open_orders(account_key), "the stop does not wait for the cancel"
+        assert len(refused) == 2

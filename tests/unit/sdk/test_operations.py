@@ -331,7 +331,7 @@ def test_a_refused_subscription_ends_the_feed(session: Session, clock: Clock) ->
 
 
 def test_the_order_window_ends_with_the_oldest_expiry(session: Session, clock: Clock) -> None:
-    window = OrderWindow(session, 2)
+    window = OrderWindow(session, 2, False)
     session.payload_lifetime_ns = 5 * NS_PER_SECOND
     data = window.add(session.sign_action(ORDER))
     assert window.open().requests == (data,)
@@ -341,7 +341,7 @@ def test_the_order_window_ends_with_the_oldest_expiry(session: Session, clock: C
 
 
 def test_an_answer_out_of_turn_is_the_peers_fault(session: Session, clock: Clock) -> None:
-    window = OrderWindow(session, 2)
+    window = OrderWindow(session, 2, False)
     signed = session.sign_action(ORDER)
     window.add(signed)
     wrong = orders.OrderStreamResponse(nonce=signed.nonce ^ 1)

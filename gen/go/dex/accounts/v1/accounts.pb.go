@@ -247,7 +247,7 @@ func (x *AccountKey) GetRevokeTime() *timestamppb.Timestamp {
 	return nil
 }
 
-// An order that rests in a book.
+// An order that rests in a book or waits outside it.
 type OpenOrder struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The exchange's id.
@@ -258,12 +258,27 @@ type OpenOrder struct {
 	MarketId string `protobuf:"bytes,3,opt,name=market_id,json=marketId,proto3" json:"market_id,omitempty"`
 	// Buy or sell.
 	Side v1.Side `protobuf:"varint,4,opt,name=side,proto3,enum=dex.orders.v1.Side" json:"side,omitempty"`
-	// Limit price in ticks.
+	// Limit price in ticks; of a pegged order in the book the price it has there.
 	PriceTicks int64 `protobuf:"varint,5,opt,name=price_ticks,json=priceTicks,proto3" json:"price_ticks,omitempty"`
 	// Total size in lots.
 	QuantityLots int64 `protobuf:"varint,6,opt,name=quantity_lots,json=quantityLots,proto3" json:"quantity_lots,omitempty"`
 	// Lots filled so far.
-	FilledLots    int64 `protobuf:"varint,7,opt,name=filled_lots,json=filledLots,proto3" json:"filled_lots,omitempty"`
+	FilledLots int64 `protobuf:"varint,7,opt,name=filled_lots,json=filledLots,proto3" json:"filled_lots,omitempty"`
+	// Open, partly filled or parked.
+	Status v1.OrderStatus `protobuf:"varint,8,opt,name=status,proto3,enum=dex.orders.v1.OrderStatus" json:"status,omitempty"`
+	// How the price limits it.
+	Type v1.OrderType `protobuf:"varint,9,opt,name=type,proto3,enum=dex.orders.v1.OrderType" json:"type,omitempty"`
+	// How long it lives.
+	TimeInForce v1.TimeInForce `protobuf:"varint,10,opt,name=time_in_force,json=timeInForce,proto3,enum=dex.orders.v1.TimeInForce" json:"time_in_force,omitempty"`
+	// Whether it is refused rather than take.
+	PostOnly bool `protobuf:"varint,11,opt,name=post_only,json=postOnly,proto3" json:"post_only,omitempty"`
+	// What it said beyond that, as it stands now: a trailing stop's trigger is where
+	// it has come to. Unset for a plain order.
+	Terms *v1.OrderTerms `protobuf:"bytes,12,opt,name=terms,proto3" json:"terms,omitempty"`
+	// Limit of a pegged order in ticks; zero for others.
+	LimitPriceTicks int64 `protobuf:"varint,13,opt,name=limit_price_ticks,json=limitPriceTicks,proto3" json:"limit_price_ticks,omitempty"`
+	// The other order of a pair of which one cancels the other; empty for none.
+	OcoOrderId    string `protobuf:"bytes,14,opt,name=oco_order_id,json=ocoOrderId,proto3" json:"oco_order_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -347,6 +362,55 @@ func (x *OpenOrder) GetFilledLots() int64 {
 	return 0
 }
 
+func (x *OpenOrder) GetStatus() v1.OrderStatus {
+	if x != nil {
+		return x.Status
+	}
+	return v1.OrderStatus(0)
+}
+
+func (x *OpenOrder) GetType() v1.OrderType {
+	if x != nil {
+		return x.Type
+	}
+	return v1.OrderType(0)
+}
+
+func (x *OpenOrder) GetTimeInForce() v1.TimeInForce {
+	if x != nil {
+		return x.TimeInForce
+	}
+	return v1.TimeInForce(0)
+}
+
+func (x *OpenOrder) GetPostOnly() bool {
+	if x != nil {
+		return x.PostOnly
+	}
+	return false
+}
+
+func (x *OpenOrder) GetTerms() *v1.OrderTerms {
+	if x != nil {
+		return x.Terms
+	}
+	return nil
+}
+
+func (x *OpenOrder) GetLimitPriceTicks() int64 {
+	if x != nil {
+		return x.LimitPriceTicks
+	}
+	return 0
+}
+
+func (x *OpenOrder) GetOcoOrderId() string {
+	if x != nil {
+		return x.OcoOrderId
+	}
+	return ""
+}
+
 // An account.
 type Account struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -362,9 +426,11 @@ type Account struct {
 	// Number of open orders in all.
 	OpenOrderCount int32 `protobuf:"varint,5,opt,name=open_order_count,json=openOrderCount,proto3" json:"open_order_count,omitempty"`
 	// Journal position of the state shown.
-	Sequence      int64 `protobuf:"varint,6,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Sequence int64 `protobuf:"varint,6,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// The self-trade group the operator put it into; zero for none.
+	SelfTradeGroup int64 `protobuf:"varint,8,opt,name=self_trade_group,json=selfTradeGroup,proto3" json:"self_trade_group,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Account) Reset() {
@@ -435,6 +501,13 @@ func (x *Account) GetOpenOrderCount() int32 {
 func (x *Account) GetSequence() int64 {
 	if x != nil {
 		return x.Sequence
+	}
+	return 0
+}
+
+func (x *Account) GetSelfTradeGroup() int64 {
+	if x != nil {
+		return x.SelfTradeGroup
 	}
 	return 0
 }
@@ -1150,7 +1223,7 @@ const file_dex_accounts_v1_accounts_proto_rawDesc = "" +
 	"expireTime\x12\x14\n" +
 	"\x05label\x18\x04 \x01(\tR\x05label\x12;\n" +
 	"\vrevoke_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"revokeTime\"\xfb\x01\n" +
+	"revokeTime\"\xb9\x04\n" +
 	"\tOpenOrder\x12\x19\n" +
 	"\border_id\x18\x01 \x01(\tR\aorderId\x12&\n" +
 	"\x0fclient_order_id\x18\x02 \x01(\x03R\rclientOrderId\x12\x1b\n" +
@@ -1160,7 +1233,16 @@ const file_dex_accounts_v1_accounts_proto_rawDesc = "" +
 	"priceTicks\x12#\n" +
 	"\rquantity_lots\x18\x06 \x01(\x03R\fquantityLots\x12\x1f\n" +
 	"\vfilled_lots\x18\a \x01(\x03R\n" +
-	"filledLots\"\x82\x02\n" +
+	"filledLots\x122\n" +
+	"\x06status\x18\b \x01(\x0e2\x1a.dex.orders.v1.OrderStatusR\x06status\x12,\n" +
+	"\x04type\x18\t \x01(\x0e2\x18.dex.orders.v1.OrderTypeR\x04type\x12>\n" +
+	"\rtime_in_force\x18\n" +
+	" \x01(\x0e2\x1a.dex.orders.v1.TimeInForceR\vtimeInForce\x12\x1b\n" +
+	"\tpost_only\x18\v \x01(\bR\bpostOnly\x12/\n" +
+	"\x05terms\x18\f \x01(\v2\x19.dex.orders.v1.OrderTermsR\x05terms\x12*\n" +
+	"\x11limit_price_ticks\x18\r \x01(\x03R\x0flimitPriceTicks\x12 \n" +
+	"\foco_order_id\x18\x0e \x01(\tR\n" +
+	"ocoOrderId\"\xac\x02\n" +
 	"\aAccount\x12\x1d\n" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tR\taccountId\x12\x1f\n" +
@@ -1170,7 +1252,8 @@ const file_dex_accounts_v1_accounts_proto_rawDesc = "" +
 	"\vopen_orders\x18\x04 \x03(\v2\x1a.dex.accounts.v1.OpenOrderR\n" +
 	"openOrders\x12(\n" +
 	"\x10open_order_count\x18\x05 \x01(\x05R\x0eopenOrderCount\x12\x1a\n" +
-	"\bsequence\x18\x06 \x01(\x03R\bsequence\"\xeb\x01\n" +
+	"\bsequence\x18\x06 \x01(\x03R\bsequence\x12(\n" +
+	"\x10self_trade_group\x18\b \x01(\x03R\x0eselfTradeGroup\"\xeb\x01\n" +
 	"\vLedgerEntry\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x03R\bsequence\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x124\n" +
@@ -1266,46 +1349,54 @@ var file_dex_accounts_v1_accounts_proto_goTypes = []any{
 	(v1.KeyScope)(0),                  // 18: dex.orders.v1.KeyScope
 	(*timestamppb.Timestamp)(nil),     // 19: google.protobuf.Timestamp
 	(v1.Side)(0),                      // 20: dex.orders.v1.Side
-	(*v1.SignedEnvelope)(nil),         // 21: dex.orders.v1.SignedEnvelope
-	(*v1.Applied)(nil),                // 22: dex.orders.v1.Applied
-	(*v1.OrderResult)(nil),            // 23: dex.orders.v1.OrderResult
+	(v1.OrderStatus)(0),               // 21: dex.orders.v1.OrderStatus
+	(v1.OrderType)(0),                 // 22: dex.orders.v1.OrderType
+	(v1.TimeInForce)(0),               // 23: dex.orders.v1.TimeInForce
+	(*v1.OrderTerms)(nil),             // 24: dex.orders.v1.OrderTerms
+	(*v1.SignedEnvelope)(nil),         // 25: dex.orders.v1.SignedEnvelope
+	(*v1.Applied)(nil),                // 26: dex.orders.v1.Applied
+	(*v1.OrderResult)(nil),            // 27: dex.orders.v1.OrderResult
 }
 var file_dex_accounts_v1_accounts_proto_depIdxs = []int32{
 	18, // 0: dex.accounts.v1.AccountKey.scopes:type_name -> dex.orders.v1.KeyScope
 	19, // 1: dex.accounts.v1.AccountKey.expire_time:type_name -> google.protobuf.Timestamp
 	19, // 2: dex.accounts.v1.AccountKey.revoke_time:type_name -> google.protobuf.Timestamp
 	20, // 3: dex.accounts.v1.OpenOrder.side:type_name -> dex.orders.v1.Side
-	1,  // 4: dex.accounts.v1.Account.balances:type_name -> dex.accounts.v1.Balance
-	3,  // 5: dex.accounts.v1.Account.open_orders:type_name -> dex.accounts.v1.OpenOrder
-	19, // 6: dex.accounts.v1.LedgerEntry.time:type_name -> google.protobuf.Timestamp
-	0,  // 7: dex.accounts.v1.LedgerEntry.kind:type_name -> dex.accounts.v1.LedgerEntryKind
-	21, // 8: dex.accounts.v1.RegisterKeyRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
-	22, // 9: dex.accounts.v1.RegisterKeyResponse.applied:type_name -> dex.orders.v1.Applied
-	21, // 10: dex.accounts.v1.RevokeKeyRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
-	22, // 11: dex.accounts.v1.RevokeKeyResponse.applied:type_name -> dex.orders.v1.Applied
-	23, // 12: dex.accounts.v1.RevokeKeyResponse.results:type_name -> dex.orders.v1.OrderResult
-	2,  // 13: dex.accounts.v1.ListKeysResponse.keys:type_name -> dex.accounts.v1.AccountKey
-	21, // 14: dex.accounts.v1.TransferRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
-	22, // 15: dex.accounts.v1.TransferResponse.applied:type_name -> dex.orders.v1.Applied
-	4,  // 16: dex.accounts.v1.GetAccountResponse.account:type_name -> dex.accounts.v1.Account
-	5,  // 17: dex.accounts.v1.ListLedgerEntriesResponse.entries:type_name -> dex.accounts.v1.LedgerEntry
-	6,  // 18: dex.accounts.v1.Accounts.RegisterKey:input_type -> dex.accounts.v1.RegisterKeyRequest
-	12, // 19: dex.accounts.v1.Accounts.Transfer:input_type -> dex.accounts.v1.TransferRequest
-	8,  // 20: dex.accounts.v1.Accounts.RevokeKey:input_type -> dex.accounts.v1.RevokeKeyRequest
-	10, // 21: dex.accounts.v1.Accounts.ListKeys:input_type -> dex.accounts.v1.ListKeysRequest
-	14, // 22: dex.accounts.v1.Accounts.GetAccount:input_type -> dex.accounts.v1.GetAccountRequest
-	16, // 23: dex.accounts.v1.Accounts.ListLedgerEntries:input_type -> dex.accounts.v1.ListLedgerEntriesRequest
-	7,  // 24: dex.accounts.v1.Accounts.RegisterKey:output_type -> dex.accounts.v1.RegisterKeyResponse
-	13, // 25: dex.accounts.v1.Accounts.Transfer:output_type -> dex.accounts.v1.TransferResponse
-	9,  // 26: dex.accounts.v1.Accounts.RevokeKey:output_type -> dex.accounts.v1.RevokeKeyResponse
-	11, // 27: dex.accounts.v1.Accounts.ListKeys:output_type -> dex.accounts.v1.ListKeysResponse
-	15, // 28: dex.accounts.v1.Accounts.GetAccount:output_type -> dex.accounts.v1.GetAccountResponse
-	17, // 29: dex.accounts.v1.Accounts.ListLedgerEntries:output_type -> dex.accounts.v1.ListLedgerEntriesResponse
-	24, // [24:30] is the sub-list for method output_type
-	18, // [18:24] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	21, // 4: dex.accounts.v1.OpenOrder.status:type_name -> dex.orders.v1.OrderStatus
+	22, // 5: dex.accounts.v1.OpenOrder.type:type_name -> dex.orders.v1.OrderType
+	23, // 6: dex.accounts.v1.OpenOrder.time_in_force:type_name -> dex.orders.v1.TimeInForce
+	24, // 7: dex.accounts.v1.OpenOrder.terms:type_name -> dex.orders.v1.OrderTerms
+	1,  // 8: dex.accounts.v1.Account.balances:type_name -> dex.accounts.v1.Balance
+	3,  // 9: dex.accounts.v1.Account.open_orders:type_name -> dex.accounts.v1.OpenOrder
+	19, // 10: dex.accounts.v1.LedgerEntry.time:type_name -> google.protobuf.Timestamp
+	0,  // 11: dex.accounts.v1.LedgerEntry.kind:type_name -> dex.accounts.v1.LedgerEntryKind
+	25, // 12: dex.accounts.v1.RegisterKeyRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
+	26, // 13: dex.accounts.v1.RegisterKeyResponse.applied:type_name -> dex.orders.v1.Applied
+	25, // 14: dex.accounts.v1.RevokeKeyRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
+	26, // 15: dex.accounts.v1.RevokeKeyResponse.applied:type_name -> dex.orders.v1.Applied
+	27, // 16: dex.accounts.v1.RevokeKeyResponse.results:type_name -> dex.orders.v1.OrderResult
+	2,  // 17: dex.accounts.v1.ListKeysResponse.keys:type_name -> dex.accounts.v1.AccountKey
+	25, // 18: dex.accounts.v1.TransferRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
+	26, // 19: dex.accounts.v1.TransferResponse.applied:type_name -> dex.orders.v1.Applied
+	4,  // 20: dex.accounts.v1.GetAccountResponse.account:type_name -> dex.accounts.v1.Account
+	5,  // 21: dex.accounts.v1.ListLedgerEntriesResponse.entries:type_name -> dex.accounts.v1.LedgerEntry
+	6,  // 22: dex.accounts.v1.Accounts.RegisterKey:input_type -> dex.accounts.v1.RegisterKeyRequest
+	12, // 23: dex.accounts.v1.Accounts.Transfer:input_type -> dex.accounts.v1.TransferRequest
+	8,  // 24: dex.accounts.v1.Accounts.RevokeKey:input_type -> dex.accounts.v1.RevokeKeyRequest
+	10, // 25: dex.accounts.v1.Accounts.ListKeys:input_type -> dex.accounts.v1.ListKeysRequest
+	14, // 26: dex.accounts.v1.Accounts.GetAccount:input_type -> dex.accounts.v1.GetAccountRequest
+	16, // 27: dex.accounts.v1.Accounts.ListLedgerEntries:input_type -> dex.accounts.v1.ListLedgerEntriesRequest
+	7,  // 28: dex.accounts.v1.Accounts.RegisterKey:output_type -> dex.accounts.v1.RegisterKeyResponse
+	13, // 29: dex.accounts.v1.Accounts.Transfer:output_type -> dex.accounts.v1.TransferResponse
+	9,  // 30: dex.accounts.v1.Accounts.RevokeKey:output_type -> dex.accounts.v1.RevokeKeyResponse
+	11, // 31: dex.accounts.v1.Accounts.ListKeys:output_type -> dex.accounts.v1.ListKeysResponse
+	15, // 32: dex.accounts.v1.Accounts.GetAccount:output_type -> dex.accounts.v1.GetAccountResponse
+	17, // 33: dex.accounts.v1.Accounts.ListLedgerEntries:output_type -> dex.accounts.v1.ListLedgerEntriesResponse
+	28, // [28:34] is the sub-list for method output_type
+	22, // [22:28] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_dex_accounts_v1_accounts_proto_init() }

@@ -332,6 +332,358 @@ func (x *SetFeesResponse) GetMarket() *v1.Market {
 	return nil
 }
 
+// Sets all four limits of a market's orders.
+type SetMarketLimitsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The market.
+	MarketId string `protobuf:"bytes,1,opt,name=market_id,json=marketId,proto3" json:"market_id,omitempty"`
+	// How far in ticks beyond the best opposite price a market order may trade, and
+	// beyond its trigger a stop: a multiple of the price increment. Zero: no band.
+	ProtectionTicks int64 `protobuf:"varint,2,opt,name=protection_ticks,json=protectionTicks,proto3" json:"protection_ticks,omitempty"`
+	// How far from the last price a limit price may be, in parts per million of it, up
+	// to 1,000,000. Zero: any price.
+	PriceBandPpm int64 `protobuf:"varint,3,opt,name=price_band_ppm,json=priceBandPpm,proto3" json:"price_band_ppm,omitempty"`
+	// Least notional of an order with a price, in atoms of the quote asset. Zero: any.
+	NotionalMinAtoms int64 `protobuf:"varint,4,opt,name=notional_min_atoms,json=notionalMinAtoms,proto3" json:"notional_min_atoms,omitempty"`
+	// Greatest notional of an order with a price, in atoms of the quote asset. Zero:
+	// any.
+	NotionalMaxAtoms int64 `protobuf:"varint,5,opt,name=notional_max_atoms,json=notionalMaxAtoms,proto3" json:"notional_max_atoms,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *SetMarketLimitsRequest) Reset() {
+	*x = SetMarketLimitsRequest{}
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetMarketLimitsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetMarketLimitsRequest) ProtoMessage() {}
+
+func (x *SetMarketLimitsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetMarketLimitsRequest.ProtoReflect.Descriptor instead.
+func (*SetMarketLimitsRequest) Descriptor() ([]byte, []int) {
+	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *SetMarketLimitsRequest) GetMarketId() string {
+	if x != nil {
+		return x.MarketId
+	}
+	return ""
+}
+
+func (x *SetMarketLimitsRequest) GetProtectionTicks() int64 {
+	if x != nil {
+		return x.ProtectionTicks
+	}
+	return 0
+}
+
+func (x *SetMarketLimitsRequest) GetPriceBandPpm() int64 {
+	if x != nil {
+		return x.PriceBandPpm
+	}
+	return 0
+}
+
+func (x *SetMarketLimitsRequest) GetNotionalMinAtoms() int64 {
+	if x != nil {
+		return x.NotionalMinAtoms
+	}
+	return 0
+}
+
+func (x *SetMarketLimitsRequest) GetNotionalMaxAtoms() int64 {
+	if x != nil {
+		return x.NotionalMaxAtoms
+	}
+	return 0
+}
+
+// The market as it is.
+type SetMarketLimitsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The market.
+	Market        *v1.Market `protobuf:"bytes,1,opt,name=market,proto3" json:"market,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetMarketLimitsResponse) Reset() {
+	*x = SetMarketLimitsResponse{}
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetMarketLimitsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetMarketLimitsResponse) ProtoMessage() {}
+
+func (x *SetMarketLimitsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetMarketLimitsResponse.ProtoReflect.Descriptor instead.
+func (*SetMarketLimitsResponse) Descriptor() ([]byte, []int) {
+	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *SetMarketLimitsResponse) GetMarket() *v1.Market {
+	if x != nil {
+		return x.Market
+	}
+	return nil
+}
+
+// Puts an account into a self-trade group.
+type SetSelfTradeGroupRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The account.
+	AccountId string `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// Number of the group, of the operator's choice. Zero: none.
+	Group         int64 `protobuf:"varint,2,opt,name=group,proto3" json:"group,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetSelfTradeGroupRequest) Reset() {
+	*x = SetSelfTradeGroupRequest{}
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetSelfTradeGroupRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetSelfTradeGroupRequest) ProtoMessage() {}
+
+func (x *SetSelfTradeGroupRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetSelfTradeGroupRequest.ProtoReflect.Descriptor instead.
+func (*SetSelfTradeGroupRequest) Descriptor() ([]byte, []int) {
+	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *SetSelfTradeGroupRequest) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *SetSelfTradeGroupRequest) GetGroup() int64 {
+	if x != nil {
+		return x.Group
+	}
+	return 0
+}
+
+// The account is in the group.
+type SetSelfTradeGroupResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetSelfTradeGroupResponse) Reset() {
+	*x = SetSelfTradeGroupResponse{}
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetSelfTradeGroupResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetSelfTradeGroupResponse) ProtoMessage() {}
+
+func (x *SetSelfTradeGroupResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetSelfTradeGroupResponse.ProtoReflect.Descriptor instead.
+func (*SetSelfTradeGroupResponse) Descriptor() ([]byte, []int) {
+	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{9}
+}
+
+// Cancels open orders, whoever's they are.
+type CancelOrdersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only orders of this account; empty for all accounts.
+	AccountId string `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// Only in this market; empty for all markets.
+	MarketId string `protobuf:"bytes,2,opt,name=market_id,json=marketId,proto3" json:"market_id,omitempty"`
+	// Only orders of this side; unset for both.
+	Side v11.Side `protobuf:"varint,3,opt,name=side,proto3,enum=dex.orders.v1.Side" json:"side,omitempty"`
+	// Set to cancel orders of all accounts in all markets; otherwise one of the two must
+	// be named.
+	Everything    bool `protobuf:"varint,4,opt,name=everything,proto3" json:"everything,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelOrdersRequest) Reset() {
+	*x = CancelOrdersRequest{}
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelOrdersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelOrdersRequest) ProtoMessage() {}
+
+func (x *CancelOrdersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelOrdersRequest.ProtoReflect.Descriptor instead.
+func (*CancelOrdersRequest) Descriptor() ([]byte, []int) {
+	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *CancelOrdersRequest) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *CancelOrdersRequest) GetMarketId() string {
+	if x != nil {
+		return x.MarketId
+	}
+	return ""
+}
+
+func (x *CancelOrdersRequest) GetSide() v11.Side {
+	if x != nil {
+		return x.Side
+	}
+	return v11.Side(0)
+}
+
+func (x *CancelOrdersRequest) GetEverything() bool {
+	if x != nil {
+		return x.Everything
+	}
+	return false
+}
+
+// The orders are cancelled.
+type CancelOrdersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Position and time of the command.
+	Applied *v11.Applied `protobuf:"bytes,1,opt,name=applied,proto3" json:"applied,omitempty"`
+	// How many were cancelled.
+	CancelledCount int64 `protobuf:"varint,2,opt,name=cancelled_count,json=cancelledCount,proto3" json:"cancelled_count,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *CancelOrdersResponse) Reset() {
+	*x = CancelOrdersResponse{}
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelOrdersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelOrdersResponse) ProtoMessage() {}
+
+func (x *CancelOrdersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelOrdersResponse.ProtoReflect.Descriptor instead.
+func (*CancelOrdersResponse) Descriptor() ([]byte, []int) {
+	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *CancelOrdersResponse) GetApplied() *v11.Applied {
+	if x != nil {
+		return x.Applied
+	}
+	return nil
+}
+
+func (x *CancelOrdersResponse) GetCancelledCount() int64 {
+	if x != nil {
+		return x.CancelledCount
+	}
+	return 0
+}
+
 // Books money that came in.
 type CreditAccountRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -349,7 +701,7 @@ type CreditAccountRequest struct {
 
 func (x *CreditAccountRequest) Reset() {
 	*x = CreditAccountRequest{}
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[6]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -361,7 +713,7 @@ func (x *CreditAccountRequest) String() string {
 func (*CreditAccountRequest) ProtoMessage() {}
 
 func (x *CreditAccountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[6]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -374,7 +726,7 @@ func (x *CreditAccountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreditAccountRequest.ProtoReflect.Descriptor instead.
 func (*CreditAccountRequest) Descriptor() ([]byte, []int) {
-	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{6}
+	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CreditAccountRequest) GetAccountId() string {
@@ -416,7 +768,7 @@ type CreditAccountResponse struct {
 
 func (x *CreditAccountResponse) Reset() {
 	*x = CreditAccountResponse{}
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[7]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -428,7 +780,7 @@ func (x *CreditAccountResponse) String() string {
 func (*CreditAccountResponse) ProtoMessage() {}
 
 func (x *CreditAccountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[7]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -441,7 +793,7 @@ func (x *CreditAccountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreditAccountResponse.ProtoReflect.Descriptor instead.
 func (*CreditAccountResponse) Descriptor() ([]byte, []int) {
-	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{7}
+	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CreditAccountResponse) GetApplied() *v11.Applied {
@@ -468,7 +820,7 @@ type DebitAccountRequest struct {
 
 func (x *DebitAccountRequest) Reset() {
 	*x = DebitAccountRequest{}
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[8]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -480,7 +832,7 @@ func (x *DebitAccountRequest) String() string {
 func (*DebitAccountRequest) ProtoMessage() {}
 
 func (x *DebitAccountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[8]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -493,7 +845,7 @@ func (x *DebitAccountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DebitAccountRequest.ProtoReflect.Descriptor instead.
 func (*DebitAccountRequest) Descriptor() ([]byte, []int) {
-	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *DebitAccountRequest) GetAccountId() string {
@@ -535,7 +887,7 @@ type DebitAccountResponse struct {
 
 func (x *DebitAccountResponse) Reset() {
 	*x = DebitAccountResponse{}
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[9]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -547,7 +899,7 @@ func (x *DebitAccountResponse) String() string {
 func (*DebitAccountResponse) ProtoMessage() {}
 
 func (x *DebitAccountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[9]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -560,7 +912,7 @@ func (x *DebitAccountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DebitAccountResponse.ProtoReflect.Descriptor instead.
 func (*DebitAccountResponse) Descriptor() ([]byte, []int) {
-	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *DebitAccountResponse) GetApplied() *v11.Applied {
@@ -589,7 +941,7 @@ type ExternalTrade struct {
 
 func (x *ExternalTrade) Reset() {
 	*x = ExternalTrade{}
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[10]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -601,7 +953,7 @@ func (x *ExternalTrade) String() string {
 func (*ExternalTrade) ProtoMessage() {}
 
 func (x *ExternalTrade) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[10]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -614,7 +966,7 @@ func (x *ExternalTrade) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExternalTrade.ProtoReflect.Descriptor instead.
 func (*ExternalTrade) Descriptor() ([]byte, []int) {
-	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{10}
+	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ExternalTrade) GetExternalId() int64 {
@@ -669,7 +1021,7 @@ type RecordTradesRequest struct {
 
 func (x *RecordTradesRequest) Reset() {
 	*x = RecordTradesRequest{}
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[11]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -681,7 +1033,7 @@ func (x *RecordTradesRequest) String() string {
 func (*RecordTradesRequest) ProtoMessage() {}
 
 func (x *RecordTradesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[11]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -694,7 +1046,7 @@ func (x *RecordTradesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordTradesRequest.ProtoReflect.Descriptor instead.
 func (*RecordTradesRequest) Descriptor() ([]byte, []int) {
-	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{11}
+	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RecordTradesRequest) GetMarketId() string {
@@ -733,7 +1085,7 @@ type RecordTradesResponse struct {
 
 func (x *RecordTradesResponse) Reset() {
 	*x = RecordTradesResponse{}
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[12]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -745,7 +1097,7 @@ func (x *RecordTradesResponse) String() string {
 func (*RecordTradesResponse) ProtoMessage() {}
 
 func (x *RecordTradesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[12]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -758,7 +1110,7 @@ func (x *RecordTradesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordTradesResponse.ProtoReflect.Descriptor instead.
 func (*RecordTradesResponse) Descriptor() ([]byte, []int) {
-	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RecordTradesResponse) GetApplied() *v11.Applied {
@@ -791,7 +1143,7 @@ type TakeSnapshotRequest struct {
 
 func (x *TakeSnapshotRequest) Reset() {
 	*x = TakeSnapshotRequest{}
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[13]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -803,7 +1155,7 @@ func (x *TakeSnapshotRequest) String() string {
 func (*TakeSnapshotRequest) ProtoMessage() {}
 
 func (x *TakeSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[13]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -816,7 +1168,7 @@ func (x *TakeSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakeSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*TakeSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{13}
+	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 // The snapshot is on disk.
@@ -834,7 +1186,7 @@ type TakeSnapshotResponse struct {
 
 func (x *TakeSnapshotResponse) Reset() {
 	*x = TakeSnapshotResponse{}
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[14]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -846,7 +1198,7 @@ func (x *TakeSnapshotResponse) String() string {
 func (*TakeSnapshotResponse) ProtoMessage() {}
 
 func (x *TakeSnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[14]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -859,7 +1211,7 @@ func (x *TakeSnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakeSnapshotResponse.ProtoReflect.Descriptor instead.
 func (*TakeSnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *TakeSnapshotResponse) GetSequence() int64 {
@@ -892,7 +1244,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[15]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -904,7 +1256,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[15]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -917,7 +1269,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 // The node is stopping.
@@ -929,7 +1281,7 @@ type DrainResponse struct {
 
 func (x *DrainResponse) Reset() {
 	*x = DrainResponse{}
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[16]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -941,7 +1293,7 @@ func (x *DrainResponse) String() string {
 func (*DrainResponse) ProtoMessage() {}
 
 func (x *DrainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[16]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -954,7 +1306,7 @@ func (x *DrainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainResponse.ProtoReflect.Descriptor instead.
 func (*DrainResponse) Descriptor() ([]byte, []int) {
-	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{22}
 }
 
 // Asks what the node is and does.
@@ -966,7 +1318,7 @@ type GetNodeStatusRequest struct {
 
 func (x *GetNodeStatusRequest) Reset() {
 	*x = GetNodeStatusRequest{}
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[17]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -978,7 +1330,7 @@ func (x *GetNodeStatusRequest) String() string {
 func (*GetNodeStatusRequest) ProtoMessage() {}
 
 func (x *GetNodeStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[17]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -991,7 +1343,7 @@ func (x *GetNodeStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetNodeStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetNodeStatusRequest) Descriptor() ([]byte, []int) {
-	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{17}
+	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{23}
 }
 
 // What the node is and does.
@@ -1036,7 +1388,7 @@ type GetNodeStatusResponse struct {
 
 func (x *GetNodeStatusResponse) Reset() {
 	*x = GetNodeStatusResponse{}
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[18]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1048,7 +1400,7 @@ func (x *GetNodeStatusResponse) String() string {
 func (*GetNodeStatusResponse) ProtoMessage() {}
 
 func (x *GetNodeStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[18]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1061,7 +1413,7 @@ func (x *GetNodeStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetNodeStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetNodeStatusResponse) Descriptor() ([]byte, []int) {
-	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{18}
+	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetNodeStatusResponse) GetNetworkId() string {
@@ -1196,7 +1548,31 @@ const file_dex_admin_v1_admin_proto_rawDesc = "" +
 	"\rmaker_fee_ppm\x18\x02 \x01(\x05B\v\xbaH\b\x1a\x06\x18\xa0\x8d\x06(\x00R\vmakerFeePpm\x12/\n" +
 	"\rtaker_fee_ppm\x18\x03 \x01(\x05B\v\xbaH\b\x1a\x06\x18\xa0\x8d\x06(\x00R\vtakerFeePpm\"B\n" +
 	"\x0fSetFeesResponse\x12/\n" +
-	"\x06market\x18\x01 \x01(\v2\x17.dex.matching.v1.MarketR\x06market\"\xbc\x01\n" +
+	"\x06market\x18\x01 \x01(\v2\x17.dex.matching.v1.MarketR\x06market\"\x95\x02\n" +
+	"\x16SetMarketLimitsRequest\x12&\n" +
+	"\tmarket_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x03\x18 R\bmarketId\x122\n" +
+	"\x10protection_ticks\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x0fprotectionTicks\x121\n" +
+	"\x0eprice_band_ppm\x18\x03 \x01(\x03B\v\xbaH\b\"\x06\x18\xc0\x84=(\x00R\fpriceBandPpm\x125\n" +
+	"\x12notional_min_atoms\x18\x04 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x10notionalMinAtoms\x125\n" +
+	"\x12notional_max_atoms\x18\x05 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x10notionalMaxAtoms\"J\n" +
+	"\x17SetMarketLimitsResponse\x12/\n" +
+	"\x06market\x18\x01 \x01(\v2\x17.dex.matching.v1.MarketR\x06market\"c\n" +
+	"\x18SetSelfTradeGroupRequest\x12(\n" +
+	"\n" +
+	"account_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\taccountId\x12\x1d\n" +
+	"\x05group\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x05group\"\x1b\n" +
+	"\x19SetSelfTradeGroupResponse\"\xb6\x01\n" +
+	"\x13CancelOrdersRequest\x12&\n" +
+	"\n" +
+	"account_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18 R\taccountId\x12$\n" +
+	"\tmarket_id\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18 R\bmarketId\x121\n" +
+	"\x04side\x18\x03 \x01(\x0e2\x13.dex.orders.v1.SideB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04side\x12\x1e\n" +
+	"\n" +
+	"everything\x18\x04 \x01(\bR\n" +
+	"everything\"q\n" +
+	"\x14CancelOrdersResponse\x120\n" +
+	"\aapplied\x18\x01 \x01(\v2\x16.dex.orders.v1.AppliedR\aapplied\x12'\n" +
+	"\x0fcancelled_count\x18\x02 \x01(\x03R\x0ecancelledCount\"\xbc\x01\n" +
 	"\x14CreditAccountRequest\x12(\n" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\taccountId\x12$\n" +
@@ -1263,11 +1639,14 @@ const file_dex_admin_v1_admin_proto_rawDesc = "" +
 	"\x10audit_public_key\x18\r \x01(\tR\x0eauditPublicKey\x12&\n" +
 	"\x0faudit_tree_size\x18\x0e \x01(\x03R\rauditTreeSize\x12\x14\n" +
 	"\x05epoch\x18\x0f \x01(\x03R\x05epoch\x12'\n" +
-	"\x0foldest_sequence\x18\x10 \x01(\x03R\x0eoldestSequence2\xdb\x06\n" +
+	"\x0foldest_sequence\x18\x10 \x01(\x03R\x0eoldestSequence2\x96\t\n" +
 	"\x05Admin\x12_\n" +
 	"\fCreateMarket\x12!.dex.admin.v1.CreateMarketRequest\x1a\".dex.admin.v1.CreateMarketResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x02\x12h\n" +
 	"\x0fSetMarketStatus\x12$.dex.admin.v1.SetMarketStatusRequest\x1a%.dex.admin.v1.SetMarketStatusResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x02\x12P\n" +
-	"\aSetFees\x12\x1c.dex.admin.v1.SetFeesRequest\x1a\x1d.dex.admin.v1.SetFeesResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x02\x12b\n" +
+	"\aSetFees\x12\x1c.dex.admin.v1.SetFeesRequest\x1a\x1d.dex.admin.v1.SetFeesResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x02\x12h\n" +
+	"\x0fSetMarketLimits\x12$.dex.admin.v1.SetMarketLimitsRequest\x1a%.dex.admin.v1.SetMarketLimitsResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x02\x12n\n" +
+	"\x11SetSelfTradeGroup\x12&.dex.admin.v1.SetSelfTradeGroupRequest\x1a'.dex.admin.v1.SetSelfTradeGroupResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x02\x12_\n" +
+	"\fCancelOrders\x12!.dex.admin.v1.CancelOrdersRequest\x1a\".dex.admin.v1.CancelOrdersResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x02\x12b\n" +
 	"\rCreditAccount\x12\".dex.admin.v1.CreditAccountRequest\x1a#.dex.admin.v1.CreditAccountResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x03\x12_\n" +
 	"\fDebitAccount\x12!.dex.admin.v1.DebitAccountRequest\x1a\".dex.admin.v1.DebitAccountResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x03\x12_\n" +
 	"\fRecordTrades\x12!.dex.admin.v1.RecordTradesRequest\x1a\".dex.admin.v1.RecordTradesResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x02\x12_\n" +
@@ -1289,70 +1668,85 @@ func file_dex_admin_v1_admin_proto_rawDescGZIP() []byte {
 	return file_dex_admin_v1_admin_proto_rawDescData
 }
 
-var file_dex_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_dex_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_dex_admin_v1_admin_proto_goTypes = []any{
-	(*CreateMarketRequest)(nil),     // 0: dex.admin.v1.CreateMarketRequest
-	(*CreateMarketResponse)(nil),    // 1: dex.admin.v1.CreateMarketResponse
-	(*SetMarketStatusRequest)(nil),  // 2: dex.admin.v1.SetMarketStatusRequest
-	(*SetMarketStatusResponse)(nil), // 3: dex.admin.v1.SetMarketStatusResponse
-	(*SetFeesRequest)(nil),          // 4: dex.admin.v1.SetFeesRequest
-	(*SetFeesResponse)(nil),         // 5: dex.admin.v1.SetFeesResponse
-	(*CreditAccountRequest)(nil),    // 6: dex.admin.v1.CreditAccountRequest
-	(*CreditAccountResponse)(nil),   // 7: dex.admin.v1.CreditAccountResponse
-	(*DebitAccountRequest)(nil),     // 8: dex.admin.v1.DebitAccountRequest
-	(*DebitAccountResponse)(nil),    // 9: dex.admin.v1.DebitAccountResponse
-	(*ExternalTrade)(nil),           // 10: dex.admin.v1.ExternalTrade
-	(*RecordTradesRequest)(nil),     // 11: dex.admin.v1.RecordTradesRequest
-	(*RecordTradesResponse)(nil),    // 12: dex.admin.v1.RecordTradesResponse
-	(*TakeSnapshotRequest)(nil),     // 13: dex.admin.v1.TakeSnapshotRequest
-	(*TakeSnapshotResponse)(nil),    // 14: dex.admin.v1.TakeSnapshotResponse
-	(*DrainRequest)(nil),            // 15: dex.admin.v1.DrainRequest
-	(*DrainResponse)(nil),           // 16: dex.admin.v1.DrainResponse
-	(*GetNodeStatusRequest)(nil),    // 17: dex.admin.v1.GetNodeStatusRequest
-	(*GetNodeStatusResponse)(nil),   // 18: dex.admin.v1.GetNodeStatusResponse
-	(*v1.Market)(nil),               // 19: dex.matching.v1.Market
-	(v1.MarketStatus)(0),            // 20: dex.matching.v1.MarketStatus
-	(*v11.Applied)(nil),             // 21: dex.orders.v1.Applied
-	(*timestamppb.Timestamp)(nil),   // 22: google.protobuf.Timestamp
-	(v11.Side)(0),                   // 23: dex.orders.v1.Side
+	(*CreateMarketRequest)(nil),       // 0: dex.admin.v1.CreateMarketRequest
+	(*CreateMarketResponse)(nil),      // 1: dex.admin.v1.CreateMarketResponse
+	(*SetMarketStatusRequest)(nil),    // 2: dex.admin.v1.SetMarketStatusRequest
+	(*SetMarketStatusResponse)(nil),   // 3: dex.admin.v1.SetMarketStatusResponse
+	(*SetFeesRequest)(nil),            // 4: dex.admin.v1.SetFeesRequest
+	(*SetFeesResponse)(nil),           // 5: dex.admin.v1.SetFeesResponse
+	(*SetMarketLimitsRequest)(nil),    // 6: dex.admin.v1.SetMarketLimitsRequest
+	(*SetMarketLimitsResponse)(nil),   // 7: dex.admin.v1.SetMarketLimitsResponse
+	(*SetSelfTradeGroupRequest)(nil),  // 8: dex.admin.v1.SetSelfTradeGroupRequest
+	(*SetSelfTradeGroupResponse)(nil), // 9: dex.admin.v1.SetSelfTradeGroupResponse
+	(*CancelOrdersRequest)(nil),       // 10: dex.admin.v1.CancelOrdersRequest
+	(*CancelOrdersResponse)(nil),      // 11: dex.admin.v1.CancelOrdersResponse
+	(*CreditAccountRequest)(nil),      // 12: dex.admin.v1.CreditAccountRequest
+	(*CreditAccountResponse)(nil),     // 13: dex.admin.v1.CreditAccountResponse
+	(*DebitAccountRequest)(nil),       // 14: dex.admin.v1.DebitAccountRequest
+	(*DebitAccountResponse)(nil),      // 15: dex.admin.v1.DebitAccountResponse
+	(*ExternalTrade)(nil),             // 16: dex.admin.v1.ExternalTrade
+	(*RecordTradesRequest)(nil),       // 17: dex.admin.v1.RecordTradesRequest
+	(*RecordTradesResponse)(nil),      // 18: dex.admin.v1.RecordTradesResponse
+	(*TakeSnapshotRequest)(nil),       // 19: dex.admin.v1.TakeSnapshotRequest
+	(*TakeSnapshotResponse)(nil),      // 20: dex.admin.v1.TakeSnapshotResponse
+	(*DrainRequest)(nil),              // 21: dex.admin.v1.DrainRequest
+	(*DrainResponse)(nil),             // 22: dex.admin.v1.DrainResponse
+	(*GetNodeStatusRequest)(nil),      // 23: dex.admin.v1.GetNodeStatusRequest
+	(*GetNodeStatusResponse)(nil),     // 24: dex.admin.v1.GetNodeStatusResponse
+	(*v1.Market)(nil),                 // 25: dex.matching.v1.Market
+	(v1.MarketStatus)(0),              // 26: dex.matching.v1.MarketStatus
+	(v11.Side)(0),                     // 27: dex.orders.v1.Side
+	(*v11.Applied)(nil),               // 28: dex.orders.v1.Applied
+	(*timestamppb.Timestamp)(nil),     // 29: google.protobuf.Timestamp
 }
 var file_dex_admin_v1_admin_proto_depIdxs = []int32{
-	19, // 0: dex.admin.v1.CreateMarketRequest.market:type_name -> dex.matching.v1.Market
-	19, // 1: dex.admin.v1.CreateMarketResponse.market:type_name -> dex.matching.v1.Market
-	20, // 2: dex.admin.v1.SetMarketStatusRequest.status:type_name -> dex.matching.v1.MarketStatus
-	19, // 3: dex.admin.v1.SetMarketStatusResponse.market:type_name -> dex.matching.v1.Market
-	19, // 4: dex.admin.v1.SetFeesResponse.market:type_name -> dex.matching.v1.Market
-	21, // 5: dex.admin.v1.CreditAccountResponse.applied:type_name -> dex.orders.v1.Applied
-	21, // 6: dex.admin.v1.DebitAccountResponse.applied:type_name -> dex.orders.v1.Applied
-	22, // 7: dex.admin.v1.ExternalTrade.time:type_name -> google.protobuf.Timestamp
-	23, // 8: dex.admin.v1.ExternalTrade.taker_side:type_name -> dex.orders.v1.Side
-	10, // 9: dex.admin.v1.RecordTradesRequest.trades:type_name -> dex.admin.v1.ExternalTrade
-	22, // 10: dex.admin.v1.RecordTradesRequest.watermark_time:type_name -> google.protobuf.Timestamp
-	21, // 11: dex.admin.v1.RecordTradesResponse.applied:type_name -> dex.orders.v1.Applied
-	22, // 12: dex.admin.v1.GetNodeStatusResponse.ready_time:type_name -> google.protobuf.Timestamp
-	0,  // 13: dex.admin.v1.Admin.CreateMarket:input_type -> dex.admin.v1.CreateMarketRequest
-	2,  // 14: dex.admin.v1.Admin.SetMarketStatus:input_type -> dex.admin.v1.SetMarketStatusRequest
-	4,  // 15: dex.admin.v1.Admin.SetFees:input_type -> dex.admin.v1.SetFeesRequest
-	6,  // 16: dex.admin.v1.Admin.CreditAccount:input_type -> dex.admin.v1.CreditAccountRequest
-	8,  // 17: dex.admin.v1.Admin.DebitAccount:input_type -> dex.admin.v1.DebitAccountRequest
-	11, // 18: dex.admin.v1.Admin.RecordTrades:input_type -> dex.admin.v1.RecordTradesRequest
-	13, // 19: dex.admin.v1.Admin.TakeSnapshot:input_type -> dex.admin.v1.TakeSnapshotRequest
-	15, // 20: dex.admin.v1.Admin.Drain:input_type -> dex.admin.v1.DrainRequest
-	17, // 21: dex.admin.v1.Admin.GetNodeStatus:input_type -> dex.admin.v1.GetNodeStatusRequest
-	1,  // 22: dex.admin.v1.Admin.CreateMarket:output_type -> dex.admin.v1.CreateMarketResponse
-	3,  // 23: dex.admin.v1.Admin.SetMarketStatus:output_type -> dex.admin.v1.SetMarketStatusResponse
-	5,  // 24: dex.admin.v1.Admin.SetFees:output_type -> dex.admin.v1.SetFeesResponse
-	7,  // 25: dex.admin.v1.Admin.CreditAccount:output_type -> dex.admin.v1.CreditAccountResponse
-	9,  // 26: dex.admin.v1.Admin.DebitAccount:output_type -> dex.admin.v1.DebitAccountResponse
-	12, // 27: dex.admin.v1.Admin.RecordTrades:output_type -> dex.admin.v1.RecordTradesResponse
-	14, // 28: dex.admin.v1.Admin.TakeSnapshot:output_type -> dex.admin.v1.TakeSnapshotResponse
-	16, // 29: dex.admin.v1.Admin.Drain:output_type -> dex.admin.v1.DrainResponse
-	18, // 30: dex.admin.v1.Admin.GetNodeStatus:output_type -> dex.admin.v1.GetNodeStatusResponse
-	22, // [22:31] is the sub-list for method output_type
-	13, // [13:22] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	25, // 0: dex.admin.v1.CreateMarketRequest.market:type_name -> dex.matching.v1.Market
+	25, // 1: dex.admin.v1.CreateMarketResponse.market:type_name -> dex.matching.v1.Market
+	26, // 2: dex.admin.v1.SetMarketStatusRequest.status:type_name -> dex.matching.v1.MarketStatus
+	25, // 3: dex.admin.v1.SetMarketStatusResponse.market:type_name -> dex.matching.v1.Market
+	25, // 4: dex.admin.v1.SetFeesResponse.market:type_name -> dex.matching.v1.Market
+	25, // 5: dex.admin.v1.SetMarketLimitsResponse.market:type_name -> dex.matching.v1.Market
+	27, // 6: dex.admin.v1.CancelOrdersRequest.side:type_name -> dex.orders.v1.Side
+	28, // 7: dex.admin.v1.CancelOrdersResponse.applied:type_name -> dex.orders.v1.Applied
+	28, // 8: dex.admin.v1.CreditAccountResponse.applied:type_name -> dex.orders.v1.Applied
+	28, // 9: dex.admin.v1.DebitAccountResponse.applied:type_name -> dex.orders.v1.Applied
+	29, // 10: dex.admin.v1.ExternalTrade.time:type_name -> google.protobuf.Timestamp
+	27, // 11: dex.admin.v1.ExternalTrade.taker_side:type_name -> dex.orders.v1.Side
+	16, // 12: dex.admin.v1.RecordTradesRequest.trades:type_name -> dex.admin.v1.ExternalTrade
+	29, // 13: dex.admin.v1.RecordTradesRequest.watermark_time:type_name -> google.protobuf.Timestamp
+	28, // 14: dex.admin.v1.RecordTradesResponse.applied:type_name -> dex.orders.v1.Applied
+	29, // 15: dex.admin.v1.GetNodeStatusResponse.ready_time:type_name -> google.protobuf.Timestamp
+	0,  // 16: dex.admin.v1.Admin.CreateMarket:input_type -> dex.admin.v1.CreateMarketRequest
+	2,  // 17: dex.admin.v1.Admin.SetMarketStatus:input_type -> dex.admin.v1.SetMarketStatusRequest
+	4,  // 18: dex.admin.v1.Admin.SetFees:input_type -> dex.admin.v1.SetFeesRequest
+	6,  // 19: dex.admin.v1.Admin.SetMarketLimits:input_type -> dex.admin.v1.SetMarketLimitsRequest
+	8,  // 20: dex.admin.v1.Admin.SetSelfTradeGroup:input_type -> dex.admin.v1.SetSelfTradeGroupRequest
+	10, // 21: dex.admin.v1.Admin.CancelOrders:input_type -> dex.admin.v1.CancelOrdersRequest
+	12, // 22: dex.admin.v1.Admin.CreditAccount:input_type -> dex.admin.v1.CreditAccountRequest
+	14, // 23: dex.admin.v1.Admin.DebitAccount:input_type -> dex.admin.v1.DebitAccountRequest
+	17, // 24: dex.admin.v1.Admin.RecordTrades:input_type -> dex.admin.v1.RecordTradesRequest
+	19, // 25: dex.admin.v1.Admin.TakeSnapshot:input_type -> dex.admin.v1.TakeSnapshotRequest
+	21, // 26: dex.admin.v1.Admin.Drain:input_type -> dex.admin.v1.DrainRequest
+	23, // 27: dex.admin.v1.Admin.GetNodeStatus:input_type -> dex.admin.v1.GetNodeStatusRequest
+	1,  // 28: dex.admin.v1.Admin.CreateMarket:output_type -> dex.admin.v1.CreateMarketResponse
+	3,  // 29: dex.admin.v1.Admin.SetMarketStatus:output_type -> dex.admin.v1.SetMarketStatusResponse
+	5,  // 30: dex.admin.v1.Admin.SetFees:output_type -> dex.admin.v1.SetFeesResponse
+	7,  // 31: dex.admin.v1.Admin.SetMarketLimits:output_type -> dex.admin.v1.SetMarketLimitsResponse
+	9,  // 32: dex.admin.v1.Admin.SetSelfTradeGroup:output_type -> dex.admin.v1.SetSelfTradeGroupResponse
+	11, // 33: dex.admin.v1.Admin.CancelOrders:output_type -> dex.admin.v1.CancelOrdersResponse
+	13, // 34: dex.admin.v1.Admin.CreditAccount:output_type -> dex.admin.v1.CreditAccountResponse
+	15, // 35: dex.admin.v1.Admin.DebitAccount:output_type -> dex.admin.v1.DebitAccountResponse
+	18, // 36: dex.admin.v1.Admin.RecordTrades:output_type -> dex.admin.v1.RecordTradesResponse
+	20, // 37: dex.admin.v1.Admin.TakeSnapshot:output_type -> dex.admin.v1.TakeSnapshotResponse
+	22, // 38: dex.admin.v1.Admin.Drain:output_type -> dex.admin.v1.DrainResponse
+	24, // 39: dex.admin.v1.Admin.GetNodeStatus:output_type -> dex.admin.v1.GetNodeStatusResponse
+	28, // [28:40] is the sub-list for method output_type
+	16, // [16:28] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_dex_admin_v1_admin_proto_init() }
@@ -1366,7 +1760,7 @@ func file_dex_admin_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dex_admin_v1_admin_proto_rawDesc), len(file_dex_admin_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   19,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -21,15 +21,18 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Admin_CreateMarket_FullMethodName    = "/dex.admin.v1.Admin/CreateMarket"
-	Admin_SetMarketStatus_FullMethodName = "/dex.admin.v1.Admin/SetMarketStatus"
-	Admin_SetFees_FullMethodName         = "/dex.admin.v1.Admin/SetFees"
-	Admin_CreditAccount_FullMethodName   = "/dex.admin.v1.Admin/CreditAccount"
-	Admin_DebitAccount_FullMethodName    = "/dex.admin.v1.Admin/DebitAccount"
-	Admin_RecordTrades_FullMethodName    = "/dex.admin.v1.Admin/RecordTrades"
-	Admin_TakeSnapshot_FullMethodName    = "/dex.admin.v1.Admin/TakeSnapshot"
-	Admin_Drain_FullMethodName           = "/dex.admin.v1.Admin/Drain"
-	Admin_GetNodeStatus_FullMethodName   = "/dex.admin.v1.Admin/GetNodeStatus"
+	Admin_CreateMarket_FullMethodName      = "/dex.admin.v1.Admin/CreateMarket"
+	Admin_SetMarketStatus_FullMethodName   = "/dex.admin.v1.Admin/SetMarketStatus"
+	Admin_SetFees_FullMethodName           = "/dex.admin.v1.Admin/SetFees"
+	Admin_SetMarketLimits_FullMethodName   = "/dex.admin.v1.Admin/SetMarketLimits"
+	Admin_SetSelfTradeGroup_FullMethodName = "/dex.admin.v1.Admin/SetSelfTradeGroup"
+	Admin_CancelOrders_FullMethodName      = "/dex.admin.v1.Admin/CancelOrders"
+	Admin_CreditAccount_FullMethodName     = "/dex.admin.v1.Admin/CreditAccount"
+	Admin_DebitAccount_FullMethodName      = "/dex.admin.v1.Admin/DebitAccount"
+	Admin_RecordTrades_FullMethodName      = "/dex.admin.v1.Admin/RecordTrades"
+	Admin_TakeSnapshot_FullMethodName      = "/dex.admin.v1.Admin/TakeSnapshot"
+	Admin_Drain_FullMethodName             = "/dex.admin.v1.Admin/Drain"
+	Admin_GetNodeStatus_FullMethodName     = "/dex.admin.v1.Admin/GetNodeStatus"
 )
 
 // AdminClient is the client API for Admin service.
@@ -41,12 +44,25 @@ type AdminClient interface {
 	// Opens a market. Repeating it with the same parameters changes nothing.
 	// cli: dex market create
 	CreateMarket(ctx context.Context, in *CreateMarketRequest, opts ...grpc.CallOption) (*CreateMarketResponse, error)
-	// Opens, closes to new orders, or halts a market.
+	// Opens, halts or closes a market, or begins an auction. Leaving an auction for OPEN
+	// or CLOSED uncrosses it first.
 	// cli: dex market status
 	SetMarketStatus(ctx context.Context, in *SetMarketStatusRequest, opts ...grpc.CallOption) (*SetMarketStatusResponse, error)
 	// Sets the fees of orders placed from now on; open orders keep theirs.
 	// cli: dex market fees
 	SetFees(ctx context.Context, in *SetFeesRequest, opts ...grpc.CallOption) (*SetFeesResponse, error)
+	// Sets what orders of a market are held against from now on: protection band, price
+	// band, notional.
+	// cli: dex market limits
+	SetMarketLimits(ctx context.Context, in *SetMarketLimitsRequest, opts ...grpc.CallOption) (*SetMarketLimitsResponse, error)
+	// Puts an account into a self-trade group, or takes it out: accounts of one group
+	// are one owner to self-trade prevention.
+	// cli: dex account self-trade-group
+	SetSelfTradeGroup(ctx context.Context, in *SetSelfTradeGroupRequest, opts ...grpc.CallOption) (*SetSelfTradeGroupResponse, error)
+	// Cancels open orders of an account, of a market, of one side, or all there are.
+	// Works in halted markets too.
+	// cli: dex market cancel-orders
+	CancelOrders(ctx context.Context, in *CancelOrdersRequest, opts ...grpc.CallOption) (*CancelOrdersResponse, error)
 	// Books money that came in. Idempotent by `reference`.
 	// cli: dex account deposit
 	CreditAccount(ctx context.Context, in *CreditAccountRequest, opts ...grpc.CallOption) (*CreditAccountResponse, error)
@@ -100,6 +116,36 @@ func (c *adminClient) SetFees(ctx context.Context, in *SetFeesRequest, opts ...g
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(SetFeesResponse)
 	err := c.cc.Invoke(ctx, Admin_SetFees_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) SetMarketLimits(ctx context.Context, in *SetMarketLimitsRequest, opts ...grpc.CallOption) (*SetMarketLimitsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SetMarketLimitsResponse)
+	err := c.cc.Invoke(ctx, Admin_SetMarketLimits_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) SetSelfTradeGroup(ctx context.Context, in *SetSelfTradeGroupRequest, opts ...grpc.CallOption) (*SetSelfTradeGroupResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SetSelfTradeGroupResponse)
+	err := c.cc.Invoke(ctx, Admin_SetSelfTradeGroup_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) CancelOrders(ctx context.Context, in *CancelOrdersRequest, opts ...grpc.CallOption) (*CancelOrdersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CancelOrdersResponse)
+	err := c.cc.Invoke(ctx, Admin_CancelOrders_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -175,12 +221,25 @@ type AdminServer interface {
 	// Opens a market. Repeating it with the same parameters changes nothing.
 	// cli: dex market create
 	CreateMarket(context.Context, *CreateMarketRequest) (*CreateMarketResponse, error)
-	// Opens, closes to new orders, or halts a market.
+	// Opens, halts or closes a market, or begins an auction. Leaving an auction for OPEN
+	// or CLOSED uncrosses it first.
 	// cli: dex market status
 	SetMarketStatus(context.Context, *SetMarketStatusRequest) (*SetMarketStatusResponse, error)
 	// Sets the fees of orders placed from now on; open orders keep theirs.
 	// cli: dex market fees
 	SetFees(context.Context, *SetFeesRequest) (*SetFeesResponse, error)
+	// Sets what orders of a market are held against from now on: protection band, price
+	// band, notional.
+	// cli: dex market limits
+	SetMarketLimits(context.Context, *SetMarketLimitsRequest) (*SetMarketLimitsResponse, error)
+	// Puts an account into a self-trade group, or takes it out: accounts of one group
+	// are one owner to self-trade prevention.
+	// cli: dex account self-trade-group
+	SetSelfTradeGroup(context.Context, *SetSelfTradeGroupRequest) (*SetSelfTradeGroupResponse, error)
+	// Cancels open orders of an account, of a market, of one side, or all there are.
+	// Works in halted markets too.
+	// cli: dex market cancel-orders
+	CancelOrders(context.Context, *CancelOrdersRequest) (*CancelOrdersResponse, error)
 	// Books money that came in. Idempotent by `reference`.
 	// cli: dex account deposit
 	CreditAccount(context.Context, *CreditAccountRequest) (*CreditAccountResponse, error)
@@ -218,6 +277,15 @@ func (UnimplementedAdminServer) SetMarketStatus(context.Context, *SetMarketStatu
 }
 func (UnimplementedAdminServer) SetFees(context.Context, *SetFeesRequest) (*SetFeesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method SetFees not implemented")
+}
+func (UnimplementedAdminServer) SetMarketLimits(context.Context, *SetMarketLimitsRequest) (*SetMarketLimitsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetMarketLimits not implemented")
+}
+func (UnimplementedAdminServer) SetSelfTradeGroup(context.Context, *SetSelfTradeGroupRequest) (*SetSelfTradeGroupResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetSelfTradeGroup not implemented")
+}
+func (UnimplementedAdminServer) CancelOrders(context.Context, *CancelOrdersRequest) (*CancelOrdersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CancelOrders not implemented")
 }
 func (UnimplementedAdminServer) CreditAccount(context.Context, *CreditAccountRequest) (*CreditAccountResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreditAccount not implemented")
@@ -308,6 +376,60 @@ func _Admin_SetFees_Handler(srv interface{}, ctx context.Context, dec func(inter
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(AdminServer).SetFees(ctx, req.(*SetFeesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_SetMarketLimits_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetMarketLimitsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).SetMarketLimits(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_SetMarketLimits_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).SetMarketLimits(ctx, req.(*SetMarketLimitsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_SetSelfTradeGroup_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetSelfTradeGroupRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).SetSelfTradeGroup(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_SetSelfTradeGroup_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).SetSelfTradeGroup(ctx, req.(*SetSelfTradeGroupRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_CancelOrders_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CancelOrdersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).CancelOrders(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_CancelOrders_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).CancelOrders(ctx, req.(*CancelOrdersRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -438,6 +560,18 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "SetFees",
 			Handler:    _Admin_SetFees_Handler,
+		},
+		{
+			MethodName: "SetMarketLimits",
+			Handler:    _Admin_SetMarketLimits_Handler,
+		},
+		{
+			MethodName: "SetSelfTradeGroup",
+			Handler:    _Admin_SetSelfTradeGroup_Handler,
+		},
+		{
+			MethodName: "CancelOrders",
+			Handler:    _Admin_CancelOrders_Handler,
 		},
 		{
 			MethodName: "CreditAccount",

@@ -43,7 +43,7 @@ const (
 	MarketStatus_MARKET_STATUS_OPENING_AUCTION MarketStatus = 4
 	// Orders are collected for the uncross that closes the market.
 	MarketStatus_MARKET_STATUS_CLOSING_AUCTION MarketStatus = 5
-	// Orders may be cancelled; day orders have ended.
+	// Orders may be cancelled; those for the day and for the close have ended.
 	MarketStatus_MARKET_STATUS_CLOSED MarketStatus = 6
 )
 
@@ -240,9 +240,24 @@ type Market struct {
 	// Where its trades come from.
 	Kind MarketKind `protobuf:"varint,14,opt,name=kind,proto3,enum=dex.matching.v1.MarketKind" json:"kind,omitempty"`
 	// What it lets its users do. Set by the node.
-	Status        MarketStatus `protobuf:"varint,15,opt,name=status,proto3,enum=dex.matching.v1.MarketStatus" json:"status,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Status MarketStatus `protobuf:"varint,15,opt,name=status,proto3,enum=dex.matching.v1.MarketStatus" json:"status,omitempty"`
+	// Protection band: how far in ticks beyond the best opposite price a market order
+	// may trade, and beyond its trigger a stop; zero: no band, and no stops without a
+	// limit price. Set by Admin.SetMarketLimits, as the three below.
+	ProtectionTicks int64 `protobuf:"varint,16,opt,name=protection_ticks,json=protectionTicks,proto3" json:"protection_ticks,omitempty"`
+	// How far from the last price a limit price may be, in parts per million of it;
+	// zero: any price.
+	PriceBandPpm int64 `protobuf:"varint,17,opt,name=price_band_ppm,json=priceBandPpm,proto3" json:"price_band_ppm,omitempty"`
+	// Least notional of an order with a price, in atoms of the quote asset; zero: any.
+	NotionalMinAtoms int64 `protobuf:"varint,18,opt,name=notional_min_atoms,json=notionalMinAtoms,proto3" json:"notional_min_atoms,omitempty"`
+	// Greatest notional of an order with a price, in atoms of the quote asset; zero:
+	// any.
+	NotionalMaxAtoms int64 `protobuf:"varint,19,opt,name=notional_max_atoms,json=notionalMaxAtoms,proto3" json:"notional_max_atoms,omitempty"`
+	// Price of the last trade in ticks, as bands and triggers see it; zero: none yet.
+	// Set by the node.
+	LastPriceTicks int64 `protobuf:"varint,20,opt,name=last_price_ticks,json=lastPriceTicks,proto3" json:"last_price_ticks,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Market) Reset() {
@@ -380,12 +395,48 @@ func (x *Market) GetStatus() MarketStatus {
 	return MarketStatus_MARKET_STATUS_UNSPECIFIED
 }
 
+func (x *Market) GetProtectionTicks() int64 {
+	if x != nil {
+		return x.ProtectionTicks
+	}
+	return 0
+}
+
+func (x *Market) GetPriceBandPpm() int64 {
+	if x != nil {
+		return x.PriceBandPpm
+	}
+	return 0
+}
+
+func (x *Market) GetNotionalMinAtoms() int64 {
+	if x != nil {
+		return x.NotionalMinAtoms
+	}
+	return 0
+}
+
+func (x *Market) GetNotionalMaxAtoms() int64 {
+	if x != nil {
+		return x.NotionalMaxAtoms
+	}
+	return 0
+}
+
+func (x *Market) GetLastPriceTicks() int64 {
+	if x != nil {
+		return x.LastPriceTicks
+	}
+	return 0
+}
+
 // One price level.
 type BookLevel struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Price in ticks.
 	PriceTicks int64 `protobuf:"varint,1,opt,name=price_ticks,json=priceTicks,proto3" json:"price_ticks,omitempty"`
-	// Open lots at the price; zero in a delta means the level is gone.
+	// Open lots at the price that their orders show; zero in a delta means the level is
+	// gone.
 	QuantityLots  int64 `protobuf:"varint,2,opt,name=quantity_lots,json=quantityLots,proto3" json:"quantity_lots,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1292,7 +1343,7 @@ const file_dex_matching_v1_matching_proto_rawDesc = "" +
 	"\x1edex/matching/v1/matching.proto\x12\x0fdex.matching.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cdex/options/v1/options.proto\x1a\"dex/orders/v1/signed_payload.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"_\n" +
 	"\x05Asset\x125\n" +
 	"\basset_id\x18\x01 \x01(\tB\x1a\xbaH\x17r\x15\x10\x01\x18\x102\x0f^[A-Za-z0-9.]+$R\aassetId\x12\x1f\n" +
-	"\x05scale\x18\x02 \x01(\x05B\t\xbaH\x06\x1a\x04\x18\x12(\x00R\x05scale\"\xb8\x06\n" +
+	"\x05scale\x18\x02 \x01(\x05B\t\xbaH\x06\x1a\x04\x18\x12(\x00R\x05scale\"\x8f\b\n" +
 	"\x06Market\x12E\n" +
 	"\tmarket_id\x18\x01 \x01(\tB(\xbaH%r#\x10\x03\x18 2\x1d^[A-Za-z0-9.]+-[A-Za-z0-9.]+$R\bmarketId\x12=\n" +
 	"\n" +
@@ -1312,7 +1363,12 @@ const file_dex_matching_v1_matching_proto_rawDesc = "" +
 	"\rtaker_fee_ppm\x18\r \x01(\x05B\v\xbaH\b\x1a\x06\x18\xa0\x8d\x06(\x00R\vtakerFeePpm\x12;\n" +
 	"\x04kind\x18\x0e \x01(\x0e2\x1b.dex.matching.v1.MarketKindB\n" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04kind\x125\n" +
-	"\x06status\x18\x0f \x01(\x0e2\x1d.dex.matching.v1.MarketStatusR\x06status\"Q\n" +
+	"\x06status\x18\x0f \x01(\x0e2\x1d.dex.matching.v1.MarketStatusR\x06status\x12)\n" +
+	"\x10protection_ticks\x18\x10 \x01(\x03R\x0fprotectionTicks\x12$\n" +
+	"\x0eprice_band_ppm\x18\x11 \x01(\x03R\fpriceBandPpm\x12,\n" +
+	"\x12notional_min_atoms\x18\x12 \x01(\x03R\x10notionalMinAtoms\x12,\n" +
+	"\x12notional_max_atoms\x18\x13 \x01(\x03R\x10notionalMaxAtoms\x12(\n" +
+	"\x10last_price_ticks\x18\x14 \x01(\x03R\x0elastPriceTicks\"Q\n" +
 	"\tBookLevel\x12\x1f\n" +
 	"\vprice_ticks\x18\x01 \x01(\x03R\n" +
 	"priceTicks\x12#\n" +

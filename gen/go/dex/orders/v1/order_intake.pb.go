@@ -40,9 +40,11 @@ const (
 	OrderStatus_ORDER_STATUS_PARTIALLY_FILLED OrderStatus = 2
 	// Filled in full.
 	OrderStatus_ORDER_STATUS_FILLED OrderStatus = 3
-	// Cancelled by its owner or an operator.
+	// Cancelled: by its owner, an operator, a switch, self-trade prevention, or the
+	// other order of its pair.
 	OrderStatus_ORDER_STATUS_CANCELLED OrderStatus = 4
-	// The remainder ended without resting (IOC, market).
+	// What was left ended by its time in force: at once (IOC, market), at its time
+	// (DAY, GTD), or with its auction.
 	OrderStatus_ORDER_STATUS_EXPIRED OrderStatus = 5
 	// Refused; see `rejection`.
 	OrderStatus_ORDER_STATUS_REJECTED OrderStatus = 6
@@ -838,9 +840,14 @@ func (x *SubmitBatchResponse) GetResults() []*OrderResult {
 type OrderStreamRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Envelope whose payload holds place, cancel, amend, cancel_all or batch.
-	Envelope      *SignedEnvelope `protobuf:"bytes,1,opt,name=envelope,proto3" json:"envelope,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Envelope *SignedEnvelope `protobuf:"bytes,1,opt,name=envelope,proto3" json:"envelope,omitempty"`
+	// Cancel every open order of the account when this stream ends, however it ends,
+	// in all markets that are not halted. Once said in a request whose envelope is
+	// taken it holds for that account until then. A node that dies at once cannot do
+	// it.
+	CancelOnDisconnect bool `protobuf:"varint,2,opt,name=cancel_on_disconnect,json=cancelOnDisconnect,proto3" json:"cancel_on_disconnect,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *OrderStreamRequest) Reset() {
@@ -878,6 +885,13 @@ func (x *OrderStreamRequest) GetEnvelope() *SignedEnvelope {
 		return x.Envelope
 	}
 	return nil
+}
+
+func (x *OrderStreamRequest) GetCancelOnDisconnect() bool {
+	if x != nil {
+		return x.CancelOnDisconnect
+	}
+	return false
 }
 
 // The answer to one envelope of a session.
@@ -1222,9 +1236,10 @@ const file_dex_orders_v1_order_intake_proto_rawDesc = "" +
 	"\benvelope\x18\x01 \x01(\v2\x1d.dex.orders.v1.SignedEnvelopeB\x06\xbaH\x03\xc8\x01\x01R\benvelope\"}\n" +
 	"\x13SubmitBatchResponse\x120\n" +
 	"\aapplied\x18\x01 \x01(\v2\x16.dex.orders.v1.AppliedR\aapplied\x124\n" +
-	"\aresults\x18\x02 \x03(\v2\x1a.dex.orders.v1.OrderResultR\aresults\"W\n" +
+	"\aresults\x18\x02 \x03(\v2\x1a.dex.orders.v1.OrderResultR\aresults\"\x89\x01\n" +
 	"\x12OrderStreamRequest\x12A\n" +
-	"\benvelope\x18\x01 \x01(\v2\x1d.dex.orders.v1.SignedEnvelopeB\x06\xbaH\x03\xc8\x01\x01R\benvelope\"\x84\x02\n" +
+	"\benvelope\x18\x01 \x01(\v2\x1d.dex.orders.v1.SignedEnvelopeB\x06\xbaH\x03\xc8\x01\x01R\benvelope\x120\n" +
+	"\x14cancel_on_disconnect\x18\x02 \x01(\bR\x12cancelOnDisconnect\"\x84\x02\n" +
 	"\x13OrderStreamResponse\x12\x14\n" +
 	"\x05nonce\x18\x01 \x01(\x03R\x05nonce\x120\n" +
 	"\aapplied\x18\x02 \x01(\v2\x16.dex.orders.v1.AppliedR\aapplied\x124\n" +

@@ -47,7 +47,7 @@ type OrderIntakeClient interface {
 	// Changes price or size of one open order.
 	// cli: dex order amend
 	AmendOrder(ctx context.Context, in *AmendOrderRequest, opts ...grpc.CallOption) (*AmendOrderResponse, error)
-	// Cancels every open order of the account, or of the account in one market.
+	// Cancels every open order of the account, or those in one market or of one side.
 	// cli: dex order cancel-all
 	CancelAll(ctx context.Context, in *CancelAllRequest, opts ...grpc.CallOption) (*CancelAllResponse, error)
 	// Applies up to 1,000 items under one signature. The call succeeds when the
@@ -162,7 +162,7 @@ type OrderIntakeServer interface {
 	// Changes price or size of one open order.
 	// cli: dex order amend
 	AmendOrder(context.Context, *AmendOrderRequest) (*AmendOrderResponse, error)
-	// Cancels every open order of the account, or of the account in one market.
+	// Cancels every open order of the account, or those in one market or of one side.
 	// cli: dex order cancel-all
 	CancelAll(context.Context, *CancelAllRequest) (*CancelAllResponse, error)
 	// Applies up to 1,000 items under one signature. The call succeeds when the

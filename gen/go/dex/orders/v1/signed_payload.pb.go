@@ -87,15 +87,18 @@ const (
 	OrderType_ORDER_TYPE_UNSPECIFIED OrderType = 0
 	// Trades at `price_ticks` or better.
 	OrderType_ORDER_TYPE_LIMIT OrderType = 1
-	// Trades at any price now and never rests.
+	// Trades now at any price within the market's protection band, and never rests.
 	OrderType_ORDER_TYPE_MARKET OrderType = 2
-	// Waits for a trade at its trigger, then trades inside the protection band.
+	// Waits until a trade reaches its trigger, then takes what it can within the
+	// market's protection band around it. FIX 40=3.
 	OrderType_ORDER_TYPE_STOP OrderType = 3
-	// Waits for a trade at its trigger, then is a limit order.
+	// Waits until a trade reaches its trigger, then is a limit order at `price_ticks`.
+	// FIX 40=4.
 	OrderType_ORDER_TYPE_STOP_LIMIT OrderType = 4
-	// A stop whose trigger follows the market's trades.
+	// A stop whose trigger follows the price at a distance.
 	OrderType_ORDER_TYPE_TRAILING_STOP OrderType = 5
-	// A limit order whose price follows the book.
+	// A limit order whose price follows a price of the book, never beyond
+	// `price_ticks`. FIX 40=P.
 	OrderType_ORDER_TYPE_PEGGED OrderType = 6
 )
 
@@ -160,13 +163,15 @@ const (
 	TimeInForce_TIME_IN_FORCE_IOC TimeInForce = 2
 	// Fill or kill: fills in full at once or is refused without a trade.
 	TimeInForce_TIME_IN_FORCE_FOK TimeInForce = 3
-	// Day: ends at the next midnight UTC, or when the market closes.
+	// Ends at the next 00:00 UTC or when the market closes.
 	TimeInForce_TIME_IN_FORCE_DAY TimeInForce = 4
-	// Good till date: ends at `expire_time`.
+	// Good till date: ends at the `expire_time` of its terms.
 	TimeInForce_TIME_IN_FORCE_GTD TimeInForce = 5
-	// At the open: trades in the opening auction or expires.
+	// Trades in the opening auction, the only phase that takes it; what is left
+	// expires. FIX 59=2.
 	TimeInForce_TIME_IN_FORCE_AT_OPEN TimeInForce = 6
-	// At the close: trades in the closing auction or expires.
+	// Trades in the closing auction, and waits for it while the market is open; what
+	// is left expires. FIX 59=7.
 	TimeInForce_TIME_IN_FORCE_AT_CLOSE TimeInForce = 7
 )
 
@@ -221,21 +226,80 @@ func (TimeInForce) EnumDescriptor() ([]byte, []int) {
 	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{2}
 }
 
-// What happens when an order would trade with one of its own owner: of the same
-// account, or of the same group of accounts. The incoming order's choice counts.
-// FIX tag 2964.
+// What the price of a pegged order follows: the best price of orders that are not
+// pegged. FIX tag 1094.
+type PegReference int32
+
+const (
+	// Not pegged.
+	PegReference_PEG_REFERENCE_UNSPECIFIED PegReference = 0
+	// The best price of its own side.
+	PegReference_PEG_REFERENCE_PRIMARY PegReference = 1
+	// The best price of the other side.
+	PegReference_PEG_REFERENCE_MARKET PegReference = 2
+	// The middle between both, rounded away from the other side.
+	PegReference_PEG_REFERENCE_MIDPOINT PegReference = 3
+)
+
+// Enum value maps for PegReference.
+var (
+	PegReference_name = map[int32]string{
+		0: "PEG_REFERENCE_UNSPECIFIED",
+		1: "PEG_REFERENCE_PRIMARY",
+		2: "PEG_REFERENCE_MARKET",
+		3: "PEG_REFERENCE_MIDPOINT",
+	}
+	PegReference_value = map[string]int32{
+		"PEG_REFERENCE_UNSPECIFIED": 0,
+		"PEG_REFERENCE_PRIMARY":     1,
+		"PEG_REFERENCE_MARKET":      2,
+		"PEG_REFERENCE_MIDPOINT":    3,
+	}
+)
+
+func (x PegReference) Enum() *PegReference {
+	p := new(PegReference)
+	*p = x
+	return p
+}
+
+func (x PegReference) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (PegReference) Descriptor() protoreflect.EnumDescriptor {
+	return file_dex_orders_v1_signed_payload_proto_enumTypes[3].Descriptor()
+}
+
+func (PegReference) Type() protoreflect.EnumType {
+	return &file_dex_orders_v1_signed_payload_proto_enumTypes[3]
+}
+
+func (x PegReference) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use PegReference.Descriptor instead.
+func (PegReference) EnumDescriptor() ([]byte, []int) {
+	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{3}
+}
+
+// What happens instead of a trade between two orders of one owner: of one account,
+// or of accounts of one self-trade group. The choice of the order that takes counts.
+// It does not act in the uncross of an auction. FIX tag 2964.
 type SelfTradePrevention int32
 
 const (
-	// They trade.
+	// Nothing: the two trade.
 	SelfTradePrevention_SELF_TRADE_PREVENTION_UNSPECIFIED SelfTradePrevention = 0
-	// What is left of the incoming order is cancelled.
+	// What is left of the order that takes is cancelled.
 	SelfTradePrevention_SELF_TRADE_PREVENTION_CANCEL_NEWEST SelfTradePrevention = 1
 	// The resting order is cancelled.
 	SelfTradePrevention_SELF_TRADE_PREVENTION_CANCEL_OLDEST SelfTradePrevention = 2
 	// Both are cancelled.
 	SelfTradePrevention_SELF_TRADE_PREVENTION_CANCEL_BOTH SelfTradePrevention = 3
-	// Both become smaller by what the smaller one has open.
+	// Both quantities shrink by the smaller of the two open sizes; what has nothing
+	// left open is cancelled.
 	SelfTradePrevention_SELF_TRADE_PREVENTION_DECREMENT SelfTradePrevention = 4
 )
 
@@ -268,11 +332,11 @@ func (x SelfTradePrevention) String() string {
 }
 
 func (SelfTradePrevention) Descriptor() protoreflect.EnumDescriptor {
-	return file_dex_orders_v1_signed_payload_proto_enumTypes[3].Descriptor()
+	return file_dex_orders_v1_signed_payload_proto_enumTypes[4].Descriptor()
 }
 
 func (SelfTradePrevention) Type() protoreflect.EnumType {
-	return &file_dex_orders_v1_signed_payload_proto_enumTypes[3]
+	return &file_dex_orders_v1_signed_payload_proto_enumTypes[4]
 }
 
 func (x SelfTradePrevention) Number() protoreflect.EnumNumber {
@@ -281,63 +345,6 @@ func (x SelfTradePrevention) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use SelfTradePrevention.Descriptor instead.
 func (SelfTradePrevention) EnumDescriptor() ([]byte, []int) {
-	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{3}
-}
-
-// What the price of a pegged order follows. FIX tag 1094.
-type PegReference int32
-
-const (
-	// Not pegged.
-	PegReference_PEG_REFERENCE_UNSPECIFIED PegReference = 0
-	// The best price of its own side.
-	PegReference_PEG_REFERENCE_PRIMARY PegReference = 1
-	// The best price of the other side.
-	PegReference_PEG_REFERENCE_MARKET PegReference = 2
-	// The middle between both.
-	PegReference_PEG_REFERENCE_MIDPOINT PegReference = 3
-)
-
-// Enum value maps for PegReference.
-var (
-	PegReference_name = map[int32]string{
-		0: "PEG_REFERENCE_UNSPECIFIED",
-		1: "PEG_REFERENCE_PRIMARY",
-		2: "PEG_REFERENCE_MARKET",
-		3: "PEG_REFERENCE_MIDPOINT",
-	}
-	PegReference_value = map[string]int32{
-		"PEG_REFERENCE_UNSPECIFIED": 0,
-		"PEG_REFERENCE_PRIMARY":     1,
-		"PEG_REFERENCE_MARKET":      2,
-		"PEG_REFERENCE_MIDPOINT":    3,
-	}
-)
-
-func (x PegReference) Enum() *PegReference {
-	p := new(PegReference)
-	*p = x
-	return p
-}
-
-func (x PegReference) String() string {
-	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
-}
-
-func (PegReference) Descriptor() protoreflect.EnumDescriptor {
-	return file_dex_orders_v1_signed_payload_proto_enumTypes[4].Descriptor()
-}
-
-func (PegReference) Type() protoreflect.EnumType {
-	return &file_dex_orders_v1_signed_payload_proto_enumTypes[4]
-}
-
-func (x PegReference) Number() protoreflect.EnumNumber {
-	return protoreflect.EnumNumber(x)
-}
-
-// Deprecated: Use PegReference.Descriptor instead.
-func (PegReference) EnumDescriptor() ([]byte, []int) {
 	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{4}
 }
 
@@ -703,21 +710,23 @@ type NewOrder struct {
 	MarketId string `protobuf:"bytes,1,opt,name=market_id,json=marketId,proto3" json:"market_id,omitempty"`
 	// Buy or sell.
 	Side Side `protobuf:"varint,2,opt,name=side,proto3,enum=dex.orders.v1.Side" json:"side,omitempty"`
-	// Limit or market.
+	// How the price limits the order, and what it waits for.
 	Type OrderType `protobuf:"varint,3,opt,name=type,proto3,enum=dex.orders.v1.OrderType" json:"type,omitempty"`
-	// Good till cancel, immediate or cancel, fill or kill. A market order is
-	// immediate or cancel, or fill or kill.
+	// How long it lives. A market order is IOC or FOK, or of an auction.
 	TimeInForce TimeInForce `protobuf:"varint,4,opt,name=time_in_force,json=timeInForce,proto3,enum=dex.orders.v1.TimeInForce" json:"time_in_force,omitempty"`
 	// Limit price in ticks of the market, a multiple of its price increment; zero
-	// for a market order.
+	// for a market order, a stop and a trailing stop.
 	PriceTicks int64 `protobuf:"varint,5,opt,name=price_ticks,json=priceTicks,proto3" json:"price_ticks,omitempty"`
 	// Size in lots of the market.
 	QuantityLots int64 `protobuf:"varint,6,opt,name=quantity_lots,json=quantityLots,proto3" json:"quantity_lots,omitempty"`
-	// Refuse the order instead of letting it take liquidity. Limit GTC only.
+	// Refuse the order instead of letting it take liquidity. Limit orders with GTC,
+	// DAY or GTD only. FIX 18=6.
 	PostOnly bool `protobuf:"varint,7,opt,name=post_only,json=postOnly,proto3" json:"post_only,omitempty"`
 	// The client's own number for the order, unique among the account's open
 	// orders; zero for none. FIX tag 11.
 	ClientOrderId int64 `protobuf:"varint,8,opt,name=client_order_id,json=clientOrderId,proto3" json:"client_order_id,omitempty"`
+	// What only some orders say; a plain limit or market order leaves it out.
+	Terms         *OrderTerms `protobuf:"bytes,9,opt,name=terms,proto3" json:"terms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -808,6 +817,149 @@ func (x *NewOrder) GetClientOrderId() int64 {
 	return 0
 }
 
+func (x *NewOrder) GetTerms() *OrderTerms {
+	if x != nil {
+		return x.Terms
+	}
+	return nil
+}
+
+// What only some orders say. A field that the order's type has no use for must not
+// be set. docs/reference/order-semantics.md says what everything means exactly.
+type OrderTerms struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Stop and stop limit: the trade price in ticks that triggers it. A buy waits for
+	// this price or above, a sell for it or below. FIX tag 1102.
+	TriggerPriceTicks int64 `protobuf:"varint,1,opt,name=trigger_price_ticks,json=triggerPriceTicks,proto3" json:"trigger_price_ticks,omitempty"`
+	// Trailing stop: how far in ticks the trigger stays behind the best price traded
+	// since the order was taken in.
+	TrailTicks int64 `protobuf:"varint,2,opt,name=trail_ticks,json=trailTicks,proto3" json:"trail_ticks,omitempty"`
+	// Iceberg, a limit order: lots that the book shows at a time; zero shows all. What
+	// is shown next goes to the tail of its level. FIX tag 1138.
+	DisplayLots int64 `protobuf:"varint,3,opt,name=display_lots,json=displayLots,proto3" json:"display_lots,omitempty"`
+	// Refuse the order unless at least so many lots can be taken at once; zero for
+	// none. FIX tag 110.
+	MinLots int64 `protobuf:"varint,4,opt,name=min_lots,json=minLots,proto3" json:"min_lots,omitempty"`
+	// Pegged: what the price follows, never beyond `price_ticks`. It never takes.
+	Peg PegReference `protobuf:"varint,5,opt,name=peg,proto3,enum=dex.orders.v1.PegReference" json:"peg,omitempty"`
+	// Pegged: ticks added to what it follows; at most zero for a buy, at least zero
+	// for a sell. FIX tag 211.
+	PegOffsetTicks int64 `protobuf:"varint,6,opt,name=peg_offset_ticks,json=pegOffsetTicks,proto3" json:"peg_offset_ticks,omitempty"`
+	// GTD: when the order ends. FIX tag 126.
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// What happens instead of a trade with an order of the same owner.
+	SelfTradePrevention SelfTradePrevention `protobuf:"varint,8,opt,name=self_trade_prevention,json=selfTradePrevention,proto3,enum=dex.orders.v1.SelfTradePrevention" json:"self_trade_prevention,omitempty"`
+	// Post-only: price an order that would take one increment outside the best
+	// opposite price instead of refusing it.
+	Slide bool `protobuf:"varint,9,opt,name=slide,proto3" json:"slide,omitempty"`
+	// One cancels the other, in a batch: this stop and the limit order of the item
+	// before it, or the other way round, are a pair. They hold funds once; the first
+	// to trade ends the other.
+	Oco           bool `protobuf:"varint,10,opt,name=oco,proto3" json:"oco,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OrderTerms) Reset() {
+	*x = OrderTerms{}
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OrderTerms) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OrderTerms) ProtoMessage() {}
+
+func (x *OrderTerms) ProtoReflect() protoreflect.Message {
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OrderTerms.ProtoReflect.Descriptor instead.
+func (*OrderTerms) Descriptor() ([]byte, []int) {
+	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *OrderTerms) GetTriggerPriceTicks() int64 {
+	if x != nil {
+		return x.TriggerPriceTicks
+	}
+	return 0
+}
+
+func (x *OrderTerms) GetTrailTicks() int64 {
+	if x != nil {
+		return x.TrailTicks
+	}
+	return 0
+}
+
+func (x *OrderTerms) GetDisplayLots() int64 {
+	if x != nil {
+		return x.DisplayLots
+	}
+	return 0
+}
+
+func (x *OrderTerms) GetMinLots() int64 {
+	if x != nil {
+		return x.MinLots
+	}
+	return 0
+}
+
+func (x *OrderTerms) GetPeg() PegReference {
+	if x != nil {
+		return x.Peg
+	}
+	return PegReference_PEG_REFERENCE_UNSPECIFIED
+}
+
+func (x *OrderTerms) GetPegOffsetTicks() int64 {
+	if x != nil {
+		return x.PegOffsetTicks
+	}
+	return 0
+}
+
+func (x *OrderTerms) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+func (x *OrderTerms) GetSelfTradePrevention() SelfTradePrevention {
+	if x != nil {
+		return x.SelfTradePrevention
+	}
+	return SelfTradePrevention_SELF_TRADE_PREVENTION_UNSPECIFIED
+}
+
+func (x *OrderTerms) GetSlide() bool {
+	if x != nil {
+		return x.Slide
+	}
+	return false
+}
+
+func (x *OrderTerms) GetOco() bool {
+	if x != nil {
+		return x.Oco
+	}
+	return false
+}
+
 // Names one open order of the account, by either id.
 type OrderCancel struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -821,7 +973,7 @@ type OrderCancel struct {
 
 func (x *OrderCancel) Reset() {
 	*x = OrderCancel{}
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[3]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -833,7 +985,7 @@ func (x *OrderCancel) String() string {
 func (*OrderCancel) ProtoMessage() {}
 
 func (x *OrderCancel) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[3]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -846,7 +998,7 @@ func (x *OrderCancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderCancel.ProtoReflect.Descriptor instead.
 func (*OrderCancel) Descriptor() ([]byte, []int) {
-	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{3}
+	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *OrderCancel) GetOrderId() string {
@@ -875,14 +1027,16 @@ type OrderAmend struct {
 	QuantityLots int64 `protobuf:"varint,3,opt,name=quantity_lots,json=quantityLots,proto3" json:"quantity_lots,omitempty"`
 	// New limit price in ticks; zero keeps the price. A new price gives up the
 	// place in the queue and may trade at once.
-	PriceTicks    int64 `protobuf:"varint,4,opt,name=price_ticks,json=priceTicks,proto3" json:"price_ticks,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	PriceTicks int64 `protobuf:"varint,4,opt,name=price_ticks,json=priceTicks,proto3" json:"price_ticks,omitempty"`
+	// New trigger in ticks of a stop or stop limit that still waits; zero keeps it.
+	TriggerPriceTicks int64 `protobuf:"varint,5,opt,name=trigger_price_ticks,json=triggerPriceTicks,proto3" json:"trigger_price_ticks,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *OrderAmend) Reset() {
 	*x = OrderAmend{}
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[4]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -894,7 +1048,7 @@ func (x *OrderAmend) String() string {
 func (*OrderAmend) ProtoMessage() {}
 
 func (x *OrderAmend) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[4]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -907,7 +1061,7 @@ func (x *OrderAmend) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderAmend.ProtoReflect.Descriptor instead.
 func (*OrderAmend) Descriptor() ([]byte, []int) {
-	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{4}
+	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *OrderAmend) GetOrderId() string {
@@ -938,18 +1092,27 @@ func (x *OrderAmend) GetPriceTicks() int64 {
 	return 0
 }
 
+func (x *OrderAmend) GetTriggerPriceTicks() int64 {
+	if x != nil {
+		return x.TriggerPriceTicks
+	}
+	return 0
+}
+
 // Cancels all open orders of the account.
 type OrderCancelAll struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Only in this market; empty for all markets.
-	MarketId      string `protobuf:"bytes,1,opt,name=market_id,json=marketId,proto3" json:"market_id,omitempty"`
+	MarketId string `protobuf:"bytes,1,opt,name=market_id,json=marketId,proto3" json:"market_id,omitempty"`
+	// Only orders of this side; unset for both.
+	Side          Side `protobuf:"varint,2,opt,name=side,proto3,enum=dex.orders.v1.Side" json:"side,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *OrderCancelAll) Reset() {
 	*x = OrderCancelAll{}
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[5]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -961,7 +1124,7 @@ func (x *OrderCancelAll) String() string {
 func (*OrderCancelAll) ProtoMessage() {}
 
 func (x *OrderCancelAll) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[5]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -974,7 +1137,7 @@ func (x *OrderCancelAll) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderCancelAll.ProtoReflect.Descriptor instead.
 func (*OrderCancelAll) Descriptor() ([]byte, []int) {
-	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{5}
+	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *OrderCancelAll) GetMarketId() string {
@@ -984,19 +1147,29 @@ func (x *OrderCancelAll) GetMarketId() string {
 	return ""
 }
 
+func (x *OrderCancelAll) GetSide() Side {
+	if x != nil {
+		return x.Side
+	}
+	return Side_SIDE_UNSPECIFIED
+}
+
 // Several items under one signature, applied in order and in one piece: no
 // other command comes between them. Each item succeeds or fails by itself.
 type Batch struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// 1 to 1,000 items.
-	Items         []*BatchItem `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
+	Items []*BatchItem `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
+	// Apply cancels first, then amends, then post-only orders, then all other orders,
+	// each in the order sent. Results stand in the order sent.
+	Phased        bool `protobuf:"varint,2,opt,name=phased,proto3" json:"phased,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[6]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1008,7 +1181,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[6]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1021,7 +1194,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{6}
+	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Batch) GetItems() []*BatchItem {
@@ -1029,6 +1202,13 @@ func (x *Batch) GetItems() []*BatchItem {
 		return x.Items
 	}
 	return nil
+}
+
+func (x *Batch) GetPhased() bool {
+	if x != nil {
+		return x.Phased
+	}
+	return false
 }
 
 // One item of a batch.
@@ -1048,7 +1228,7 @@ type BatchItem struct {
 
 func (x *BatchItem) Reset() {
 	*x = BatchItem{}
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[7]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1060,7 +1240,7 @@ func (x *BatchItem) String() string {
 func (*BatchItem) ProtoMessage() {}
 
 func (x *BatchItem) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[7]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1073,7 +1253,7 @@ func (x *BatchItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchItem.ProtoReflect.Descriptor instead.
 func (*BatchItem) Descriptor() ([]byte, []int) {
-	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{7}
+	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *BatchItem) GetAction() isBatchItem_Action {
@@ -1158,7 +1338,7 @@ type KeyRegistration struct {
 
 func (x *KeyRegistration) Reset() {
 	*x = KeyRegistration{}
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[8]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1170,7 +1350,7 @@ func (x *KeyRegistration) String() string {
 func (*KeyRegistration) ProtoMessage() {}
 
 func (x *KeyRegistration) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[8]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1183,7 +1363,7 @@ func (x *KeyRegistration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyRegistration.ProtoReflect.Descriptor instead.
 func (*KeyRegistration) Descriptor() ([]byte, []int) {
-	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{8}
+	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *KeyRegistration) GetPublicKey() []byte {
@@ -1230,7 +1410,7 @@ type KeyRevocation struct {
 
 func (x *KeyRevocation) Reset() {
 	*x = KeyRevocation{}
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[9]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1242,7 +1422,7 @@ func (x *KeyRevocation) String() string {
 func (*KeyRevocation) ProtoMessage() {}
 
 func (x *KeyRevocation) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[9]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1255,7 +1435,7 @@ func (x *KeyRevocation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyRevocation.ProtoReflect.Descriptor instead.
 func (*KeyRevocation) Descriptor() ([]byte, []int) {
-	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{9}
+	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *KeyRevocation) GetPublicKey() []byte {
@@ -1287,7 +1467,7 @@ type FundsTransfer struct {
 
 func (x *FundsTransfer) Reset() {
 	*x = FundsTransfer{}
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[10]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1299,7 +1479,7 @@ func (x *FundsTransfer) String() string {
 func (*FundsTransfer) ProtoMessage() {}
 
 func (x *FundsTransfer) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[10]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1312,7 +1492,7 @@ func (x *FundsTransfer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FundsTransfer.ProtoReflect.Descriptor instead.
 func (*FundsTransfer) Descriptor() ([]byte, []int) {
-	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{10}
+	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *FundsTransfer) GetToAccountId() string {
@@ -1365,7 +1545,7 @@ const file_dex_orders_v1_signed_payload_proto_rawDesc = "" +
 	"\btransfer\x18\v \x01(\v2\x1c.dex.orders.v1.FundsTransferH\x00R\btransfer\x12=\n" +
 	"\n" +
 	"revoke_key\x18\f \x01(\v2\x1c.dex.orders.v1.KeyRevocationH\x00R\trevokeKeyB\x0f\n" +
-	"\x06action\x12\x05\xbaH\x02\b\x01\"\x93\x03\n" +
+	"\x06action\x12\x05\xbaH\x02\b\x01\"\xc4\x03\n" +
 	"\bNewOrder\x12&\n" +
 	"\tmarket_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x03\x18 R\bmarketId\x123\n" +
 	"\x04side\x18\x02 \x01(\x0e2\x13.dex.orders.v1.SideB\n" +
@@ -1378,21 +1558,40 @@ const file_dex_orders_v1_signed_payload_proto_rawDesc = "" +
 	"priceTicks\x12,\n" +
 	"\rquantity_lots\x18\x06 \x01(\x03B\a\xbaH\x04\"\x02 \x00R\fquantityLots\x12\x1b\n" +
 	"\tpost_only\x18\a \x01(\bR\bpostOnly\x12/\n" +
-	"\x0fclient_order_id\x18\b \x01(\x03B\a\xbaH\x04\"\x02(\x00R\rclientOrderId\"b\n" +
+	"\x0fclient_order_id\x18\b \x01(\x03B\a\xbaH\x04\"\x02(\x00R\rclientOrderId\x12/\n" +
+	"\x05terms\x18\t \x01(\v2\x19.dex.orders.v1.OrderTermsR\x05terms\"\xe9\x03\n" +
+	"\n" +
+	"OrderTerms\x127\n" +
+	"\x13trigger_price_ticks\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x11triggerPriceTicks\x12(\n" +
+	"\vtrail_ticks\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\n" +
+	"trailTicks\x12*\n" +
+	"\fdisplay_lots\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\vdisplayLots\x12\"\n" +
+	"\bmin_lots\x18\x04 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\aminLots\x127\n" +
+	"\x03peg\x18\x05 \x01(\x0e2\x1b.dex.orders.v1.PegReferenceB\b\xbaH\x05\x82\x01\x02\x10\x01R\x03peg\x12(\n" +
+	"\x10peg_offset_ticks\x18\x06 \x01(\x03R\x0epegOffsetTicks\x12;\n" +
+	"\vexpire_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\x12`\n" +
+	"\x15self_trade_prevention\x18\b \x01(\x0e2\".dex.orders.v1.SelfTradePreventionB\b\xbaH\x05\x82\x01\x02\x10\x01R\x13selfTradePrevention\x12\x14\n" +
+	"\x05slide\x18\t \x01(\bR\x05slide\x12\x10\n" +
+	"\x03oco\x18\n" +
+	" \x01(\bR\x03oco\"b\n" +
 	"\vOrderCancel\x12\"\n" +
 	"\border_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18 R\aorderId\x12/\n" +
-	"\x0fclient_order_id\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\rclientOrderId\"\xb9\x01\n" +
+	"\x0fclient_order_id\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\rclientOrderId\"\xf2\x01\n" +
 	"\n" +
 	"OrderAmend\x12\"\n" +
 	"\border_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18 R\aorderId\x12/\n" +
 	"\x0fclient_order_id\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\rclientOrderId\x12,\n" +
 	"\rquantity_lots\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02 \x00R\fquantityLots\x12(\n" +
 	"\vprice_ticks\x18\x04 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\n" +
-	"priceTicks\"6\n" +
+	"priceTicks\x127\n" +
+	"\x13trigger_price_ticks\x18\x05 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x11triggerPriceTicks\"i\n" +
 	"\x0eOrderCancelAll\x12$\n" +
-	"\tmarket_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18 R\bmarketId\"D\n" +
+	"\tmarket_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18 R\bmarketId\x121\n" +
+	"\x04side\x18\x02 \x01(\x0e2\x13.dex.orders.v1.SideB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04side\"\\\n" +
 	"\x05Batch\x12;\n" +
-	"\x05items\x18\x01 \x03(\v2\x18.dex.orders.v1.BatchItemB\v\xbaH\b\x92\x01\x05\b\x01\x10\xe8\aR\x05items\"\xb6\x01\n" +
+	"\x05items\x18\x01 \x03(\v2\x18.dex.orders.v1.BatchItemB\v\xbaH\b\x92\x01\x05\b\x01\x10\xe8\aR\x05items\x12\x16\n" +
+	"\x06phased\x18\x02 \x01(\bR\x06phased\"\xb6\x01\n" +
 	"\tBatchItem\x12/\n" +
 	"\x05place\x18\x01 \x01(\v2\x17.dex.orders.v1.NewOrderH\x00R\x05place\x124\n" +
 	"\x06cancel\x18\x02 \x01(\v2\x1a.dex.orders.v1.OrderCancelH\x00R\x06cancel\x121\n" +
@@ -1434,18 +1633,18 @@ const file_dex_orders_v1_signed_payload_proto_rawDesc = "" +
 	"\x11TIME_IN_FORCE_DAY\x10\x04\x12\x15\n" +
 	"\x11TIME_IN_FORCE_GTD\x10\x05\x12\x19\n" +
 	"\x15TIME_IN_FORCE_AT_OPEN\x10\x06\x12\x1a\n" +
-	"\x16TIME_IN_FORCE_AT_CLOSE\x10\a*\xda\x01\n" +
+	"\x16TIME_IN_FORCE_AT_CLOSE\x10\a*~\n" +
+	"\fPegReference\x12\x1d\n" +
+	"\x19PEG_REFERENCE_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15PEG_REFERENCE_PRIMARY\x10\x01\x12\x18\n" +
+	"\x14PEG_REFERENCE_MARKET\x10\x02\x12\x1a\n" +
+	"\x16PEG_REFERENCE_MIDPOINT\x10\x03*\xda\x01\n" +
 	"\x13SelfTradePrevention\x12%\n" +
 	"!SELF_TRADE_PREVENTION_UNSPECIFIED\x10\x00\x12'\n" +
 	"#SELF_TRADE_PREVENTION_CANCEL_NEWEST\x10\x01\x12'\n" +
 	"#SELF_TRADE_PREVENTION_CANCEL_OLDEST\x10\x02\x12%\n" +
 	"!SELF_TRADE_PREVENTION_CANCEL_BOTH\x10\x03\x12#\n" +
-	"\x1fSELF_TRADE_PREVENTION_DECREMENT\x10\x04*~\n" +
-	"\fPegReference\x12\x1d\n" +
-	"\x19PEG_REFERENCE_UNSPECIFIED\x10\x00\x12\x19\n" +
-	"\x15PEG_REFERENCE_PRIMARY\x10\x01\x12\x18\n" +
-	"\x14PEG_REFERENCE_MARKET\x10\x02\x12\x1a\n" +
-	"\x16PEG_REFERENCE_MIDPOINT\x10\x03*\x81\x01\n" +
+	"\x1fSELF_TRADE_PREVENTION_DECREMENT\x10\x04*\x81\x01\n" +
 	"\bKeyScope\x12\x19\n" +
 	"\x15KEY_SCOPE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eKEY_SCOPE_READ\x10\x01\x12\x13\n" +
@@ -1467,51 +1666,57 @@ func file_dex_orders_v1_signed_payload_proto_rawDescGZIP() []byte {
 }
 
 var file_dex_orders_v1_signed_payload_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_dex_orders_v1_signed_payload_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_dex_orders_v1_signed_payload_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_dex_orders_v1_signed_payload_proto_goTypes = []any{
 	(Side)(0),                     // 0: dex.orders.v1.Side
 	(OrderType)(0),                // 1: dex.orders.v1.OrderType
 	(TimeInForce)(0),              // 2: dex.orders.v1.TimeInForce
-	(SelfTradePrevention)(0),      // 3: dex.orders.v1.SelfTradePrevention
-	(PegReference)(0),             // 4: dex.orders.v1.PegReference
+	(PegReference)(0),             // 3: dex.orders.v1.PegReference
+	(SelfTradePrevention)(0),      // 4: dex.orders.v1.SelfTradePrevention
 	(KeyScope)(0),                 // 5: dex.orders.v1.KeyScope
 	(*SignedEnvelope)(nil),        // 6: dex.orders.v1.SignedEnvelope
 	(*Payload)(nil),               // 7: dex.orders.v1.Payload
 	(*NewOrder)(nil),              // 8: dex.orders.v1.NewOrder
-	(*OrderCancel)(nil),           // 9: dex.orders.v1.OrderCancel
-	(*OrderAmend)(nil),            // 10: dex.orders.v1.OrderAmend
-	(*OrderCancelAll)(nil),        // 11: dex.orders.v1.OrderCancelAll
-	(*Batch)(nil),                 // 12: dex.orders.v1.Batch
-	(*BatchItem)(nil),             // 13: dex.orders.v1.BatchItem
-	(*KeyRegistration)(nil),       // 14: dex.orders.v1.KeyRegistration
-	(*KeyRevocation)(nil),         // 15: dex.orders.v1.KeyRevocation
-	(*FundsTransfer)(nil),         // 16: dex.orders.v1.FundsTransfer
-	(*timestamppb.Timestamp)(nil), // 17: google.protobuf.Timestamp
+	(*OrderTerms)(nil),            // 9: dex.orders.v1.OrderTerms
+	(*OrderCancel)(nil),           // 10: dex.orders.v1.OrderCancel
+	(*OrderAmend)(nil),            // 11: dex.orders.v1.OrderAmend
+	(*OrderCancelAll)(nil),        // 12: dex.orders.v1.OrderCancelAll
+	(*Batch)(nil),                 // 13: dex.orders.v1.Batch
+	(*BatchItem)(nil),             // 14: dex.orders.v1.BatchItem
+	(*KeyRegistration)(nil),       // 15: dex.orders.v1.KeyRegistration
+	(*KeyRevocation)(nil),         // 16: dex.orders.v1.KeyRevocation
+	(*FundsTransfer)(nil),         // 17: dex.orders.v1.FundsTransfer
+	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
 }
 var file_dex_orders_v1_signed_payload_proto_depIdxs = []int32{
-	17, // 0: dex.orders.v1.Payload.expire_time:type_name -> google.protobuf.Timestamp
+	18, // 0: dex.orders.v1.Payload.expire_time:type_name -> google.protobuf.Timestamp
 	8,  // 1: dex.orders.v1.Payload.place:type_name -> dex.orders.v1.NewOrder
-	9,  // 2: dex.orders.v1.Payload.cancel:type_name -> dex.orders.v1.OrderCancel
-	10, // 3: dex.orders.v1.Payload.amend:type_name -> dex.orders.v1.OrderAmend
-	11, // 4: dex.orders.v1.Payload.cancel_all:type_name -> dex.orders.v1.OrderCancelAll
-	12, // 5: dex.orders.v1.Payload.batch:type_name -> dex.orders.v1.Batch
-	14, // 6: dex.orders.v1.Payload.register_key:type_name -> dex.orders.v1.KeyRegistration
-	16, // 7: dex.orders.v1.Payload.transfer:type_name -> dex.orders.v1.FundsTransfer
-	15, // 8: dex.orders.v1.Payload.revoke_key:type_name -> dex.orders.v1.KeyRevocation
+	10, // 2: dex.orders.v1.Payload.cancel:type_name -> dex.orders.v1.OrderCancel
+	11, // 3: dex.orders.v1.Payload.amend:type_name -> dex.orders.v1.OrderAmend
+	12, // 4: dex.orders.v1.Payload.cancel_all:type_name -> dex.orders.v1.OrderCancelAll
+	13, // 5: dex.orders.v1.Payload.batch:type_name -> dex.orders.v1.Batch
+	15, // 6: dex.orders.v1.Payload.register_key:type_name -> dex.orders.v1.KeyRegistration
+	17, // 7: dex.orders.v1.Payload.transfer:type_name -> dex.orders.v1.FundsTransfer
+	16, // 8: dex.orders.v1.Payload.revoke_key:type_name -> dex.orders.v1.KeyRevocation
 	0,  // 9: dex.orders.v1.NewOrder.side:type_name -> dex.orders.v1.Side
 	1,  // 10: dex.orders.v1.NewOrder.type:type_name -> dex.orders.v1.OrderType
 	2,  // 11: dex.orders.v1.NewOrder.time_in_force:type_name -> dex.orders.v1.TimeInForce
-	13, // 12: dex.orders.v1.Batch.items:type_name -> dex.orders.v1.BatchItem
-	8,  // 13: dex.orders.v1.BatchItem.place:type_name -> dex.orders.v1.NewOrder
-	9,  // 14: dex.orders.v1.BatchItem.cancel:type_name -> dex.orders.v1.OrderCancel
-	10, // 15: dex.orders.v1.BatchItem.amend:type_name -> dex.orders.v1.OrderAmend
-	5,  // 16: dex.orders.v1.KeyRegistration.scopes:type_name -> dex.orders.v1.KeyScope
-	17, // 17: dex.orders.v1.KeyRegistration.expire_time:type_name -> google.protobuf.Timestamp
-	18, // [18:18] is the sub-list for method output_type
-	18, // [18:18] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	9,  // 12: dex.orders.v1.NewOrder.terms:type_name -> dex.orders.v1.OrderTerms
+	3,  // 13: dex.orders.v1.OrderTerms.peg:type_name -> dex.orders.v1.PegReference
+	18, // 14: dex.orders.v1.OrderTerms.expire_time:type_name -> google.protobuf.Timestamp
+	4,  // 15: dex.orders.v1.OrderTerms.self_trade_prevention:type_name -> dex.orders.v1.SelfTradePrevention
+	0,  // 16: dex.orders.v1.OrderCancelAll.side:type_name -> dex.orders.v1.Side
+	14, // 17: dex.orders.v1.Batch.items:type_name -> dex.orders.v1.BatchItem
+	8,  // 18: dex.orders.v1.BatchItem.place:type_name -> dex.orders.v1.NewOrder
+	10, // 19: dex.orders.v1.BatchItem.cancel:type_name -> dex.orders.v1.OrderCancel
+	11, // 20: dex.orders.v1.BatchItem.amend:type_name -> dex.orders.v1.OrderAmend
+	5,  // 21: dex.orders.v1.KeyRegistration.scopes:type_name -> dex.orders.v1.KeyScope
+	18, // 22: dex.orders.v1.KeyRegistration.expire_time:type_name -> google.protobuf.Timestamp
+	23, // [23:23] is the sub-list for method output_type
+	23, // [23:23] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_dex_orders_v1_signed_payload_proto_init() }
@@ -1529,7 +1734,7 @@ func file_dex_orders_v1_signed_payload_proto_init() {
 		(*Payload_Transfer)(nil),
 		(*Payload_RevokeKey)(nil),
 	}
-	file_dex_orders_v1_signed_payload_proto_msgTypes[7].OneofWrappers = []any{
+	file_dex_orders_v1_signed_payload_proto_msgTypes[8].OneofWrappers = []any{
 		(*BatchItem_Place)(nil),
 		(*BatchItem_Cancel)(nil),
 		(*BatchItem_Amend)(nil),
@@ -1540,7 +1745,7 @@ func file_dex_orders_v1_signed_payload_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dex_orders_v1_signed_payload_proto_rawDesc), len(file_dex_orders_v1_signed_payload_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   11,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

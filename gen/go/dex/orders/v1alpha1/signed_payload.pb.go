@@ -213,22 +213,22 @@ type isPayload_Action interface {
 
 type Payload_QuoteRequest struct {
 	// Ask makers for quotes (Matching.RequestQuote).
-	QuoteRequest *v1alpha1.QuoteRequest `protobuf:"bytes,12,opt,name=quote_request,json=quoteRequest,proto3,oneof"`
+	QuoteRequest *v1alpha1.QuoteRequest `protobuf:"bytes,21,opt,name=quote_request,json=quoteRequest,proto3,oneof"`
 }
 
 type Payload_Quote struct {
 	// Give a firm quote (Matching.QuoteStream).
-	Quote *v1alpha1.NewQuote `protobuf:"bytes,13,opt,name=quote,proto3,oneof"`
+	Quote *v1alpha1.NewQuote `protobuf:"bytes,22,opt,name=quote,proto3,oneof"`
 }
 
 type Payload_QuoteCancel struct {
 	// Withdraw quotes (Matching.QuoteStream).
-	QuoteCancel *v1alpha1.QuoteCancel `protobuf:"bytes,14,opt,name=quote_cancel,json=quoteCancel,proto3,oneof"`
+	QuoteCancel *v1alpha1.QuoteCancel `protobuf:"bytes,23,opt,name=quote_cancel,json=quoteCancel,proto3,oneof"`
 }
 
 type Payload_QuoteAcceptance struct {
 	// Trade on a quote (Matching.AcceptQuote).
-	QuoteAcceptance *v1alpha1.QuoteAcceptance `protobuf:"bytes,15,opt,name=quote_acceptance,json=quoteAcceptance,proto3,oneof"`
+	QuoteAcceptance *v1alpha1.QuoteAcceptance `protobuf:"bytes,24,opt,name=quote_acceptance,json=quoteAcceptance,proto3,oneof"`
 }
 
 type Payload_DepositAddress struct {
@@ -287,10 +287,10 @@ const file_dex_orders_v1alpha1_signed_payload_proto_rawDesc = "" +
 	"\x05nonce\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02 \x00R\x05nonce\x12C\n" +
 	"\vexpire_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\n" +
 	"expireTime\x12J\n" +
-	"\rquote_request\x18\f \x01(\v2#.dex.matching.v1alpha1.QuoteRequestH\x00R\fquoteRequest\x127\n" +
-	"\x05quote\x18\r \x01(\v2\x1f.dex.matching.v1alpha1.NewQuoteH\x00R\x05quote\x12G\n" +
-	"\fquote_cancel\x18\x0e \x01(\v2\".dex.matching.v1alpha1.QuoteCancelH\x00R\vquoteCancel\x12S\n" +
-	"\x10quote_acceptance\x18\x0f \x01(\v2&.dex.matching.v1alpha1.QuoteAcceptanceH\x00R\x0fquoteAcceptance\x12U\n" +
+	"\rquote_request\x18\x15 \x01(\v2#.dex.matching.v1alpha1.QuoteRequestH\x00R\fquoteRequest\x127\n" +
+	"\x05quote\x18\x16 \x01(\v2\x1f.dex.matching.v1alpha1.NewQuoteH\x00R\x05quote\x12G\n" +
+	"\fquote_cancel\x18\x17 \x01(\v2\".dex.matching.v1alpha1.QuoteCancelH\x00R\vquoteCancel\x12S\n" +
+	"\x10quote_acceptance\x18\x18 \x01(\v2&.dex.matching.v1alpha1.QuoteAcceptanceH\x00R\x0fquoteAcceptance\x12U\n" +
 	"\x0fdeposit_address\x18\x10 \x01(\v2*.dex.settlement.v1alpha1.NewDepositAddressH\x00R\x0edepositAddress\x12H\n" +
 	"\n" +
 	"withdrawal\x18\x11 \x01(\v2&.dex.settlement.v1alpha1.NewWithdrawalH\x00R\n" +
@@ -298,7 +298,7 @@ const file_dex_orders_v1alpha1_signed_payload_proto_rawDesc = "" +
 	"\x11withdrawal_cancel\x18\x12 \x01(\v2).dex.settlement.v1alpha1.WithdrawalCancelH\x00R\x10withdrawalCancel\x12R\n" +
 	"\x0fswap_acceptance\x18\x13 \x01(\v2'.dex.settlement.v1alpha1.SwapAcceptanceH\x00R\x0eswapAcceptance\x12U\n" +
 	"\x10swap_transaction\x18\x14 \x01(\v2(.dex.settlement.v1alpha1.SwapTransactionH\x00R\x0fswapTransactionB\x0f\n" +
-	"\x06action\x12\x05\xbaH\x02\b\x01J\x04\b\x05\x10\fB\xd6\x01\n" +
+	"\x06action\x12\x05\xbaH\x02\b\x01J\x04\b\x05\x10\x0eB\xd6\x01\n" +
 	"\x17com.dex.orders.v1alpha1B\x12SignedPayloadProtoP\x01Z9triodex.example/gen/go/dex/orders/v1alpha1;ordersv1alpha1\xa2\x02\x03DOX\xaa\x02\x13Dex.Orders.V1alpha1\xca\x02\x13Dex\\Orders\\V1alpha1\xe2\x02\x1fDex\\Orders\\V1alpha1\\GPBMetadata\xea\x02\x15Dex::Orders::V1alpha1b\x06proto3"
 
 var (

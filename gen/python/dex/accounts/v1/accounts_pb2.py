@@ -29,7 +29,7 @@ from dex.orders.v1 import signed_payload_pb2 as dex_dot_orders_dot_v1_dot_signed
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x64\x65x/accounts/v1/accounts.proto\x12\x0f\x64\x65x.accounts.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1c\x64\x65x/options/v1/options.proto\x1a dex/orders/v1/order_intake.proto\x1a\"dex/orders/v1/signed_payload.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x82\x01\n\x07\x42\x61lance\x12\x19\n\x08\x61sset_id\x18\x01 \x01(\tR\x07\x61ssetId\x12\'\n\x0f\x61vailable_atoms\x18\x02 \x01(\x03R\x0e\x61vailableAtoms\x12\x1d\n\nheld_atoms\x18\x03 \x01(\x03R\theldAtoms\x12\x14\n\x05scale\x18\x04 \x01(\x05R\x05scale\"\xec\x01\n\nAccountKey\x12\x1d\n\npublic_key\x18\x01 \x01(\x0cR\tpublicKey\x12/\n\x06scopes\x18\x02 \x03(\x0e\x32\x17.dex.orders.v1.KeyScopeR\x06scopes\x12;\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime\x12\x14\n\x05label\x18\x04 \x01(\tR\x05label\x12;\n\x0brevoke_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nrevokeTime\"\xfb\x01\n\tOpenOrder\x12\x19\n\x08order_id\x18\x01 \x01(\tR\x07orderId\x12&\n\x0f\x63lient_order_id\x18\x02 \x01(\x03R\rclientOrderId\x12\x1b\n\tmarket_id\x18\x03 \x01(\tR\x08marketId\x12\'\n\x04side\x18\x04 \x01(\x0e\x32\x13.dex.orders.v1.SideR\x04side\x12\x1f\n\x0bprice_ticks\x18\x05 \x01(\x03R\npriceTicks\x12#\n\rquantity_lots\x18\x06 \x01(\x03R\x0cquantityLots\x12\x1f\n\x0b\x66illed_lots\x18\x07 \x01(\x03R\nfilledLots\"\x82\x02\n\x07\x41\x63\x63ount\x12\x1d\n\naccount_id\x18\x01 \x01(\tR\taccountId\x12\x1f\n\x0bpublic_keys\x18\x02 \x03(\x0cR\npublicKeys\x12\x34\n\x08\x62\x61lances\x18\x03 \x03(\x0b\x32\x18.dex.accounts.v1.BalanceR\x08\x62\x61lances\x12;\n\x0bopen_orders\x18\x04 \x03(\x0b\x32\x1a.dex.accounts.v1.OpenOrderR\nopenOrders\x12(\n\x10open_order_count\x18\x05 \x01(\x05R\x0eopenOrderCount\x12\x1a\n\x08sequence\x18\x06 \x01(\x03R\x08sequence\"\xeb\x01\n\x0bLedgerEntry\x12\x1a\n\x08sequence\x18\x01 \x01(\x03R\x08sequence\x12.\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04time\x12\x34\n\x04kind\x18\x03 \x01(\x0e\x32 .dex.accounts.v1.LedgerEntryKindR\x04kind\x12\x19\n\x08\x61sset_id\x18\x04 \x01(\tR\x07\x61ssetId\x12!\n\x0c\x61mount_atoms\x18\x05 \x01(\x03R\x0b\x61mountAtoms\x12\x1c\n\treference\x18\x06 \x01(\tR\treference\"W\n\x12RegisterKeyRequest\x12\x41\n\x08\x65nvelope\x18\x01 \x01(\x0b\x32\x1d.dex.orders.v1.SignedEnvelopeB\x06\xbaH\x03\xc8\x01\x01R\x08\x65nvelope\"f\n\x13RegisterKeyResponse\x12\x30\n\x07\x61pplied\x18\x01 \x01(\x0b\x32\x16.dex.orders.v1.AppliedR\x07\x61pplied\x12\x1d\n\naccount_id\x18\x02 \x01(\tR\taccountId\"U\n\x10RevokeKeyRequest\x12\x41\n\x08\x65nvelope\x18\x01 \x01(\x0b\x32\x1d.dex.orders.v1.SignedEnvelopeB\x06\xbaH\x03\xc8\x01\x01R\x08\x65nvelope\"{\n\x11RevokeKeyResponse\x12\x30\n\x07\x61pplied\x18\x01 \x01(\x0b\x32\x16.dex.orders.v1.AppliedR\x07\x61pplied\x12\x34\n\x07results\x18\x02 \x03(\x0b\x32\x1a.dex.orders.v1.OrderResultR\x07results\";\n\x0fListKeysRequest\x12(\n\naccount_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\taccountId\"C\n\x10ListKeysResponse\x12/\n\x04keys\x18\x01 \x03(\x0b\x32\x1b.dex.accounts.v1.AccountKeyR\x04keys\"T\n\x0fTransferRequest\x12\x41\n\x08\x65nvelope\x18\x01 \x01(\x0b\x32\x1d.dex.orders.v1.SignedEnvelopeB\x06\xbaH\x03\xc8\x01\x01R\x08\x65nvelope\"D\n\x10TransferResponse\x12\x30\n\x07\x61pplied\x18\x01 \x01(\x0b\x32\x16.dex.orders.v1.AppliedR\x07\x61pplied\"=\n\x11GetAccountRequest\x12(\n\naccount_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\taccountId\"H\n\x12GetAccountResponse\x12\x32\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x18.dex.accounts.v1.AccountR\x07\x61\x63\x63ount\"\x96\x01\n\x18ListLedgerEntriesRequest\x12(\n\naccount_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\taccountId\x12\'\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02R\tpageToken\"{\n\x19ListLedgerEntriesResponse\x12\x36\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1c.dex.accounts.v1.LedgerEntryR\x07\x65ntries\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*\xcd\x01\n\x0fLedgerEntryKind\x12!\n\x1dLEDGER_ENTRY_KIND_UNSPECIFIED\x10\x00\x12\x1d\n\x19LEDGER_ENTRY_KIND_DEPOSIT\x10\x01\x12 \n\x1cLEDGER_ENTRY_KIND_WITHDRAWAL\x10\x02\x12\x1e\n\x1aLEDGER_ENTRY_KIND_TRANSFER\x10\x03\x12\x1b\n\x17LEDGER_ENTRY_KIND_TRADE\x10\x04\x12\x19\n\x15LEDGER_ENTRY_KIND_FEE\x10\x05\x32\xc1\x04\n\x08\x41\x63\x63ounts\x12^\n\x0bRegisterKey\x12#.dex.accounts.v1.RegisterKeyRequest\x1a$.dex.accounts.v1.RegisterKeyResponse\"\x04\xa8\xbb\x18\x02\x12U\n\x08Transfer\x12 .dex.accounts.v1.TransferRequest\x1a!.dex.accounts.v1.TransferResponse\"\x04\xa8\xbb\x18\x02\x12X\n\tRevokeKey\x12!.dex.accounts.v1.RevokeKeyRequest\x1a\".dex.accounts.v1.RevokeKeyResponse\"\x04\xa8\xbb\x18\x02\x12U\n\x08ListKeys\x12 .dex.accounts.v1.ListKeysRequest\x1a!.dex.accounts.v1.ListKeysResponse\"\x04\xa8\xbb\x18\x03\x12[\n\nGetAccount\x12\".dex.accounts.v1.GetAccountRequest\x1a#.dex.accounts.v1.GetAccountResponse\"\x04\xa8\xbb\x18\x03\x12p\n\x11ListLedgerEntries\x12).dex.accounts.v1.ListLedgerEntriesRequest\x1a*.dex.accounts.v1.ListLedgerEntriesResponse\"\x04\xa8\xbb\x18\x03\x42\xb5\x01\n\x13\x63om.dex.accounts.v1B\rAccountsProtoP\x01Z1triodex.example/gen/go/dex/accounts/v1;accountsv1\xa2\x02\x03\x44\x41X\xaa\x02\x0f\x44\x65x.Accounts.V1\xca\x02\x0f\x44\x65x\\Accounts\\V1\xe2\x02\x1b\x44\x65x\\Accounts\\V1\\GPBMetadata\xea\x02\x11\x44\x65x::Accounts::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x64\x65x/accounts/v1/accounts.proto\x12\x0f\x64\x65x.accounts.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1c\x64\x65x/options/v1/options.proto\x1a dex/orders/v1/order_intake.proto\x1a\"dex/orders/v1/signed_payload.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x82\x01\n\x07\x42\x61lance\x12\x19\n\x08\x61sset_id\x18\x01 \x01(\tR\x07\x61ssetId\x12\'\n\x0f\x61vailable_atoms\x18\x02 \x01(\x03R\x0e\x61vailableAtoms\x12\x1d\n\nheld_atoms\x18\x03 \x01(\x03R\theldAtoms\x12\x14\n\x05scale\x18\x04 \x01(\x05R\x05scale\"\xec\x01\n\nAccountKey\x12\x1d\n\npublic_key\x18\x01 \x01(\x0cR\tpublicKey\x12/\n\x06scopes\x18\x02 \x03(\x0e\x32\x17.dex.orders.v1.KeyScopeR\x06scopes\x12;\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime\x12\x14\n\x05label\x18\x04 \x01(\tR\x05label\x12;\n\x0brevoke_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nrevokeTime\"\xb9\x04\n\tOpenOrder\x12\x19\n\x08order_id\x18\x01 \x01(\tR\x07orderId\x12&\n\x0f\x63lient_order_id\x18\x02 \x01(\x03R\rclientOrderId\x12\x1b\n\tmarket_id\x18\x03 \x01(\tR\x08marketId\x12\'\n\x04side\x18\x04 \x01(\x0e\x32\x13.dex.orders.v1.SideR\x04side\x12\x1f\n\x0bprice_ticks\x18\x05 \x01(\x03R\npriceTicks\x12#\n\rquantity_lots\x18\x06 \x01(\x03R\x0cquantityLots\x12\x1f\n\x0b\x66illed_lots\x18\x07 \x01(\x03R\nfilledLots\x12\x32\n\x06status\x18\x08 \x01(\x0e\x32\x1a.dex.orders.v1.OrderStatusR\x06status\x12,\n\x04type\x18\t \x01(\x0e\x32\x18.dex.orders.v1.OrderTypeR\x04type\x12>\n\rtime_in_force\x18\n \x01(\x0e\x32\x1a.dex.orders.v1.TimeInForceR\x0btimeInForce\x12\x1b\n\tpost_only\x18\x0b \x01(\x08R\x08postOnly\x12/\n\x05terms\x18\x0c \x01(\x0b\x32\x19.dex.orders.v1.OrderTermsR\x05terms\x12*\n\x11limit_price_ticks\x18\r \x01(\x03R\x0flimitPriceTicks\x12 \n\x0coco_order_id\x18\x0e \x01(\tR\nocoOrderId\"\xac\x02\n\x07\x41\x63\x63ount\x12\x1d\n\naccount_id\x18\x01 \x01(\tR\taccountId\x12\x1f\n\x0bpublic_keys\x18\x02 \x03(\x0cR\npublicKeys\x12\x34\n\x08\x62\x61lances\x18\x03 \x03(\x0b\x32\x18.dex.accounts.v1.BalanceR\x08\x62\x61lances\x12;\n\x0bopen_orders\x18\x04 \x03(\x0b\x32\x1a.dex.accounts.v1.OpenOrderR\nopenOrders\x12(\n\x10open_order_count\x18\x05 \x01(\x05R\x0eopenOrderCount\x12\x1a\n\x08sequence\x18\x06 \x01(\x03R\x08sequence\x12(\n\x10self_trade_group\x18\x08 \x01(\x03R\x0eselfTradeGroup\"\xeb\x01\n\x0bLedgerEntry\x12\x1a\n\x08sequence\x18\x01 \x01(\x03R\x08sequence\x12.\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04time\x12\x34\n\x04kind\x18\x03 \x01(\x0e\x32 .dex.accounts.v1.LedgerEntryKindR\x04kind\x12\x19\n\x08\x61sset_id\x18\x04 \x01(\tR\x07\x61ssetId\x12!\n\x0c\x61mount_atoms\x18\x05 \x01(\x03R\x0b\x61mountAtoms\x12\x1c\n\treference\x18\x06 \x01(\tR\treference\"W\n\x12RegisterKeyRequest\x12\x41\n\x08\x65nvelope\x18\x01 \x01(\x0b\x32\x1d.dex.orders.v1.SignedEnvelopeB\x06\xbaH\x03\xc8\x01\x01R\x08\x65nvelope\"f\n\x13RegisterKeyResponse\x12\x30\n\x07\x61pplied\x18\x01 \x01(\x0b\x32\x16.dex.orders.v1.AppliedR\x07\x61pplied\x12\x1d\n\naccount_id\x18\x02 \x01(\tR\taccountId\"U\n\x10RevokeKeyRequest\x12\x41\n\x08\x65nvelope\x18\x01 \x01(\x0b\x32\x1d.dex.orders.v1.SignedEnvelopeB\x06\xbaH\x03\xc8\x01\x01R\x08\x65nvelope\"{\n\x11RevokeKeyResponse\x12\x30\n\x07\x61pplied\x18\x01 \x01(\x0b\x32\x16.dex.orders.v1.AppliedR\x07\x61pplied\x12\x34\n\x07results\x18\x02 \x03(\x0b\x32\x1a.dex.orders.v1.OrderResultR\x07results\";\n\x0fListKeysRequest\x12(\n\naccount_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\taccountId\"C\n\x10ListKeysResponse\x12/\n\x04keys\x18\x01 \x03(\x0b\x32\x1b.dex.accounts.v1.AccountKeyR\x04keys\"T\n\x0fTransferRequest\x12\x41\n\x08\x65nvelope\x18\x01 \x01(\x0b\x32\x1d.dex.orders.v1.SignedEnvelopeB\x06\xbaH\x03\xc8\x01\x01R\x08\x65nvelope\"D\n\x10TransferResponse\x12\x30\n\x07\x61pplied\x18\x01 \x01(\x0b\x32\x16.dex.orders.v1.AppliedR\x07\x61pplied\"=\n\x11GetAccountRequest\x12(\n\naccount_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\taccountId\"H\n\x12GetAccountResponse\x12\x32\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x18.dex.accounts.v1.AccountR\x07\x61\x63\x63ount\"\x96\x01\n\x18ListLedgerEntriesRequest\x12(\n\naccount_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\taccountId\x12\'\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02R\tpageToken\"{\n\x19ListLedgerEntriesResponse\x12\x36\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1c.dex.accounts.v1.LedgerEntryR\x07\x65ntries\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*\xcd\x01\n\x0fLedgerEntryKind\x12!\n\x1dLEDGER_ENTRY_KIND_UNSPECIFIED\x10\x00\x12\x1d\n\x19LEDGER_ENTRY_KIND_DEPOSIT\x10\x01\x12 \n\x1cLEDGER_ENTRY_KIND_WITHDRAWAL\x10\x02\x12\x1e\n\x1aLEDGER_ENTRY_KIND_TRANSFER\x10\x03\x12\x1b\n\x17LEDGER_ENTRY_KIND_TRADE\x10\x04\x12\x19\n\x15LEDGER_ENTRY_KIND_FEE\x10\x05\x32\xc1\x04\n\x08\x41\x63\x63ounts\x12^\n\x0bRegisterKey\x12#.dex.accounts.v1.RegisterKeyRequest\x1a$.dex.accounts.v1.RegisterKeyResponse\"\x04\xa8\xbb\x18\x02\x12U\n\x08Transfer\x12 .dex.accounts.v1.TransferRequest\x1a!.dex.accounts.v1.TransferResponse\"\x04\xa8\xbb\x18\x02\x12X\n\tRevokeKey\x12!.dex.accounts.v1.RevokeKeyRequest\x1a\".dex.accounts.v1.RevokeKeyResponse\"\x04\xa8\xbb\x18\x02\x12U\n\x08ListKeys\x12 .dex.accounts.v1.ListKeysRequest\x1a!.dex.accounts.v1.ListKeysResponse\"\x04\xa8\xbb\x18\x03\x12[\n\nGetAccount\x12\".dex.accounts.v1.GetAccountRequest\x1a#.dex.accounts.v1.GetAccountResponse\"\x04\xa8\xbb\x18\x03\x12p\n\x11ListLedgerEntries\x12).dex.accounts.v1.ListLedgerEntriesRequest\x1a*.dex.accounts.v1.ListLedgerEntriesResponse\"\x04\xa8\xbb\x18\x03\x42\xb5\x01\n\x13\x63om.dex.accounts.v1B\rAccountsProtoP\x01Z1triodex.example/gen/go/dex/accounts/v1;accountsv1\xa2\x02\x03\x44\x41X\xaa\x02\x0f\x44\x65x.Accounts.V1\xca\x02\x0f\x44\x65x\\Accounts\\V1\xe2\x02\x1b\x44\x65x\\Accounts\\V1\\GPBMetadata\xea\x02\x11\x44\x65x::Accounts::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -65,42 +65,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ACCOUNTS'].methods_by_name['GetAccount']._serialized_options = b'\250\273\030\003'
   _globals['_ACCOUNTS'].methods_by_name['ListLedgerEntries']._loaded_options = None
   _globals['_ACCOUNTS'].methods_by_name['ListLedgerEntries']._serialized_options = b'\250\273\030\003'
-  _globals['_LEDGERENTRYKIND']._serialized_start=2445
-  _globals['_LEDGERENTRYKIND']._serialized_end=2650
+  _globals['_LEDGERENTRYKIND']._serialized_start=2805
+  _globals['_LEDGERENTRYKIND']._serialized_end=3010
   _globals['_BALANCE']._serialized_start=214
   _globals['_BALANCE']._serialized_end=344
   _globals['_ACCOUNTKEY']._serialized_start=347
   _globals['_ACCOUNTKEY']._serialized_end=583
   _globals['_OPENORDER']._serialized_start=586
-  _globals['_OPENORDER']._serialized_end=837
-  _globals['_ACCOUNT']._serialized_start=840
-  _globals['_ACCOUNT']._serialized_end=1098
-  _globals['_LEDGERENTRY']._serialized_start=1101
-  _globals['_LEDGERENTRY']._serialized_end=1336
-  _globals['_REGISTERKEYREQUEST']._serialized_start=1338
-  _globals['_REGISTERKEYREQUEST']._serialized_end=1425
-  _globals['_REGISTERKEYRESPONSE']._serialized_start=1427
-  _globals['_REGISTERKEYRESPONSE']._serialized_end=1529
-  _globals['_REVOKEKEYREQUEST']._serialized_start=1531
-  _globals['_REVOKEKEYREQUEST']._serialized_end=1616
-  _globals['_REVOKEKEYRESPONSE']._serialized_start=1618
-  _globals['_REVOKEKEYRESPONSE']._serialized_end=1741
-  _globals['_LISTKEYSREQUEST']._serialized_start=1743
-  _globals['_LISTKEYSREQUEST']._serialized_end=1802
-  _globals['_LISTKEYSRESPONSE']._serialized_start=1804
-  _globals['_LISTKEYSRESPONSE']._serialized_end=1871
-  _globals['_TRANSFERREQUEST']._serialized_start=1873
-  _globals['_TRANSFERREQUEST']._serialized_end=1957
-  _globals['_TRANSFERRESPONSE']._serialized_start=1959
-  _globals['_TRANSFERRESPONSE']._serialized_end=2027
-  _globals['_GETACCOUNTREQUEST']._serialized_start=2029
-  _globals['_GETACCOUNTREQUEST']._serialized_end=2090
-  _globals['_GETACCOUNTRESPONSE']._serialized_start=2092
-  _globals['_GETACCOUNTRESPONSE']._serialized_end=2164
-  _globals['_LISTLEDGERENTRIESREQUEST']._serialized_start=2167
-  _globals['_LISTLEDGERENTRIESREQUEST']._serialized_end=2317
-  _globals['_LISTLEDGERENTRIESRESPONSE']._serialized_start=2319
-  _globals['_LISTLEDGERENTRIESRESPONSE']._serialized_end=2442
-  _globals['_ACCOUNTS']._serialized_start=2653
-  _globals['_ACCOUNTS']._serialized_end=3230
+  _globals['_OPENORDER']._serialized_end=1155
+  _globals['_ACCOUNT']._serialized_start=1158
+  _globals['_ACCOUNT']._serialized_end=1458
+  _globals['_LEDGERENTRY']._serialized_start=1461
+  _globals['_LEDGERENTRY']._serialized_end=1696
+  _globals['_REGISTERKEYREQUEST']._serialized_start=1698
+  _globals['_REGISTERKEYREQUEST']._serialized_end=1785
+  _globals['_REGISTERKEYRESPONSE']._serialized_start=1787
+  _globals['_REGISTERKEYRESPONSE']._serialized_end=1889
+  _globals['_REVOKEKEYREQUEST']._serialized_start=1891
+  _globals['_REVOKEKEYREQUEST']._serialized_end=1976
+  _globals['_REVOKEKEYRESPONSE']._serialized_start=1978
+  _globals['_REVOKEKEYRESPONSE']._serialized_end=2101
+  _globals['_LISTKEYSREQUEST']._serialized_start=2103
+  _globals['_LISTKEYSREQUEST']._serialized_end=2162
+  _globals['_LISTKEYSRESPONSE']._serialized_start=2164
+  _globals['_LISTKEYSRESPONSE']._serialized_end=2231
+  _globals['_TRANSFERREQUEST']._serialized_start=2233
+  _globals['_TRANSFERREQUEST']._serialized_end=2317
+  _globals['_TRANSFERRESPONSE']._serialized_start=2319
+  _globals['_TRANSFERRESPONSE']._serialized_end=2387
+  _globals['_GETACCOUNTREQUEST']._serialized_start=2389
+  _globals['_GETACCOUNTREQUEST']._serialized_end=2450
+  _globals['_GETACCOUNTRESPONSE']._serialized_start=2452
+  _globals['_GETACCOUNTRESPONSE']._serialized_end=2524
+  _globals['_LISTLEDGERENTRIESREQUEST']._serialized_start=2527
+  _globals['_LISTLEDGERENTRIESREQUEST']._serialized_end=2677
+  _globals['_LISTLEDGERENTRIESRESPONSE']._serialized_start=2679
+  _globals['_LISTLEDGERENTRIESRESPONSE']._serialized_end=2802
+  _globals['_ACCOUNTS']._serialized_start=3013
+  _globals['_ACCOUNTS']._serialized_end=3590
 # @@protoc_insertion_point(module_scope)

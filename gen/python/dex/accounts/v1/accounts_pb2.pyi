@@ -138,7 +138,7 @@ Global___AccountKey: _TypeAlias = AccountKey  # noqa: Y015
 
 @_typing.final
 class OpenOrder(_message.Message):
-    """An order that rests in a book."""
+    """An order that rests in a book or waits outside it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -149,6 +149,13 @@ class OpenOrder(_message.Message):
     PRICE_TICKS_FIELD_NUMBER: _builtins.int
     QUANTITY_LOTS_FIELD_NUMBER: _builtins.int
     FILLED_LOTS_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    TIME_IN_FORCE_FIELD_NUMBER: _builtins.int
+    POST_ONLY_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
+    LIMIT_PRICE_TICKS_FIELD_NUMBER: _builtins.int
+    OCO_ORDER_ID_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
     """The exchange's id."""
     client_order_id: _builtins.int
@@ -158,11 +165,29 @@ class OpenOrder(_message.Message):
     side: _signed_payload_pb2.Side.ValueType
     """Buy or sell."""
     price_ticks: _builtins.int
-    """Limit price in ticks."""
+    """Limit price in ticks; of a pegged order in the book the price it has there."""
     quantity_lots: _builtins.int
     """Total size in lots."""
     filled_lots: _builtins.int
     """Lots filled so far."""
+    status: _order_intake_pb2.OrderStatus.ValueType
+    """Open, partly filled or parked."""
+    type: _signed_payload_pb2.OrderType.ValueType
+    """How the price limits it."""
+    time_in_force: _signed_payload_pb2.TimeInForce.ValueType
+    """How long it lives."""
+    post_only: _builtins.bool
+    """Whether it is refused rather than take."""
+    limit_price_ticks: _builtins.int
+    """Limit of a pegged order in ticks; zero for others."""
+    oco_order_id: _builtins.str
+    """The other order of a pair of which one cancels the other; empty for none."""
+    @_builtins.property
+    def terms(self) -> _signed_payload_pb2.OrderTerms:
+        """What it said beyond that, as it stands now: a trailing stop's trigger is where
+        it has come to. Unset for a plain order.
+        """
+
     def __init__(
         self,
         *,
@@ -173,10 +198,17 @@ class OpenOrder(_message.Message):
         price_ticks: _builtins.int = ...,
         quantity_lots: _builtins.int = ...,
         filled_lots: _builtins.int = ...,
+        status: _order_intake_pb2.OrderStatus.ValueType = ...,
+        type: _signed_payload_pb2.OrderType.ValueType = ...,
+        time_in_force: _signed_payload_pb2.TimeInForce.ValueType = ...,
+        post_only: _builtins.bool = ...,
+        terms: _signed_payload_pb2.OrderTerms | None = ...,
+        limit_price_ticks: _builtins.int = ...,
+        oco_order_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["terms", b"terms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_order_id", b"client_order_id", "filled_lots", b"filled_lots", "market_id", b"market_id", "order_id", b"order_id", "price_ticks", b"price_ticks", "quantity_lots", b"quantity_lots", "side", b"side"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_order_id", b"client_order_id", "filled_lots", b"filled_lots", "limit_price_ticks", b"limit_price_ticks", "market_id", b"market_id", "oco_order_id", b"oco_order_id", "order_id", b"order_id", "post_only", b"post_only", "price_ticks", b"price_ticks", "quantity_lots", b"quantity_lots", "side", b"side", "status", b"status", "terms", b"terms", "time_in_force", b"time_in_force", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -194,12 +226,15 @@ class Account(_message.Message):
     OPEN_ORDERS_FIELD_NUMBER: _builtins.int
     OPEN_ORDER_COUNT_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
+    SELF_TRADE_GROUP_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     """The account."""
     open_order_count: _builtins.int
     """Number of open orders in all."""
     sequence: _builtins.int
     """Journal position of the state shown."""
+    self_trade_group: _builtins.int
+    """The self-trade group the operator put it into; zero for none."""
     @_builtins.property
     def public_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """Registered Ed25519 public keys that are not revoked, 32 bytes each, oldest
@@ -223,10 +258,11 @@ class Account(_message.Message):
         open_orders: _abc.Iterable[Global___OpenOrder] | None = ...,
         open_order_count: _builtins.int = ...,
         sequence: _builtins.int = ...,
+        self_trade_group: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "balances", b"balances", "open_order_count", b"open_order_count", "open_orders", b"open_orders", "public_keys", b"public_keys", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "balances", b"balances", "open_order_count", b"open_order_count", "open_orders", b"open_orders", "public_keys", b"public_keys", "self_trade_group", b"self_trade_group", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

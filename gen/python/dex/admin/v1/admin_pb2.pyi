@@ -177,6 +177,181 @@ class SetFeesResponse(_message.Message):
 Global___SetFeesResponse: _TypeAlias = SetFeesResponse  # noqa: Y015
 
 @_typing.final
+class SetMarketLimitsRequest(_message.Message):
+    """Sets all four limits of a market's orders."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MARKET_ID_FIELD_NUMBER: _builtins.int
+    PROTECTION_TICKS_FIELD_NUMBER: _builtins.int
+    PRICE_BAND_PPM_FIELD_NUMBER: _builtins.int
+    NOTIONAL_MIN_ATOMS_FIELD_NUMBER: _builtins.int
+    NOTIONAL_MAX_ATOMS_FIELD_NUMBER: _builtins.int
+    market_id: _builtins.str
+    """The market."""
+    protection_ticks: _builtins.int
+    """How far in ticks beyond the best opposite price a market order may trade, and
+    beyond its trigger a stop: a multiple of the price increment. Zero: no band.
+    """
+    price_band_ppm: _builtins.int
+    """How far from the last price a limit price may be, in parts per million of it, up
+    to 1,000,000. Zero: any price.
+    """
+    notional_min_atoms: _builtins.int
+    """Least notional of an order with a price, in atoms of the quote asset. Zero: any."""
+    notional_max_atoms: _builtins.int
+    """Greatest notional of an order with a price, in atoms of the quote asset. Zero:
+    any.
+    """
+    def __init__(
+        self,
+        *,
+        market_id: _builtins.str = ...,
+        protection_ticks: _builtins.int = ...,
+        price_band_ppm: _builtins.int = ...,
+        notional_min_atoms: _builtins.int = ...,
+        notional_max_atoms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["market_id", b"market_id", "notional_max_atoms", b"notional_max_atoms", "notional_min_atoms", b"notional_min_atoms", "price_band_ppm", b"price_band_ppm", "protection_ticks", b"protection_ticks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetMarketLimitsRequest: _TypeAlias = SetMarketLimitsRequest  # noqa: Y015
+
+@_typing.final
+class SetMarketLimitsResponse(_message.Message):
+    """The market as it is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MARKET_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def market(self) -> _matching_pb2.Market:
+        """The market."""
+
+    def __init__(
+        self,
+        *,
+        market: _matching_pb2.Market | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["market", b"market"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["market", b"market"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetMarketLimitsResponse: _TypeAlias = SetMarketLimitsResponse  # noqa: Y015
+
+@_typing.final
+class SetSelfTradeGroupRequest(_message.Message):
+    """Puts an account into a self-trade group."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    """The account."""
+    group: _builtins.int
+    """Number of the group, of the operator's choice. Zero: none."""
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.str = ...,
+        group: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "group", b"group"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetSelfTradeGroupRequest: _TypeAlias = SetSelfTradeGroupRequest  # noqa: Y015
+
+@_typing.final
+class SetSelfTradeGroupResponse(_message.Message):
+    """The account is in the group."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetSelfTradeGroupResponse: _TypeAlias = SetSelfTradeGroupResponse  # noqa: Y015
+
+@_typing.final
+class CancelOrdersRequest(_message.Message):
+    """Cancels open orders, whoever's they are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    MARKET_ID_FIELD_NUMBER: _builtins.int
+    SIDE_FIELD_NUMBER: _builtins.int
+    EVERYTHING_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    """Only orders of this account; empty for all accounts."""
+    market_id: _builtins.str
+    """Only in this market; empty for all markets."""
+    side: _signed_payload_pb2.Side.ValueType
+    """Only orders of this side; unset for both."""
+    everything: _builtins.bool
+    """Set to cancel orders of all accounts in all markets; otherwise one of the two must
+    be named.
+    """
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.str = ...,
+        market_id: _builtins.str = ...,
+        side: _signed_payload_pb2.Side.ValueType = ...,
+        everything: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "everything", b"everything", "market_id", b"market_id", "side", b"side"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelOrdersRequest: _TypeAlias = CancelOrdersRequest  # noqa: Y015
+
+@_typing.final
+class CancelOrdersResponse(_message.Message):
+    """The orders are cancelled."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPLIED_FIELD_NUMBER: _builtins.int
+    CANCELLED_COUNT_FIELD_NUMBER: _builtins.int
+    cancelled_count: _builtins.int
+    """How many were cancelled."""
+    @_builtins.property
+    def applied(self) -> _order_intake_pb2.Applied:
+        """Position and time of the command."""
+
+    def __init__(
+        self,
+        *,
+        applied: _order_intake_pb2.Applied | None = ...,
+        cancelled_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "cancelled_count", b"cancelled_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelOrdersResponse: _TypeAlias = CancelOrdersResponse  # noqa: Y015
+
+@_typing.final
 class CreditAccountRequest(_message.Message):
     """Books money that came in."""
 

@@ -50,6 +50,21 @@ class AdminStub:
                 request_serializer=dex_dot_admin_dot_v1_dot_admin__pb2.SetFeesRequest.SerializeToString,
                 response_deserializer=dex_dot_admin_dot_v1_dot_admin__pb2.SetFeesResponse.FromString,
                 _registered_method=True)
+        self.SetMarketLimits = channel.unary_unary(
+                '/dex.admin.v1.Admin/SetMarketLimits',
+                request_serializer=dex_dot_admin_dot_v1_dot_admin__pb2.SetMarketLimitsRequest.SerializeToString,
+                response_deserializer=dex_dot_admin_dot_v1_dot_admin__pb2.SetMarketLimitsResponse.FromString,
+                _registered_method=True)
+        self.SetSelfTradeGroup = channel.unary_unary(
+                '/dex.admin.v1.Admin/SetSelfTradeGroup',
+                request_serializer=dex_dot_admin_dot_v1_dot_admin__pb2.SetSelfTradeGroupRequest.SerializeToString,
+                response_deserializer=dex_dot_admin_dot_v1_dot_admin__pb2.SetSelfTradeGroupResponse.FromString,
+                _registered_method=True)
+        self.CancelOrders = channel.unary_unary(
+                '/dex.admin.v1.Admin/CancelOrders',
+                request_serializer=dex_dot_admin_dot_v1_dot_admin__pb2.CancelOrdersRequest.SerializeToString,
+                response_deserializer=dex_dot_admin_dot_v1_dot_admin__pb2.CancelOrdersResponse.FromString,
+                _registered_method=True)
         self.CreditAccount = channel.unary_unary(
                 '/dex.admin.v1.Admin/CreditAccount',
                 request_serializer=dex_dot_admin_dot_v1_dot_admin__pb2.CreditAccountRequest.SerializeToString,
@@ -95,7 +110,8 @@ class AdminServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SetMarketStatus(self, request, context):
-        """Opens, closes to new orders, or halts a market.
+        """Opens, halts or closes a market, or begins an auction. Leaving an auction for OPEN
+        or CLOSED uncrosses it first.
         cli: dex market status
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -105,6 +121,33 @@ class AdminServicer:
     def SetFees(self, request, context):
         """Sets the fees of orders placed from now on; open orders keep theirs.
         cli: dex market fees
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetMarketLimits(self, request, context):
+        """Sets what orders of a market are held against from now on: protection band, price
+        band, notional.
+        cli: dex market limits
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetSelfTradeGroup(self, request, context):
+        """Puts an account into a self-trade group, or takes it out: accounts of one group
+        are one owner to self-trade prevention.
+        cli: dex account self-trade-group
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelOrders(self, request, context):
+        """Cancels open orders of an account, of a market, of one side, or all there are.
+        Works in halted markets too.
+        cli: dex market cancel-orders
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -176,6 +219,21 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.SetFees,
                     request_deserializer=dex_dot_admin_dot_v1_dot_admin__pb2.SetFeesRequest.FromString,
                     response_serializer=dex_dot_admin_dot_v1_dot_admin__pb2.SetFeesResponse.SerializeToString,
+            ),
+            'SetMarketLimits': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetMarketLimits,
+                    request_deserializer=dex_dot_admin_dot_v1_dot_admin__pb2.SetMarketLimitsRequest.FromString,
+                    response_serializer=dex_dot_admin_dot_v1_dot_admin__pb2.SetMarketLimitsResponse.SerializeToString,
+            ),
+            'SetSelfTradeGroup': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetSelfTradeGroup,
+                    request_deserializer=dex_dot_admin_dot_v1_dot_admin__pb2.SetSelfTradeGroupRequest.FromString,
+                    response_serializer=dex_dot_admin_dot_v1_dot_admin__pb2.SetSelfTradeGroupResponse.SerializeToString,
+            ),
+            'CancelOrders': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelOrders,
+                    request_deserializer=dex_dot_admin_dot_v1_dot_admin__pb2.CancelOrdersRequest.FromString,
+                    response_serializer=dex_dot_admin_dot_v1_dot_admin__pb2.CancelOrdersResponse.SerializeToString,
             ),
             'CreditAccount': grpc.unary_unary_rpc_method_handler(
                     servicer.CreditAccount,
@@ -290,6 +348,87 @@ class Admin:
             '/dex.admin.v1.Admin/SetFees',
             dex_dot_admin_dot_v1_dot_admin__pb2.SetFeesRequest.SerializeToString,
             dex_dot_admin_dot_v1_dot_admin__pb2.SetFeesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetMarketLimits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dex.admin.v1.Admin/SetMarketLimits',
+            dex_dot_admin_dot_v1_dot_admin__pb2.SetMarketLimitsRequest.SerializeToString,
+            dex_dot_admin_dot_v1_dot_admin__pb2.SetMarketLimitsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetSelfTradeGroup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dex.admin.v1.Admin/SetSelfTradeGroup',
+            dex_dot_admin_dot_v1_dot_admin__pb2.SetSelfTradeGroupRequest.SerializeToString,
+            dex_dot_admin_dot_v1_dot_admin__pb2.SetSelfTradeGroupResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelOrders(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dex.admin.v1.Admin/CancelOrders',
+            dex_dot_admin_dot_v1_dot_admin__pb2.CancelOrdersRequest.SerializeToString,
+            dex_dot_admin_dot_v1_dot_admin__pb2.CancelOrdersResponse.FromString,
             options,
             channel_credentials,
             insecure,

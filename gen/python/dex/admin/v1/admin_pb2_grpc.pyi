@@ -38,12 +38,28 @@ class AdminStub:
     cli: dex market create
     """
     SetMarketStatus: _grpc.UnaryUnaryMultiCallable[_admin_pb2.SetMarketStatusRequest, _admin_pb2.SetMarketStatusResponse]
-    """Opens, closes to new orders, or halts a market.
+    """Opens, halts or closes a market, or begins an auction. Leaving an auction for OPEN
+    or CLOSED uncrosses it first.
     cli: dex market status
     """
     SetFees: _grpc.UnaryUnaryMultiCallable[_admin_pb2.SetFeesRequest, _admin_pb2.SetFeesResponse]
     """Sets the fees of orders placed from now on; open orders keep theirs.
     cli: dex market fees
+    """
+    SetMarketLimits: _grpc.UnaryUnaryMultiCallable[_admin_pb2.SetMarketLimitsRequest, _admin_pb2.SetMarketLimitsResponse]
+    """Sets what orders of a market are held against from now on: protection band, price
+    band, notional.
+    cli: dex market limits
+    """
+    SetSelfTradeGroup: _grpc.UnaryUnaryMultiCallable[_admin_pb2.SetSelfTradeGroupRequest, _admin_pb2.SetSelfTradeGroupResponse]
+    """Puts an account into a self-trade group, or takes it out: accounts of one group
+    are one owner to self-trade prevention.
+    cli: dex account self-trade-group
+    """
+    CancelOrders: _grpc.UnaryUnaryMultiCallable[_admin_pb2.CancelOrdersRequest, _admin_pb2.CancelOrdersResponse]
+    """Cancels open orders of an account, of a market, of one side, or all there are.
+    Works in halted markets too.
+    cli: dex market cancel-orders
     """
     CreditAccount: _grpc.UnaryUnaryMultiCallable[_admin_pb2.CreditAccountRequest, _admin_pb2.CreditAccountResponse]
     """Books money that came in. Idempotent by `reference`.
@@ -81,12 +97,28 @@ class AdminAsyncStub(AdminStub):
     cli: dex market create
     """
     SetMarketStatus: _aio.UnaryUnaryMultiCallable[_admin_pb2.SetMarketStatusRequest, _admin_pb2.SetMarketStatusResponse]  # type: ignore[assignment]
-    """Opens, closes to new orders, or halts a market.
+    """Opens, halts or closes a market, or begins an auction. Leaving an auction for OPEN
+    or CLOSED uncrosses it first.
     cli: dex market status
     """
     SetFees: _aio.UnaryUnaryMultiCallable[_admin_pb2.SetFeesRequest, _admin_pb2.SetFeesResponse]  # type: ignore[assignment]
     """Sets the fees of orders placed from now on; open orders keep theirs.
     cli: dex market fees
+    """
+    SetMarketLimits: _aio.UnaryUnaryMultiCallable[_admin_pb2.SetMarketLimitsRequest, _admin_pb2.SetMarketLimitsResponse]  # type: ignore[assignment]
+    """Sets what orders of a market are held against from now on: protection band, price
+    band, notional.
+    cli: dex market limits
+    """
+    SetSelfTradeGroup: _aio.UnaryUnaryMultiCallable[_admin_pb2.SetSelfTradeGroupRequest, _admin_pb2.SetSelfTradeGroupResponse]  # type: ignore[assignment]
+    """Puts an account into a self-trade group, or takes it out: accounts of one group
+    are one owner to self-trade prevention.
+    cli: dex account self-trade-group
+    """
+    CancelOrders: _aio.UnaryUnaryMultiCallable[_admin_pb2.CancelOrdersRequest, _admin_pb2.CancelOrdersResponse]  # type: ignore[assignment]
+    """Cancels open orders of an account, of a market, of one side, or all there are.
+    Works in halted markets too.
+    cli: dex market cancel-orders
     """
     CreditAccount: _aio.UnaryUnaryMultiCallable[_admin_pb2.CreditAccountRequest, _admin_pb2.CreditAccountResponse]  # type: ignore[assignment]
     """Books money that came in. Idempotent by `reference`.
@@ -133,7 +165,8 @@ class AdminServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.SetMarketStatusRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.SetMarketStatusResponse, _abc.Awaitable[_admin_pb2.SetMarketStatusResponse]]:
-        """Opens, closes to new orders, or halts a market.
+        """Opens, halts or closes a market, or begins an auction. Leaving an auction for OPEN
+        or CLOSED uncrosses it first.
         cli: dex market status
         """
 
@@ -145,6 +178,39 @@ class AdminServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_admin_pb2.SetFeesResponse, _abc.Awaitable[_admin_pb2.SetFeesResponse]]:
         """Sets the fees of orders placed from now on; open orders keep theirs.
         cli: dex market fees
+        """
+
+    @_abc_1.abstractmethod
+    def SetMarketLimits(
+        self,
+        request: _admin_pb2.SetMarketLimitsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.SetMarketLimitsResponse, _abc.Awaitable[_admin_pb2.SetMarketLimitsResponse]]:
+        """Sets what orders of a market are held against from now on: protection band, price
+        band, notional.
+        cli: dex market limits
+        """
+
+    @_abc_1.abstractmethod
+    def SetSelfTradeGroup(
+        self,
+        request: _admin_pb2.SetSelfTradeGroupRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.SetSelfTradeGroupResponse, _abc.Awaitable[_admin_pb2.SetSelfTradeGroupResponse]]:
+        """Puts an account into a self-trade group, or takes it out: accounts of one group
+        are one owner to self-trade prevention.
+        cli: dex account self-trade-group
+        """
+
+    @_abc_1.abstractmethod
+    def CancelOrders(
+        self,
+        request: _admin_pb2.CancelOrdersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.CancelOrdersResponse, _abc.Awaitable[_admin_pb2.CancelOrdersResponse]]:
+        """Cancels open orders of an account, of a market, of one side, or all there are.
+        Works in halted markets too.
+        cli: dex market cancel-orders
         """
 
     @_abc_1.abstractmethod

@@ -40,7 +40,7 @@ class _MarketStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MarketSt
     MARKET_STATUS_CLOSING_AUCTION: _MarketStatus.ValueType  # 5
     """Orders are collected for the uncross that closes the market."""
     MARKET_STATUS_CLOSED: _MarketStatus.ValueType  # 6
-    """Orders may be cancelled; day orders have ended."""
+    """Orders may be cancelled; those for the day and for the close have ended."""
 
 class MarketStatus(_MarketStatus, metaclass=_MarketStatusEnumTypeWrapper):
     """What a market lets its users do."""
@@ -58,7 +58,7 @@ MARKET_STATUS_OPENING_AUCTION: MarketStatus.ValueType  # 4
 MARKET_STATUS_CLOSING_AUCTION: MarketStatus.ValueType  # 5
 """Orders are collected for the uncross that closes the market."""
 MARKET_STATUS_CLOSED: MarketStatus.ValueType  # 6
-"""Orders may be cancelled; day orders have ended."""
+"""Orders may be cancelled; those for the day and for the close have ended."""
 Global___MarketStatus: _TypeAlias = MarketStatus  # noqa: Y015
 
 class _MarketKind:
@@ -134,6 +134,11 @@ class Market(_message.Message):
     TAKER_FEE_PPM_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
+    PROTECTION_TICKS_FIELD_NUMBER: _builtins.int
+    PRICE_BAND_PPM_FIELD_NUMBER: _builtins.int
+    NOTIONAL_MIN_ATOMS_FIELD_NUMBER: _builtins.int
+    NOTIONAL_MAX_ATOMS_FIELD_NUMBER: _builtins.int
+    LAST_PRICE_TICKS_FIELD_NUMBER: _builtins.int
     market_id: _builtins.str
     """Name of the market, e.g. "BTC-USDC.eth"."""
     quote_atoms_per_tick_lot: _builtins.int
@@ -166,6 +171,25 @@ class Market(_message.Message):
     """Where its trades come from."""
     status: Global___MarketStatus.ValueType
     """What it lets its users do. Set by the node."""
+    protection_ticks: _builtins.int
+    """Protection band: how far in ticks beyond the best opposite price a market order
+    may trade, and beyond its trigger a stop; zero: no band, and no stops without a
+    limit price. Set by Admin.SetMarketLimits, as the three below.
+    """
+    price_band_ppm: _builtins.int
+    """How far from the last price a limit price may be, in parts per million of it;
+    zero: any price.
+    """
+    notional_min_atoms: _builtins.int
+    """Least notional of an order with a price, in atoms of the quote asset; zero: any."""
+    notional_max_atoms: _builtins.int
+    """Greatest notional of an order with a price, in atoms of the quote asset; zero:
+    any.
+    """
+    last_price_ticks: _builtins.int
+    """Price of the last trade in ticks, as bands and triggers see it; zero: none yet.
+    Set by the node.
+    """
     @_builtins.property
     def base_asset(self) -> Global___Asset:
         """What is bought and sold."""
@@ -192,10 +216,15 @@ class Market(_message.Message):
         taker_fee_ppm: _builtins.int = ...,
         kind: Global___MarketKind.ValueType = ...,
         status: Global___MarketStatus.ValueType = ...,
+        protection_ticks: _builtins.int = ...,
+        price_band_ppm: _builtins.int = ...,
+        notional_min_atoms: _builtins.int = ...,
+        notional_max_atoms: _builtins.int = ...,
+        last_price_ticks: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["base_asset", b"base_asset", "quote_asset", b"quote_asset"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_asset", b"base_asset", "base_atoms_per_lot", b"base_atoms_per_lot", "kind", b"kind", "lot_size", b"lot_size", "maker_fee_ppm", b"maker_fee_ppm", "market_id", b"market_id", "price_increment_ticks", b"price_increment_ticks", "price_ticks_max", b"price_ticks_max", "quantity_increment_lots", b"quantity_increment_lots", "quantity_lots_max", b"quantity_lots_max", "quote_asset", b"quote_asset", "quote_atoms_per_tick_lot", b"quote_atoms_per_tick_lot", "status", b"status", "taker_fee_ppm", b"taker_fee_ppm", "tick_size", b"tick_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_asset", b"base_asset", "base_atoms_per_lot", b"base_atoms_per_lot", "kind", b"kind", "last_price_ticks", b"last_price_ticks", "lot_size", b"lot_size", "maker_fee_ppm", b"maker_fee_ppm", "market_id", b"market_id", "notional_max_atoms", b"notional_max_atoms", "notional_min_atoms", b"notional_min_atoms", "price_band_ppm", b"price_band_ppm", "price_increment_ticks", b"price_increment_ticks", "price_ticks_max", b"price_ticks_max", "protection_ticks", b"protection_ticks", "quantity_increment_lots", b"quantity_increment_lots", "quantity_lots_max", b"quantity_lots_max", "quote_asset", b"quote_asset", "quote_atoms_per_tick_lot", b"quote_atoms_per_tick_lot", "status", b"status", "taker_fee_ppm", b"taker_fee_ppm", "tick_size", b"tick_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -212,7 +241,9 @@ class BookLevel(_message.Message):
     price_ticks: _builtins.int
     """Price in ticks."""
     quantity_lots: _builtins.int
-    """Open lots at the price; zero in a delta means the level is gone."""
+    """Open lots at the price that their orders show; zero in a delta means the level is
+    gone.
+    """
     def __init__(
         self,
         *,

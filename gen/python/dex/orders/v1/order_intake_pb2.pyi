@@ -39,9 +39,13 @@ class _OrderStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OrderStat
     ORDER_STATUS_FILLED: _OrderStatus.ValueType  # 3
     """Filled in full."""
     ORDER_STATUS_CANCELLED: _OrderStatus.ValueType  # 4
-    """Cancelled by its owner or an operator."""
+    """Cancelled: by its owner, an operator, a switch, self-trade prevention, or the
+    other order of its pair.
+    """
     ORDER_STATUS_EXPIRED: _OrderStatus.ValueType  # 5
-    """The remainder ended without resting (IOC, market)."""
+    """What was left ended by its time in force: at once (IOC, market), at its time
+    (DAY, GTD), or with its auction.
+    """
     ORDER_STATUS_REJECTED: _OrderStatus.ValueType  # 6
     """Refused; see `rejection`."""
     ORDER_STATUS_PARKED: _OrderStatus.ValueType  # 7
@@ -59,9 +63,13 @@ ORDER_STATUS_PARTIALLY_FILLED: OrderStatus.ValueType  # 2
 ORDER_STATUS_FILLED: OrderStatus.ValueType  # 3
 """Filled in full."""
 ORDER_STATUS_CANCELLED: OrderStatus.ValueType  # 4
-"""Cancelled by its owner or an operator."""
+"""Cancelled: by its owner, an operator, a switch, self-trade prevention, or the
+other order of its pair.
+"""
 ORDER_STATUS_EXPIRED: OrderStatus.ValueType  # 5
-"""The remainder ended without resting (IOC, market)."""
+"""What was left ended by its time in force: at once (IOC, market), at its time
+(DAY, GTD), or with its auction.
+"""
 ORDER_STATUS_REJECTED: OrderStatus.ValueType  # 6
 """Refused; see `rejection`."""
 ORDER_STATUS_PARKED: OrderStatus.ValueType  # 7
@@ -457,6 +465,13 @@ class OrderStreamRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ENVELOPE_FIELD_NUMBER: _builtins.int
+    CANCEL_ON_DISCONNECT_FIELD_NUMBER: _builtins.int
+    cancel_on_disconnect: _builtins.bool
+    """Cancel every open order of the account when this stream ends, however it ends,
+    in all markets that are not halted. Once said in a request whose envelope is
+    taken it holds for that account until then. A node that dies at once cannot do
+    it.
+    """
     @_builtins.property
     def envelope(self) -> _signed_payload_pb2.SignedEnvelope:
         """Envelope whose payload holds place, cancel, amend, cancel_all or batch."""
@@ -465,10 +480,11 @@ class OrderStreamRequest(_message.Message):
         self,
         *,
         envelope: _signed_payload_pb2.SignedEnvelope | None = ...,
+        cancel_on_disconnect: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["envelope", b"envelope"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["envelope", b"envelope"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_on_disconnect", b"cancel_on_disconnect", "envelope", b"envelope"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -102,7 +102,7 @@ class OrderIntakeServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelAll(self, request, context):
-        """Cancels every open order of the account, or of the account in one market.
+        """Cancels every open order of the account, or those in one market or of one side.
         cli: dex order cancel-all
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -49,7 +49,7 @@ class OrderIntakeStub:
     cli: dex order amend
     """
     CancelAll: _grpc.UnaryUnaryMultiCallable[_order_intake_pb2.CancelAllRequest, _order_intake_pb2.CancelAllResponse]
-    """Cancels every open order of the account, or of the account in one market.
+    """Cancels every open order of the account, or those in one market or of one side.
     cli: dex order cancel-all
     """
     SubmitBatch: _grpc.UnaryUnaryMultiCallable[_order_intake_pb2.SubmitBatchRequest, _order_intake_pb2.SubmitBatchResponse]
@@ -88,7 +88,7 @@ class OrderIntakeAsyncStub(OrderIntakeStub):
     cli: dex order amend
     """
     CancelAll: _aio.UnaryUnaryMultiCallable[_order_intake_pb2.CancelAllRequest, _order_intake_pb2.CancelAllResponse]  # type: ignore[assignment]
-    """Cancels every open order of the account, or of the account in one market.
+    """Cancels every open order of the account, or those in one market or of one side.
     cli: dex order cancel-all
     """
     SubmitBatch: _aio.UnaryUnaryMultiCallable[_order_intake_pb2.SubmitBatchRequest, _order_intake_pb2.SubmitBatchResponse]  # type: ignore[assignment]
@@ -148,7 +148,7 @@ class OrderIntakeServicer(metaclass=_abc_1.ABCMeta):
         request: _order_intake_pb2.CancelAllRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_order_intake_pb2.CancelAllResponse, _abc.Awaitable[_order_intake_pb2.CancelAllResponse]]:
-        """Cancels every open order of the account, or of the account in one market.
+        """Cancels every open order of the account, or those in one market or of one side.
         cli: dex order cancel-all
         """
 

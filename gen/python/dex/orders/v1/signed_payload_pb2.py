@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"dex/orders/v1/signed_payload.proto\x12\rdex.orders.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x86\x01\n\x0eSignedEnvelope\x12%\n\x07payload\x18\x01 \x01(\x0c\x42\x0b\xbaH\x08z\x06\x10\x01\x18\x80\x80\x04R\x07payload\x12%\n\tsignature\x18\x02 \x01(\x0c\x42\x07\xbaH\x04z\x02h@R\tsignature\x12&\n\npublic_key\x18\x03 \x01(\x0c\x42\x07\xbaH\x04z\x02h R\tpublicKey\"\x98\x05\n\x07Payload\x12(\n\nnetwork_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\tnetworkId\x12&\n\naccount_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18 R\taccountId\x12\x1d\n\x05nonce\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\x05nonce\x12\x43\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\nexpireTime\x12/\n\x05place\x18\x05 \x01(\x0b\x32\x17.dex.orders.v1.NewOrderH\x00R\x05place\x12\x34\n\x06\x63\x61ncel\x18\x06 \x01(\x0b\x32\x1a.dex.orders.v1.OrderCancelH\x00R\x06\x63\x61ncel\x12\x31\n\x05\x61mend\x18\x07 \x01(\x0b\x32\x19.dex.orders.v1.OrderAmendH\x00R\x05\x61mend\x12>\n\ncancel_all\x18\x08 \x01(\x0b\x32\x1d.dex.orders.v1.OrderCancelAllH\x00R\tcancelAll\x12,\n\x05\x62\x61tch\x18\t \x01(\x0b\x32\x14.dex.orders.v1.BatchH\x00R\x05\x62\x61tch\x12\x43\n\x0cregister_key\x18\n \x01(\x0b\x32\x1e.dex.orders.v1.KeyRegistrationH\x00R\x0bregisterKey\x12:\n\x08transfer\x18\x0b \x01(\x0b\x32\x1c.dex.orders.v1.FundsTransferH\x00R\x08transfer\x12=\n\nrevoke_key\x18\x0c \x01(\x0b\x32\x1c.dex.orders.v1.KeyRevocationH\x00R\trevokeKeyB\x0f\n\x06\x61\x63tion\x12\x05\xbaH\x02\x08\x01\"\x93\x03\n\x08NewOrder\x12&\n\tmarket_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x03\x18 R\x08marketId\x12\x33\n\x04side\x18\x02 \x01(\x0e\x32\x13.dex.orders.v1.SideB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x04side\x12\x38\n\x04type\x18\x03 \x01(\x0e\x32\x18.dex.orders.v1.OrderTypeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x04type\x12J\n\rtime_in_force\x18\x04 \x01(\x0e\x32\x1a.dex.orders.v1.TimeInForceB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x0btimeInForce\x12(\n\x0bprice_ticks\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\npriceTicks\x12,\n\rquantity_lots\x18\x06 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\x0cquantityLots\x12\x1b\n\tpost_only\x18\x07 \x01(\x08R\x08postOnly\x12/\n\x0f\x63lient_order_id\x18\x08 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\rclientOrderId\"b\n\x0bOrderCancel\x12\"\n\x08order_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18 R\x07orderId\x12/\n\x0f\x63lient_order_id\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\rclientOrderId\"\xb9\x01\n\nOrderAmend\x12\"\n\x08order_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18 R\x07orderId\x12/\n\x0f\x63lient_order_id\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\rclientOrderId\x12,\n\rquantity_lots\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\x0cquantityLots\x12(\n\x0bprice_ticks\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\npriceTicks\"6\n\x0eOrderCancelAll\x12$\n\tmarket_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18 R\x08marketId\"D\n\x05\x42\x61tch\x12;\n\x05items\x18\x01 \x03(\x0b\x32\x18.dex.orders.v1.BatchItemB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07R\x05items\"\xb6\x01\n\tBatchItem\x12/\n\x05place\x18\x01 \x01(\x0b\x32\x17.dex.orders.v1.NewOrderH\x00R\x05place\x12\x34\n\x06\x63\x61ncel\x18\x02 \x01(\x0b\x32\x1a.dex.orders.v1.OrderCancelH\x00R\x06\x63\x61ncel\x12\x31\n\x05\x61mend\x18\x03 \x01(\x0b\x32\x19.dex.orders.v1.OrderAmendH\x00R\x05\x61mendB\x0f\n\x06\x61\x63tion\x12\x05\xbaH\x02\x08\x01\"\xd9\x01\n\x0fKeyRegistration\x12&\n\npublic_key\x18\x01 \x01(\x0c\x42\x07\xbaH\x04z\x02h R\tpublicKey\x12\x42\n\x06scopes\x18\x02 \x03(\x0e\x32\x17.dex.orders.v1.KeyScopeB\x11\xbaH\x0e\x92\x01\x0b\x10\x10\"\x07\x82\x01\x04\x10\x01 \x00R\x06scopes\x12;\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime\x12\x1d\n\x05label\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x05label\"V\n\rKeyRevocation\x12&\n\npublic_key\x18\x01 \x01(\x0c\x42\x07\xbaH\x04z\x02h R\tpublicKey\x12\x1d\n\ncancel_all\x18\x02 \x01(\x08R\tcancelAll\"\x90\x01\n\rFundsTransfer\x12-\n\rto_account_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\x0btoAccountId\x12$\n\x08\x61sset_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x10R\x07\x61ssetId\x12*\n\x0c\x61mount_atoms\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\x0b\x61mountAtoms*9\n\x04Side\x12\x14\n\x10SIDE_UNSPECIFIED\x10\x00\x12\x0c\n\x08SIDE_BUY\x10\x01\x12\r\n\tSIDE_SELL\x10\x02*\xb9\x01\n\tOrderType\x12\x1a\n\x16ORDER_TYPE_UNSPECIFIED\x10\x00\x12\x14\n\x10ORDER_TYPE_LIMIT\x10\x01\x12\x15\n\x11ORDER_TYPE_MARKET\x10\x02\x12\x13\n\x0fORDER_TYPE_STOP\x10\x03\x12\x19\n\x15ORDER_TYPE_STOP_LIMIT\x10\x04\x12\x1c\n\x18ORDER_TYPE_TRAILING_STOP\x10\x05\x12\x15\n\x11ORDER_TYPE_PEGGED\x10\x06*\xd6\x01\n\x0bTimeInForce\x12\x1d\n\x19TIME_IN_FORCE_UNSPECIFIED\x10\x00\x12\x15\n\x11TIME_IN_FORCE_GTC\x10\x01\x12\x15\n\x11TIME_IN_FORCE_IOC\x10\x02\x12\x15\n\x11TIME_IN_FORCE_FOK\x10\x03\x12\x15\n\x11TIME_IN_FORCE_DAY\x10\x04\x12\x15\n\x11TIME_IN_FORCE_GTD\x10\x05\x12\x19\n\x15TIME_IN_FORCE_AT_OPEN\x10\x06\x12\x1a\n\x16TIME_IN_FORCE_AT_CLOSE\x10\x07*\xda\x01\n\x13SelfTradePrevention\x12%\n!SELF_TRADE_PREVENTION_UNSPECIFIED\x10\x00\x12\'\n#SELF_TRADE_PREVENTION_CANCEL_NEWEST\x10\x01\x12\'\n#SELF_TRADE_PREVENTION_CANCEL_OLDEST\x10\x02\x12%\n!SELF_TRADE_PREVENTION_CANCEL_BOTH\x10\x03\x12#\n\x1fSELF_TRADE_PREVENTION_DECREMENT\x10\x04*~\n\x0cPegReference\x12\x1d\n\x19PEG_REFERENCE_UNSPECIFIED\x10\x00\x12\x19\n\x15PEG_REFERENCE_PRIMARY\x10\x01\x12\x18\n\x14PEG_REFERENCE_MARKET\x10\x02\x12\x1a\n\x16PEG_REFERENCE_MIDPOINT\x10\x03*\x81\x01\n\x08KeyScope\x12\x19\n\x15KEY_SCOPE_UNSPECIFIED\x10\x00\x12\x12\n\x0eKEY_SCOPE_READ\x10\x01\x12\x13\n\x0fKEY_SCOPE_TRADE\x10\x02\x12\x16\n\x12KEY_SCOPE_TRANSFER\x10\x03\x12\x19\n\x15KEY_SCOPE_MANAGE_KEYS\x10\x04\x42\xac\x01\n\x11\x63om.dex.orders.v1B\x12SignedPayloadProtoP\x01Z-triodex.example/gen/go/dex/orders/v1;ordersv1\xa2\x02\x03\x44OX\xaa\x02\rDex.Orders.V1\xca\x02\rDex\\Orders\\V1\xe2\x02\x19\x44\x65x\\Orders\\V1\\GPBMetadata\xea\x02\x0f\x44\x65x::Orders::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"dex/orders/v1/signed_payload.proto\x12\rdex.orders.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x86\x01\n\x0eSignedEnvelope\x12%\n\x07payload\x18\x01 \x01(\x0c\x42\x0b\xbaH\x08z\x06\x10\x01\x18\x80\x80\x04R\x07payload\x12%\n\tsignature\x18\x02 \x01(\x0c\x42\x07\xbaH\x04z\x02h@R\tsignature\x12&\n\npublic_key\x18\x03 \x01(\x0c\x42\x07\xbaH\x04z\x02h R\tpublicKey\"\x98\x05\n\x07Payload\x12(\n\nnetwork_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\tnetworkId\x12&\n\naccount_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18 R\taccountId\x12\x1d\n\x05nonce\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\x05nonce\x12\x43\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\nexpireTime\x12/\n\x05place\x18\x05 \x01(\x0b\x32\x17.dex.orders.v1.NewOrderH\x00R\x05place\x12\x34\n\x06\x63\x61ncel\x18\x06 \x01(\x0b\x32\x1a.dex.orders.v1.OrderCancelH\x00R\x06\x63\x61ncel\x12\x31\n\x05\x61mend\x18\x07 \x01(\x0b\x32\x19.dex.orders.v1.OrderAmendH\x00R\x05\x61mend\x12>\n\ncancel_all\x18\x08 \x01(\x0b\x32\x1d.dex.orders.v1.OrderCancelAllH\x00R\tcancelAll\x12,\n\x05\x62\x61tch\x18\t \x01(\x0b\x32\x14.dex.orders.v1.BatchH\x00R\x05\x62\x61tch\x12\x43\n\x0cregister_key\x18\n \x01(\x0b\x32\x1e.dex.orders.v1.KeyRegistrationH\x00R\x0bregisterKey\x12:\n\x08transfer\x18\x0b \x01(\x0b\x32\x1c.dex.orders.v1.FundsTransferH\x00R\x08transfer\x12=\n\nrevoke_key\x18\x0c \x01(\x0b\x32\x1c.dex.orders.v1.KeyRevocationH\x00R\trevokeKeyB\x0f\n\x06\x61\x63tion\x12\x05\xbaH\x02\x08\x01\"\xc4\x03\n\x08NewOrder\x12&\n\tmarket_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x03\x18 R\x08marketId\x12\x33\n\x04side\x18\x02 \x01(\x0e\x32\x13.dex.orders.v1.SideB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x04side\x12\x38\n\x04type\x18\x03 \x01(\x0e\x32\x18.dex.orders.v1.OrderTypeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x04type\x12J\n\rtime_in_force\x18\x04 \x01(\x0e\x32\x1a.dex.orders.v1.TimeInForceB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x0btimeInForce\x12(\n\x0bprice_ticks\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\npriceTicks\x12,\n\rquantity_lots\x18\x06 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\x0cquantityLots\x12\x1b\n\tpost_only\x18\x07 \x01(\x08R\x08postOnly\x12/\n\x0f\x63lient_order_id\x18\x08 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\rclientOrderId\x12/\n\x05terms\x18\t \x01(\x0b\x32\x19.dex.orders.v1.OrderTermsR\x05terms\"\xe9\x03\n\nOrderTerms\x12\x37\n\x13trigger_price_ticks\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x11triggerPriceTicks\x12(\n\x0btrail_ticks\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\ntrailTicks\x12*\n\x0c\x64isplay_lots\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x0b\x64isplayLots\x12\"\n\x08min_lots\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x07minLots\x12\x37\n\x03peg\x18\x05 \x01(\x0e\x32\x1b.dex.orders.v1.PegReferenceB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x03peg\x12(\n\x10peg_offset_ticks\x18\x06 \x01(\x03R\x0epegOffsetTicks\x12;\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime\x12`\n\x15self_trade_prevention\x18\x08 \x01(\x0e\x32\".dex.orders.v1.SelfTradePreventionB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x13selfTradePrevention\x12\x14\n\x05slide\x18\t \x01(\x08R\x05slide\x12\x10\n\x03oco\x18\n \x01(\x08R\x03oco\"b\n\x0bOrderCancel\x12\"\n\x08order_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18 R\x07orderId\x12/\n\x0f\x63lient_order_id\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\rclientOrderId\"\xf2\x01\n\nOrderAmend\x12\"\n\x08order_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18 R\x07orderId\x12/\n\x0f\x63lient_order_id\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\rclientOrderId\x12,\n\rquantity_lots\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\x0cquantityLots\x12(\n\x0bprice_ticks\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\npriceTicks\x12\x37\n\x13trigger_price_ticks\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x11triggerPriceTicks\"i\n\x0eOrderCancelAll\x12$\n\tmarket_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18 R\x08marketId\x12\x31\n\x04side\x18\x02 \x01(\x0e\x32\x13.dex.orders.v1.SideB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x04side\"\\\n\x05\x42\x61tch\x12;\n\x05items\x18\x01 \x03(\x0b\x32\x18.dex.orders.v1.BatchItemB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07R\x05items\x12\x16\n\x06phased\x18\x02 \x01(\x08R\x06phased\"\xb6\x01\n\tBatchItem\x12/\n\x05place\x18\x01 \x01(\x0b\x32\x17.dex.orders.v1.NewOrderH\x00R\x05place\x12\x34\n\x06\x63\x61ncel\x18\x02 \x01(\x0b\x32\x1a.dex.orders.v1.OrderCancelH\x00R\x06\x63\x61ncel\x12\x31\n\x05\x61mend\x18\x03 \x01(\x0b\x32\x19.dex.orders.v1.OrderAmendH\x00R\x05\x61mendB\x0f\n\x06\x61\x63tion\x12\x05\xbaH\x02\x08\x01\"\xd9\x01\n\x0fKeyRegistration\x12&\n\npublic_key\x18\x01 \x01(\x0c\x42\x07\xbaH\x04z\x02h R\tpublicKey\x12\x42\n\x06scopes\x18\x02 \x03(\x0e\x32\x17.dex.orders.v1.KeyScopeB\x11\xbaH\x0e\x92\x01\x0b\x10\x10\"\x07\x82\x01\x04\x10\x01 \x00R\x06scopes\x12;\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime\x12\x1d\n\x05label\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x05label\"V\n\rKeyRevocation\x12&\n\npublic_key\x18\x01 \x01(\x0c\x42\x07\xbaH\x04z\x02h R\tpublicKey\x12\x1d\n\ncancel_all\x18\x02 \x01(\x08R\tcancelAll\"\x90\x01\n\rFundsTransfer\x12-\n\rto_account_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\x0btoAccountId\x12$\n\x08\x61sset_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x10R\x07\x61ssetId\x12*\n\x0c\x61mount_atoms\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\x0b\x61mountAtoms*9\n\x04Side\x12\x14\n\x10SIDE_UNSPECIFIED\x10\x00\x12\x0c\n\x08SIDE_BUY\x10\x01\x12\r\n\tSIDE_SELL\x10\x02*\xb9\x01\n\tOrderType\x12\x1a\n\x16ORDER_TYPE_UNSPECIFIED\x10\x00\x12\x14\n\x10ORDER_TYPE_LIMIT\x10\x01\x12\x15\n\x11ORDER_TYPE_MARKET\x10\x02\x12\x13\n\x0fORDER_TYPE_STOP\x10\x03\x12\x19\n\x15ORDER_TYPE_STOP_LIMIT\x10\x04\x12\x1c\n\x18ORDER_TYPE_TRAILING_STOP\x10\x05\x12\x15\n\x11ORDER_TYPE_PEGGED\x10\x06*\xd6\x01\n\x0bTimeInForce\x12\x1d\n\x19TIME_IN_FORCE_UNSPECIFIED\x10\x00\x12\x15\n\x11TIME_IN_FORCE_GTC\x10\x01\x12\x15\n\x11TIME_IN_FORCE_IOC\x10\x02\x12\x15\n\x11TIME_IN_FORCE_FOK\x10\x03\x12\x15\n\x11TIME_IN_FORCE_DAY\x10\x04\x12\x15\n\x11TIME_IN_FORCE_GTD\x10\x05\x12\x19\n\x15TIME_IN_FORCE_AT_OPEN\x10\x06\x12\x1a\n\x16TIME_IN_FORCE_AT_CLOSE\x10\x07*~\n\x0cPegReference\x12\x1d\n\x19PEG_REFERENCE_UNSPECIFIED\x10\x00\x12\x19\n\x15PEG_REFERENCE_PRIMARY\x10\x01\x12\x18\n\x14PEG_REFERENCE_MARKET\x10\x02\x12\x1a\n\x16PEG_REFERENCE_MIDPOINT\x10\x03*\xda\x01\n\x13SelfTradePrevention\x12%\n!SELF_TRADE_PREVENTION_UNSPECIFIED\x10\x00\x12\'\n#SELF_TRADE_PREVENTION_CANCEL_NEWEST\x10\x01\x12\'\n#SELF_TRADE_PREVENTION_CANCEL_OLDEST\x10\x02\x12%\n!SELF_TRADE_PREVENTION_CANCEL_BOTH\x10\x03\x12#\n\x1fSELF_TRADE_PREVENTION_DECREMENT\x10\x04*\x81\x01\n\x08KeyScope\x12\x19\n\x15KEY_SCOPE_UNSPECIFIED\x10\x00\x12\x12\n\x0eKEY_SCOPE_READ\x10\x01\x12\x13\n\x0fKEY_SCOPE_TRADE\x10\x02\x12\x16\n\x12KEY_SCOPE_TRANSFER\x10\x03\x12\x19\n\x15KEY_SCOPE_MANAGE_KEYS\x10\x04\x42\xac\x01\n\x11\x63om.dex.orders.v1B\x12SignedPayloadProtoP\x01Z-triodex.example/gen/go/dex/orders/v1;ordersv1\xa2\x02\x03\x44OX\xaa\x02\rDex.Orders.V1\xca\x02\rDex\\Orders\\V1\xe2\x02\x19\x44\x65x\\Orders\\V1\\GPBMetadata\xea\x02\x0f\x44\x65x::Orders::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -64,6 +64,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NEWORDER'].fields_by_name['quantity_lots']._serialized_options = b'\272H\004\"\002 \000'
   _globals['_NEWORDER'].fields_by_name['client_order_id']._loaded_options = None
   _globals['_NEWORDER'].fields_by_name['client_order_id']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_ORDERTERMS'].fields_by_name['trigger_price_ticks']._loaded_options = None
+  _globals['_ORDERTERMS'].fields_by_name['trigger_price_ticks']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_ORDERTERMS'].fields_by_name['trail_ticks']._loaded_options = None
+  _globals['_ORDERTERMS'].fields_by_name['trail_ticks']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_ORDERTERMS'].fields_by_name['display_lots']._loaded_options = None
+  _globals['_ORDERTERMS'].fields_by_name['display_lots']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_ORDERTERMS'].fields_by_name['min_lots']._loaded_options = None
+  _globals['_ORDERTERMS'].fields_by_name['min_lots']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_ORDERTERMS'].fields_by_name['peg']._loaded_options = None
+  _globals['_ORDERTERMS'].fields_by_name['peg']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_ORDERTERMS'].fields_by_name['self_trade_prevention']._loaded_options = None
+  _globals['_ORDERTERMS'].fields_by_name['self_trade_prevention']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_ORDERCANCEL'].fields_by_name['order_id']._loaded_options = None
   _globals['_ORDERCANCEL'].fields_by_name['order_id']._serialized_options = b'\272H\004r\002\030 '
   _globals['_ORDERCANCEL'].fields_by_name['client_order_id']._loaded_options = None
@@ -76,8 +88,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ORDERAMEND'].fields_by_name['quantity_lots']._serialized_options = b'\272H\004\"\002 \000'
   _globals['_ORDERAMEND'].fields_by_name['price_ticks']._loaded_options = None
   _globals['_ORDERAMEND'].fields_by_name['price_ticks']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_ORDERAMEND'].fields_by_name['trigger_price_ticks']._loaded_options = None
+  _globals['_ORDERAMEND'].fields_by_name['trigger_price_ticks']._serialized_options = b'\272H\004\"\002(\000'
   _globals['_ORDERCANCELALL'].fields_by_name['market_id']._loaded_options = None
   _globals['_ORDERCANCELALL'].fields_by_name['market_id']._serialized_options = b'\272H\004r\002\030 '
+  _globals['_ORDERCANCELALL'].fields_by_name['side']._loaded_options = None
+  _globals['_ORDERCANCELALL'].fields_by_name['side']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_BATCH'].fields_by_name['items']._loaded_options = None
   _globals['_BATCH'].fields_by_name['items']._serialized_options = b'\272H\010\222\001\005\010\001\020\350\007'
   _globals['_BATCHITEM'].oneofs_by_name['action']._loaded_options = None
@@ -96,38 +112,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FUNDSTRANSFER'].fields_by_name['asset_id']._serialized_options = b'\272H\006r\004\020\001\030\020'
   _globals['_FUNDSTRANSFER'].fields_by_name['amount_atoms']._loaded_options = None
   _globals['_FUNDSTRANSFER'].fields_by_name['amount_atoms']._serialized_options = b'\272H\004\"\002 \000'
-  _globals['_SIDE']._serialized_start=2379
-  _globals['_SIDE']._serialized_end=2436
-  _globals['_ORDERTYPE']._serialized_start=2439
-  _globals['_ORDERTYPE']._serialized_end=2624
-  _globals['_TIMEINFORCE']._serialized_start=2627
-  _globals['_TIMEINFORCE']._serialized_end=2841
-  _globals['_SELFTRADEPREVENTION']._serialized_start=2844
-  _globals['_SELFTRADEPREVENTION']._serialized_end=3062
-  _globals['_PEGREFERENCE']._serialized_start=3064
-  _globals['_PEGREFERENCE']._serialized_end=3190
-  _globals['_KEYSCOPE']._serialized_start=3193
-  _globals['_KEYSCOPE']._serialized_end=3322
+  _globals['_SIDE']._serialized_start=3052
+  _globals['_SIDE']._serialized_end=3109
+  _globals['_ORDERTYPE']._serialized_start=3112
+  _globals['_ORDERTYPE']._serialized_end=3297
+  _globals['_TIMEINFORCE']._serialized_start=3300
+  _globals['_TIMEINFORCE']._serialized_end=3514
+  _globals['_PEGREFERENCE']._serialized_start=3516
+  _globals['_PEGREFERENCE']._serialized_end=3642
+  _globals['_SELFTRADEPREVENTION']._serialized_start=3645
+  _globals['_SELFTRADEPREVENTION']._serialized_end=3863
+  _globals['_KEYSCOPE']._serialized_start=3866
+  _globals['_KEYSCOPE']._serialized_end=3995
   _globals['_SIGNEDENVELOPE']._serialized_start=116
   _globals['_SIGNEDENVELOPE']._serialized_end=250
   _globals['_PAYLOAD']._serialized_start=253
   _globals['_PAYLOAD']._serialized_end=917
   _globals['_NEWORDER']._serialized_start=920
-  _globals['_NEWORDER']._serialized_end=1323
-  _globals['_ORDERCANCEL']._serialized_start=1325
-  _globals['_ORDERCANCEL']._serialized_end=1423
-  _globals['_ORDERAMEND']._serialized_start=1426
-  _globals['_ORDERAMEND']._serialized_end=1611
-  _globals['_ORDERCANCELALL']._serialized_start=1613
-  _globals['_ORDERCANCELALL']._serialized_end=1667
-  _globals['_BATCH']._serialized_start=1669
-  _globals['_BATCH']._serialized_end=1737
-  _globals['_BATCHITEM']._serialized_start=1740
-  _globals['_BATCHITEM']._serialized_end=1922
-  _globals['_KEYREGISTRATION']._serialized_start=1925
-  _globals['_KEYREGISTRATION']._serialized_end=2142
-  _globals['_KEYREVOCATION']._serialized_start=2144
-  _globals['_KEYREVOCATION']._serialized_end=2230
-  _globals['_FUNDSTRANSFER']._serialized_start=2233
-  _globals['_FUNDSTRANSFER']._serialized_end=2377
+  _globals['_NEWORDER']._serialized_end=1372
+  _globals['_ORDERTERMS']._serialized_start=1375
+  _globals['_ORDERTERMS']._serialized_end=1864
+  _globals['_ORDERCANCEL']._serialized_start=1866
+  _globals['_ORDERCANCEL']._serialized_end=1964
+  _globals['_ORDERAMEND']._serialized_start=1967
+  _globals['_ORDERAMEND']._serialized_end=2209
+  _globals['_ORDERCANCELALL']._serialized_start=2211
+  _globals['_ORDERCANCELALL']._serialized_end=2316
+  _globals['_BATCH']._serialized_start=2318
+  _globals['_BATCH']._serialized_end=2410
+  _globals['_BATCHITEM']._serialized_start=2413
+  _globals['_BATCHITEM']._serialized_end=2595
+  _globals['_KEYREGISTRATION']._serialized_start=2598
+  _globals['_KEYREGISTRATION']._serialized_end=2815
+  _globals['_KEYREVOCATION']._serialized_start=2817
+  _globals['_KEYREVOCATION']._serialized_end=2903
+  _globals['_FUNDSTRANSFER']._serialized_start=2906
+  _globals['_FUNDSTRANSFER']._serialized_end=3050
 # @@protoc_insertion_point(module_scope)

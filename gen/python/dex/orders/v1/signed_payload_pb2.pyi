@@ -57,15 +57,21 @@ class _OrderTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OrderType.V
     ORDER_TYPE_LIMIT: _OrderType.ValueType  # 1
     """Trades at `price_ticks` or better."""
     ORDER_TYPE_MARKET: _OrderType.ValueType  # 2
-    """Trades at any price now and never rests."""
+    """Trades now at any price within the market's protection band, and never rests."""
     ORDER_TYPE_STOP: _OrderType.ValueType  # 3
-    """Waits for a trade at its trigger, then trades inside the protection band."""
+    """Waits until a trade reaches its trigger, then takes what it can within the
+    market's protection band around it. FIX 40=3.
+    """
     ORDER_TYPE_STOP_LIMIT: _OrderType.ValueType  # 4
-    """Waits for a trade at its trigger, then is a limit order."""
+    """Waits until a trade reaches its trigger, then is a limit order at `price_ticks`.
+    FIX 40=4.
+    """
     ORDER_TYPE_TRAILING_STOP: _OrderType.ValueType  # 5
-    """A stop whose trigger follows the market's trades."""
+    """A stop whose trigger follows the price at a distance."""
     ORDER_TYPE_PEGGED: _OrderType.ValueType  # 6
-    """A limit order whose price follows the book."""
+    """A limit order whose price follows a price of the book, never beyond
+    `price_ticks`. FIX 40=P.
+    """
 
 class OrderType(_OrderType, metaclass=_OrderTypeEnumTypeWrapper):
     """How the price limits the order. FIX tag 40."""
@@ -75,15 +81,21 @@ ORDER_TYPE_UNSPECIFIED: OrderType.ValueType  # 0
 ORDER_TYPE_LIMIT: OrderType.ValueType  # 1
 """Trades at `price_ticks` or better."""
 ORDER_TYPE_MARKET: OrderType.ValueType  # 2
-"""Trades at any price now and never rests."""
+"""Trades now at any price within the market's protection band, and never rests."""
 ORDER_TYPE_STOP: OrderType.ValueType  # 3
-"""Waits for a trade at its trigger, then trades inside the protection band."""
+"""Waits until a trade reaches its trigger, then takes what it can within the
+market's protection band around it. FIX 40=3.
+"""
 ORDER_TYPE_STOP_LIMIT: OrderType.ValueType  # 4
-"""Waits for a trade at its trigger, then is a limit order."""
+"""Waits until a trade reaches its trigger, then is a limit order at `price_ticks`.
+FIX 40=4.
+"""
 ORDER_TYPE_TRAILING_STOP: OrderType.ValueType  # 5
-"""A stop whose trigger follows the market's trades."""
+"""A stop whose trigger follows the price at a distance."""
 ORDER_TYPE_PEGGED: OrderType.ValueType  # 6
-"""A limit order whose price follows the book."""
+"""A limit order whose price follows a price of the book, never beyond
+`price_ticks`. FIX 40=P.
+"""
 Global___OrderType: _TypeAlias = OrderType  # noqa: Y015
 
 class _TimeInForce:
@@ -101,13 +113,17 @@ class _TimeInForceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TimeInFor
     TIME_IN_FORCE_FOK: _TimeInForce.ValueType  # 3
     """Fill or kill: fills in full at once or is refused without a trade."""
     TIME_IN_FORCE_DAY: _TimeInForce.ValueType  # 4
-    """Day: ends at the next midnight UTC, or when the market closes."""
+    """Ends at the next 00:00 UTC or when the market closes."""
     TIME_IN_FORCE_GTD: _TimeInForce.ValueType  # 5
-    """Good till date: ends at `expire_time`."""
+    """Good till date: ends at the `expire_time` of its terms."""
     TIME_IN_FORCE_AT_OPEN: _TimeInForce.ValueType  # 6
-    """At the open: trades in the opening auction or expires."""
+    """Trades in the opening auction, the only phase that takes it; what is left
+    expires. FIX 59=2.
+    """
     TIME_IN_FORCE_AT_CLOSE: _TimeInForce.ValueType  # 7
-    """At the close: trades in the closing auction or expires."""
+    """Trades in the closing auction, and waits for it while the market is open; what
+    is left expires. FIX 59=7.
+    """
 
 class TimeInForce(_TimeInForce, metaclass=_TimeInForceEnumTypeWrapper):
     """How long the order lives. FIX tag 59."""
@@ -121,49 +137,18 @@ TIME_IN_FORCE_IOC: TimeInForce.ValueType  # 2
 TIME_IN_FORCE_FOK: TimeInForce.ValueType  # 3
 """Fill or kill: fills in full at once or is refused without a trade."""
 TIME_IN_FORCE_DAY: TimeInForce.ValueType  # 4
-"""Day: ends at the next midnight UTC, or when the market closes."""
+"""Ends at the next 00:00 UTC or when the market closes."""
 TIME_IN_FORCE_GTD: TimeInForce.ValueType  # 5
-"""Good till date: ends at `expire_time`."""
+"""Good till date: ends at the `expire_time` of its terms."""
 TIME_IN_FORCE_AT_OPEN: TimeInForce.ValueType  # 6
-"""At the open: trades in the opening auction or expires."""
+"""Trades in the opening auction, the only phase that takes it; what is left
+expires. FIX 59=2.
+"""
 TIME_IN_FORCE_AT_CLOSE: TimeInForce.ValueType  # 7
-"""At the close: trades in the closing auction or expires."""
+"""Trades in the closing auction, and waits for it while the market is open; what
+is left expires. FIX 59=7.
+"""
 Global___TimeInForce: _TypeAlias = TimeInForce  # noqa: Y015
-
-class _SelfTradePrevention:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _SelfTradePreventionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SelfTradePrevention.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    SELF_TRADE_PREVENTION_UNSPECIFIED: _SelfTradePrevention.ValueType  # 0
-    """They trade."""
-    SELF_TRADE_PREVENTION_CANCEL_NEWEST: _SelfTradePrevention.ValueType  # 1
-    """What is left of the incoming order is cancelled."""
-    SELF_TRADE_PREVENTION_CANCEL_OLDEST: _SelfTradePrevention.ValueType  # 2
-    """The resting order is cancelled."""
-    SELF_TRADE_PREVENTION_CANCEL_BOTH: _SelfTradePrevention.ValueType  # 3
-    """Both are cancelled."""
-    SELF_TRADE_PREVENTION_DECREMENT: _SelfTradePrevention.ValueType  # 4
-    """Both become smaller by what the smaller one has open."""
-
-class SelfTradePrevention(_SelfTradePrevention, metaclass=_SelfTradePreventionEnumTypeWrapper):
-    """What happens when an order would trade with one of its own owner: of the same
-    account, or of the same group of accounts. The incoming order's choice counts.
-    FIX tag 2964.
-    """
-
-SELF_TRADE_PREVENTION_UNSPECIFIED: SelfTradePrevention.ValueType  # 0
-"""They trade."""
-SELF_TRADE_PREVENTION_CANCEL_NEWEST: SelfTradePrevention.ValueType  # 1
-"""What is left of the incoming order is cancelled."""
-SELF_TRADE_PREVENTION_CANCEL_OLDEST: SelfTradePrevention.ValueType  # 2
-"""The resting order is cancelled."""
-SELF_TRADE_PREVENTION_CANCEL_BOTH: SelfTradePrevention.ValueType  # 3
-"""Both are cancelled."""
-SELF_TRADE_PREVENTION_DECREMENT: SelfTradePrevention.ValueType  # 4
-"""Both become smaller by what the smaller one has open."""
-Global___SelfTradePrevention: _TypeAlias = SelfTradePrevention  # noqa: Y015
 
 class _PegReference:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -178,10 +163,12 @@ class _PegReferenceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PegRefer
     PEG_REFERENCE_MARKET: _PegReference.ValueType  # 2
     """The best price of the other side."""
     PEG_REFERENCE_MIDPOINT: _PegReference.ValueType  # 3
-    """The middle between both."""
+    """The middle between both, rounded away from the other side."""
 
 class PegReference(_PegReference, metaclass=_PegReferenceEnumTypeWrapper):
-    """What the price of a pegged order follows. FIX tag 1094."""
+    """What the price of a pegged order follows: the best price of orders that are not
+    pegged. FIX tag 1094.
+    """
 
 PEG_REFERENCE_UNSPECIFIED: PegReference.ValueType  # 0
 """Not pegged."""
@@ -190,8 +177,47 @@ PEG_REFERENCE_PRIMARY: PegReference.ValueType  # 1
 PEG_REFERENCE_MARKET: PegReference.ValueType  # 2
 """The best price of the other side."""
 PEG_REFERENCE_MIDPOINT: PegReference.ValueType  # 3
-"""The middle between both."""
+"""The middle between both, rounded away from the other side."""
 Global___PegReference: _TypeAlias = PegReference  # noqa: Y015
+
+class _SelfTradePrevention:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SelfTradePreventionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SelfTradePrevention.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SELF_TRADE_PREVENTION_UNSPECIFIED: _SelfTradePrevention.ValueType  # 0
+    """Nothing: the two trade."""
+    SELF_TRADE_PREVENTION_CANCEL_NEWEST: _SelfTradePrevention.ValueType  # 1
+    """What is left of the order that takes is cancelled."""
+    SELF_TRADE_PREVENTION_CANCEL_OLDEST: _SelfTradePrevention.ValueType  # 2
+    """The resting order is cancelled."""
+    SELF_TRADE_PREVENTION_CANCEL_BOTH: _SelfTradePrevention.ValueType  # 3
+    """Both are cancelled."""
+    SELF_TRADE_PREVENTION_DECREMENT: _SelfTradePrevention.ValueType  # 4
+    """Both quantities shrink by the smaller of the two open sizes; what has nothing
+    left open is cancelled.
+    """
+
+class SelfTradePrevention(_SelfTradePrevention, metaclass=_SelfTradePreventionEnumTypeWrapper):
+    """What happens instead of a trade between two orders of one owner: of one account,
+    or of accounts of one self-trade group. The choice of the order that takes counts.
+    It does not act in the uncross of an auction. FIX tag 2964.
+    """
+
+SELF_TRADE_PREVENTION_UNSPECIFIED: SelfTradePrevention.ValueType  # 0
+"""Nothing: the two trade."""
+SELF_TRADE_PREVENTION_CANCEL_NEWEST: SelfTradePrevention.ValueType  # 1
+"""What is left of the order that takes is cancelled."""
+SELF_TRADE_PREVENTION_CANCEL_OLDEST: SelfTradePrevention.ValueType  # 2
+"""The resting order is cancelled."""
+SELF_TRADE_PREVENTION_CANCEL_BOTH: SelfTradePrevention.ValueType  # 3
+"""Both are cancelled."""
+SELF_TRADE_PREVENTION_DECREMENT: SelfTradePrevention.ValueType  # 4
+"""Both quantities shrink by the smaller of the two open sizes; what has nothing
+left open is cancelled.
+"""
+Global___SelfTradePrevention: _TypeAlias = SelfTradePrevention  # noqa: Y015
 
 class _KeyScope:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -364,28 +390,33 @@ class NewOrder(_message.Message):
     QUANTITY_LOTS_FIELD_NUMBER: _builtins.int
     POST_ONLY_FIELD_NUMBER: _builtins.int
     CLIENT_ORDER_ID_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
     market_id: _builtins.str
     """The market, e.g. "BTC-USDT"."""
     side: Global___Side.ValueType
     """Buy or sell."""
     type: Global___OrderType.ValueType
-    """Limit or market."""
+    """How the price limits the order, and what it waits for."""
     time_in_force: Global___TimeInForce.ValueType
-    """Good till cancel, immediate or cancel, fill or kill. A market order is
-    immediate or cancel, or fill or kill.
-    """
+    """How long it lives. A market order is IOC or FOK, or of an auction."""
     price_ticks: _builtins.int
     """Limit price in ticks of the market, a multiple of its price increment; zero
-    for a market order.
+    for a market order, a stop and a trailing stop.
     """
     quantity_lots: _builtins.int
     """Size in lots of the market."""
     post_only: _builtins.bool
-    """Refuse the order instead of letting it take liquidity. Limit GTC only."""
+    """Refuse the order instead of letting it take liquidity. Limit orders with GTC,
+    DAY or GTD only. FIX 18=6.
+    """
     client_order_id: _builtins.int
     """The client's own number for the order, unique among the account's open
     orders; zero for none. FIX tag 11.
     """
+    @_builtins.property
+    def terms(self) -> Global___OrderTerms:
+        """What only some orders say; a plain limit or market order leaves it out."""
+
     def __init__(
         self,
         *,
@@ -397,14 +428,92 @@ class NewOrder(_message.Message):
         quantity_lots: _builtins.int = ...,
         post_only: _builtins.bool = ...,
         client_order_id: _builtins.int = ...,
+        terms: Global___OrderTerms | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["terms", b"terms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_order_id", b"client_order_id", "market_id", b"market_id", "post_only", b"post_only", "price_ticks", b"price_ticks", "quantity_lots", b"quantity_lots", "side", b"side", "time_in_force", b"time_in_force", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_order_id", b"client_order_id", "market_id", b"market_id", "post_only", b"post_only", "price_ticks", b"price_ticks", "quantity_lots", b"quantity_lots", "side", b"side", "terms", b"terms", "time_in_force", b"time_in_force", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NewOrder: _TypeAlias = NewOrder  # noqa: Y015
+
+@_typing.final
+class OrderTerms(_message.Message):
+    """What only some orders say. A field that the order's type has no use for must not
+    be set. docs/reference/order-semantics.md says what everything means exactly.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRIGGER_PRICE_TICKS_FIELD_NUMBER: _builtins.int
+    TRAIL_TICKS_FIELD_NUMBER: _builtins.int
+    DISPLAY_LOTS_FIELD_NUMBER: _builtins.int
+    MIN_LOTS_FIELD_NUMBER: _builtins.int
+    PEG_FIELD_NUMBER: _builtins.int
+    PEG_OFFSET_TICKS_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    SELF_TRADE_PREVENTION_FIELD_NUMBER: _builtins.int
+    SLIDE_FIELD_NUMBER: _builtins.int
+    OCO_FIELD_NUMBER: _builtins.int
+    trigger_price_ticks: _builtins.int
+    """Stop and stop limit: the trade price in ticks that triggers it. A buy waits for
+    this price or above, a sell for it or below. FIX tag 1102.
+    """
+    trail_ticks: _builtins.int
+    """Trailing stop: how far in ticks the trigger stays behind the best price traded
+    since the order was taken in.
+    """
+    display_lots: _builtins.int
+    """Iceberg, a limit order: lots that the book shows at a time; zero shows all. What
+    is shown next goes to the tail of its level. FIX tag 1138.
+    """
+    min_lots: _builtins.int
+    """Refuse the order unless at least so many lots can be taken at once; zero for
+    none. FIX tag 110.
+    """
+    peg: Global___PegReference.ValueType
+    """Pegged: what the price follows, never beyond `price_ticks`. It never takes."""
+    peg_offset_ticks: _builtins.int
+    """Pegged: ticks added to what it follows; at most zero for a buy, at least zero
+    for a sell. FIX tag 211.
+    """
+    self_trade_prevention: Global___SelfTradePrevention.ValueType
+    """What happens instead of a trade with an order of the same owner."""
+    slide: _builtins.bool
+    """Post-only: price an order that would take one increment outside the best
+    opposite price instead of refusing it.
+    """
+    oco: _builtins.bool
+    """One cancels the other, in a batch: this stop and the limit order of the item
+    before it, or the other way round, are a pair. They hold funds once; the first
+    to trade ends the other.
+    """
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """GTD: when the order ends. FIX tag 126."""
+
+    def __init__(
+        self,
+        *,
+        trigger_price_ticks: _builtins.int = ...,
+        trail_ticks: _builtins.int = ...,
+        display_lots: _builtins.int = ...,
+        min_lots: _builtins.int = ...,
+        peg: Global___PegReference.ValueType = ...,
+        peg_offset_ticks: _builtins.int = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        self_trade_prevention: Global___SelfTradePrevention.ValueType = ...,
+        slide: _builtins.bool = ...,
+        oco: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_lots", b"display_lots", "expire_time", b"expire_time", "min_lots", b"min_lots", "oco", b"oco", "peg", b"peg", "peg_offset_ticks", b"peg_offset_ticks", "self_trade_prevention", b"self_trade_prevention", "slide", b"slide", "trail_ticks", b"trail_ticks", "trigger_price_ticks", b"trigger_price_ticks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrderTerms: _TypeAlias = OrderTerms  # noqa: Y015
 
 @_typing.final
 class OrderCancel(_message.Message):
@@ -442,6 +551,7 @@ class OrderAmend(_message.Message):
     CLIENT_ORDER_ID_FIELD_NUMBER: _builtins.int
     QUANTITY_LOTS_FIELD_NUMBER: _builtins.int
     PRICE_TICKS_FIELD_NUMBER: _builtins.int
+    TRIGGER_PRICE_TICKS_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
     """The exchange's order id; empty when `client_order_id` is given."""
     client_order_id: _builtins.int
@@ -454,6 +564,8 @@ class OrderAmend(_message.Message):
     """New limit price in ticks; zero keeps the price. A new price gives up the
     place in the queue and may trade at once.
     """
+    trigger_price_ticks: _builtins.int
+    """New trigger in ticks of a stop or stop limit that still waits; zero keeps it."""
     def __init__(
         self,
         *,
@@ -461,10 +573,11 @@ class OrderAmend(_message.Message):
         client_order_id: _builtins.int = ...,
         quantity_lots: _builtins.int = ...,
         price_ticks: _builtins.int = ...,
+        trigger_price_ticks: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_order_id", b"client_order_id", "order_id", b"order_id", "price_ticks", b"price_ticks", "quantity_lots", b"quantity_lots"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_order_id", b"client_order_id", "order_id", b"order_id", "price_ticks", b"price_ticks", "quantity_lots", b"quantity_lots", "trigger_price_ticks", b"trigger_price_ticks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -477,16 +590,20 @@ class OrderCancelAll(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MARKET_ID_FIELD_NUMBER: _builtins.int
+    SIDE_FIELD_NUMBER: _builtins.int
     market_id: _builtins.str
     """Only in this market; empty for all markets."""
+    side: Global___Side.ValueType
+    """Only orders of this side; unset for both."""
     def __init__(
         self,
         *,
         market_id: _builtins.str = ...,
+        side: Global___Side.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["market_id", b"market_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["market_id", b"market_id", "side", b"side"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -501,6 +618,11 @@ class Batch(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ITEMS_FIELD_NUMBER: _builtins.int
+    PHASED_FIELD_NUMBER: _builtins.int
+    phased: _builtins.bool
+    """Apply cancels first, then amends, then post-only orders, then all other orders,
+    each in the order sent. Results stand in the order sent.
+    """
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchItem]:
         """1 to 1,000 items."""
@@ -509,10 +631,11 @@ class Batch(_message.Message):
         self,
         *,
         items: _abc.Iterable[Global___BatchItem] | None = ...,
+        phased: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "phased", b"phased"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -6,9 +6,9 @@
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { KeyScope, Side, SignedEnvelope } from "../../orders/v1/signed_payload_pb.js";
+import type { KeyScope, OrderTerms, OrderType, Side, SignedEnvelope, TimeInForce } from "../../orders/v1/signed_payload_pb.js";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import type { Applied, OrderResult } from "../../orders/v1/order_intake_pb.js";
+import type { Applied, OrderResult, OrderStatus } from "../../orders/v1/order_intake_pb.js";
 
 /**
  * Describes the file dex/accounts/v1/accounts.proto.
@@ -105,7 +105,7 @@ export declare type AccountKey = Message<"dex.accounts.v1.AccountKey"> & {
 export declare const AccountKeySchema: GenMessage<AccountKey>;
 
 /**
- * An order that rests in a book.
+ * An order that rests in a book or waits outside it.
  *
  * @generated from message dex.accounts.v1.OpenOrder
  */
@@ -139,7 +139,7 @@ export declare type OpenOrder = Message<"dex.accounts.v1.OpenOrder"> & {
   side: Side;
 
   /**
-   * Limit price in ticks.
+   * Limit price in ticks; of a pegged order in the book the price it has there.
    *
    * @generated from field: int64 price_ticks = 5;
    */
@@ -158,6 +158,56 @@ export declare type OpenOrder = Message<"dex.accounts.v1.OpenOrder"> & {
    * @generated from field: int64 filled_lots = 7;
    */
   filledLots: bigint;
+
+  /**
+   * Open, partly filled or parked.
+   *
+   * @generated from field: dex.orders.v1.OrderStatus status = 8;
+   */
+  status: OrderStatus;
+
+  /**
+   * How the price limits it.
+   *
+   * @generated from field: dex.orders.v1.OrderType type = 9;
+   */
+  type: OrderType;
+
+  /**
+   * How long it lives.
+   *
+   * @generated from field: dex.orders.v1.TimeInForce time_in_force = 10;
+   */
+  timeInForce: TimeInForce;
+
+  /**
+   * Whether it is refused rather than take.
+   *
+   * @generated from field: bool post_only = 11;
+   */
+  postOnly: boolean;
+
+  /**
+   * What it said beyond that, as it stands now: a trailing stop's trigger is where
+   * it has come to. Unset for a plain order.
+   *
+   * @generated from field: dex.orders.v1.OrderTerms terms = 12;
+   */
+  terms?: OrderTerms | undefined;
+
+  /**
+   * Limit of a pegged order in ticks; zero for others.
+   *
+   * @generated from field: int64 limit_price_ticks = 13;
+   */
+  limitPriceTicks: bigint;
+
+  /**
+   * The other order of a pair of which one cancels the other; empty for none.
+   *
+   * @generated from field: string oco_order_id = 14;
+   */
+  ocoOrderId: string;
 };
 
 /**
@@ -214,6 +264,13 @@ export declare type Account = Message<"dex.accounts.v1.Account"> & {
    * @generated from field: int64 sequence = 6;
    */
   sequence: bigint;
+
+  /**
+   * The self-trade group the operator put it into; zero for none.
+   *
+   * @generated from field: int64 self_trade_group = 8;
+   */
+  selfTradeGroup: bigint;
 };
 
 /**

@@ -7,9 +7,9 @@
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { Market, MarketStatus } from "../../matching/v1/matching_pb.js";
+import type { Side } from "../../orders/v1/signed_payload_pb.js";
 import type { Applied } from "../../orders/v1/order_intake_pb.js";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import type { Side } from "../../orders/v1/signed_payload_pb.js";
 
 /**
  * Describes the file dex/admin/v1/admin.proto.
@@ -157,6 +157,187 @@ export declare type SetFeesResponse = Message<"dex.admin.v1.SetFeesResponse"> & 
  * Use `create(SetFeesResponseSchema)` to create a new message.
  */
 export declare const SetFeesResponseSchema: GenMessage<SetFeesResponse>;
+
+/**
+ * Sets all four limits of a market's orders.
+ *
+ * @generated from message dex.admin.v1.SetMarketLimitsRequest
+ */
+export declare type SetMarketLimitsRequest = Message<"dex.admin.v1.SetMarketLimitsRequest"> & {
+  /**
+   * The market.
+   *
+   * @generated from field: string market_id = 1;
+   */
+  marketId: string;
+
+  /**
+   * How far in ticks beyond the best opposite price a market order may trade, and
+   * beyond its trigger a stop: a multiple of the price increment. Zero: no band.
+   *
+   * @generated from field: int64 protection_ticks = 2;
+   */
+  protectionTicks: bigint;
+
+  /**
+   * How far from the last price a limit price may be, in parts per million of it, up
+   * to 1,000,000. Zero: any price.
+   *
+   * @generated from field: int64 price_band_ppm = 3;
+   */
+  priceBandPpm: bigint;
+
+  /**
+   * Least notional of an order with a price, in atoms of the quote asset. Zero: any.
+   *
+   * @generated from field: int64 notional_min_atoms = 4;
+   */
+  notionalMinAtoms: bigint;
+
+  /**
+   * Greatest notional of an order with a price, in atoms of the quote asset. Zero:
+   * any.
+   *
+   * @generated from field: int64 notional_max_atoms = 5;
+   */
+  notionalMaxAtoms: bigint;
+};
+
+/**
+ * Describes the message dex.admin.v1.SetMarketLimitsRequest.
+ * Use `create(SetMarketLimitsRequestSchema)` to create a new message.
+ */
+export declare const SetMarketLimitsRequestSchema: GenMessage<SetMarketLimitsRequest>;
+
+/**
+ * The market as it is.
+ *
+ * @generated from message dex.admin.v1.SetMarketLimitsResponse
+ */
+export declare type SetMarketLimitsResponse = Message<"dex.admin.v1.SetMarketLimitsResponse"> & {
+  /**
+   * The market.
+   *
+   * @generated from field: dex.matching.v1.Market market = 1;
+   */
+  market?: Market | undefined;
+};
+
+/**
+ * Describes the message dex.admin.v1.SetMarketLimitsResponse.
+ * Use `create(SetMarketLimitsResponseSchema)` to create a new message.
+ */
+export declare const SetMarketLimitsResponseSchema: GenMessage<SetMarketLimitsResponse>;
+
+/**
+ * Puts an account into a self-trade group.
+ *
+ * @generated from message dex.admin.v1.SetSelfTradeGroupRequest
+ */
+export declare type SetSelfTradeGroupRequest = Message<"dex.admin.v1.SetSelfTradeGroupRequest"> & {
+  /**
+   * The account.
+   *
+   * @generated from field: string account_id = 1;
+   */
+  accountId: string;
+
+  /**
+   * Number of the group, of the operator's choice. Zero: none.
+   *
+   * @generated from field: int64 group = 2;
+   */
+  group: bigint;
+};
+
+/**
+ * Describes the message dex.admin.v1.SetSelfTradeGroupRequest.
+ * Use `create(SetSelfTradeGroupRequestSchema)` to create a new message.
+ */
+export declare const SetSelfTradeGroupRequestSchema: GenMessage<SetSelfTradeGroupRequest>;
+
+/**
+ * The account is in the group.
+ *
+ * @generated from message dex.admin.v1.SetSelfTradeGroupResponse
+ */
+export declare type SetSelfTradeGroupResponse = Message<"dex.admin.v1.SetSelfTradeGroupResponse"> & {
+};
+
+/**
+ * Describes the message dex.admin.v1.SetSelfTradeGroupResponse.
+ * Use `create(SetSelfTradeGroupResponseSchema)` to create a new message.
+ */
+export declare const SetSelfTradeGroupResponseSchema: GenMessage<SetSelfTradeGroupResponse>;
+
+/**
+ * Cancels open orders, whoever's they are.
+ *
+ * @generated from message dex.admin.v1.CancelOrdersRequest
+ */
+export declare type CancelOrdersRequest = Message<"dex.admin.v1.CancelOrdersRequest"> & {
+  /**
+   * Only orders of this account; empty for all accounts.
+   *
+   * @generated from field: string account_id = 1;
+   */
+  accountId: string;
+
+  /**
+   * Only in this market; empty for all markets.
+   *
+   * @generated from field: string market_id = 2;
+   */
+  marketId: string;
+
+  /**
+   * Only orders of this side; unset for both.
+   *
+   * @generated from field: dex.orders.v1.Side side = 3;
+   */
+  side: Side;
+
+  /**
+   * Set to cancel orders of all accounts in all markets; otherwise one of the two must
+   * be named.
+   *
+   * @generated from field: bool everything = 4;
+   */
+  everything: boolean;
+};
+
+/**
+ * Describes the message dex.admin.v1.CancelOrdersRequest.
+ * Use `create(CancelOrdersRequestSchema)` to create a new message.
+ */
+export declare const CancelOrdersRequestSchema: GenMessage<CancelOrdersRequest>;
+
+/**
+ * The orders are cancelled.
+ *
+ * @generated from message dex.admin.v1.CancelOrdersResponse
+ */
+export declare type CancelOrdersResponse = Message<"dex.admin.v1.CancelOrdersResponse"> & {
+  /**
+   * Position and time of the command.
+   *
+   * @generated from field: dex.orders.v1.Applied applied = 1;
+   */
+  applied?: Applied | undefined;
+
+  /**
+   * How many were cancelled.
+   *
+   * @generated from field: int64 cancelled_count = 2;
+   */
+  cancelledCount: bigint;
+};
+
+/**
+ * Describes the message dex.admin.v1.CancelOrdersResponse.
+ * Use `create(CancelOrdersResponseSchema)` to create a new message.
+ */
+export declare const CancelOrdersResponseSchema: GenMessage<CancelOrdersResponse>;
 
 /**
  * Books money that came in.
@@ -632,7 +813,8 @@ export declare const Admin: GenService<{
     output: typeof CreateMarketResponseSchema;
   },
   /**
-   * Opens, closes to new orders, or halts a market.
+   * Opens, halts or closes a market, or begins an auction. Leaving an auction for OPEN
+   * or CLOSED uncrosses it first.
    * cli: dex market status
    *
    * @generated from rpc dex.admin.v1.Admin.SetMarketStatus
@@ -652,6 +834,42 @@ export declare const Admin: GenService<{
     methodKind: "unary";
     input: typeof SetFeesRequestSchema;
     output: typeof SetFeesResponseSchema;
+  },
+  /**
+   * Sets what orders of a market are held against from now on: protection band, price
+   * band, notional.
+   * cli: dex market limits
+   *
+   * @generated from rpc dex.admin.v1.Admin.SetMarketLimits
+   */
+  setMarketLimits: {
+    methodKind: "unary";
+    input: typeof SetMarketLimitsRequestSchema;
+    output: typeof SetMarketLimitsResponseSchema;
+  },
+  /**
+   * Puts an account into a self-trade group, or takes it out: accounts of one group
+   * are one owner to self-trade prevention.
+   * cli: dex account self-trade-group
+   *
+   * @generated from rpc dex.admin.v1.Admin.SetSelfTradeGroup
+   */
+  setSelfTradeGroup: {
+    methodKind: "unary";
+    input: typeof SetSelfTradeGroupRequestSchema;
+    output: typeof SetSelfTradeGroupResponseSchema;
+  },
+  /**
+   * Cancels open orders of an account, of a market, of one side, or all there are.
+   * Works in halted markets too.
+   * cli: dex market cancel-orders
+   *
+   * @generated from rpc dex.admin.v1.Admin.CancelOrders
+   */
+  cancelOrders: {
+    methodKind: "unary";
+    input: typeof CancelOrdersRequestSchema;
+    output: typeof CancelOrdersResponseSchema;
   },
   /**
    * Books money that came in. Idempotent by `reference`.

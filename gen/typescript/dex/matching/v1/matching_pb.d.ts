@@ -155,6 +155,46 @@ export declare type Market = Message<"dex.matching.v1.Market"> & {
    * @generated from field: dex.matching.v1.MarketStatus status = 15;
    */
   status: MarketStatus;
+
+  /**
+   * Protection band: how far in ticks beyond the best opposite price a market order
+   * may trade, and beyond its trigger a stop; zero: no band, and no stops without a
+   * limit price. Set by Admin.SetMarketLimits, as the three below.
+   *
+   * @generated from field: int64 protection_ticks = 16;
+   */
+  protectionTicks: bigint;
+
+  /**
+   * How far from the last price a limit price may be, in parts per million of it;
+   * zero: any price.
+   *
+   * @generated from field: int64 price_band_ppm = 17;
+   */
+  priceBandPpm: bigint;
+
+  /**
+   * Least notional of an order with a price, in atoms of the quote asset; zero: any.
+   *
+   * @generated from field: int64 notional_min_atoms = 18;
+   */
+  notionalMinAtoms: bigint;
+
+  /**
+   * Greatest notional of an order with a price, in atoms of the quote asset; zero:
+   * any.
+   *
+   * @generated from field: int64 notional_max_atoms = 19;
+   */
+  notionalMaxAtoms: bigint;
+
+  /**
+   * Price of the last trade in ticks, as bands and triggers see it; zero: none yet.
+   * Set by the node.
+   *
+   * @generated from field: int64 last_price_ticks = 20;
+   */
+  lastPriceTicks: bigint;
 };
 
 /**
@@ -177,7 +217,8 @@ export declare type BookLevel = Message<"dex.matching.v1.BookLevel"> & {
   priceTicks: bigint;
 
   /**
-   * Open lots at the price; zero in a delta means the level is gone.
+   * Open lots at the price that their orders show; zero in a delta means the level is
+   * gone.
    *
    * @generated from field: int64 quantity_lots = 2;
    */
@@ -680,7 +721,7 @@ export enum MarketStatus {
   CLOSING_AUCTION = 5,
 
   /**
-   * Orders may be cancelled; day orders have ended.
+   * Orders may be cancelled; those for the day and for the close have ended.
    *
    * @generated from enum value: MARKET_STATUS_CLOSED = 6;
    */

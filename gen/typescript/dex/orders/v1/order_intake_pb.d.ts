@@ -393,6 +393,16 @@ export declare type OrderStreamRequest = Message<"dex.orders.v1.OrderStreamReque
    * @generated from field: dex.orders.v1.SignedEnvelope envelope = 1;
    */
   envelope?: SignedEnvelope | undefined;
+
+  /**
+   * Cancel every open order of the account when this stream ends, however it ends,
+   * in all markets that are not halted. Once said in a request whose envelope is
+   * taken it holds for that account until then. A node that dies at once cannot do
+   * it.
+   *
+   * @generated from field: bool cancel_on_disconnect = 2;
+   */
+  cancelOnDisconnect: boolean;
 };
 
 /**
@@ -602,14 +612,16 @@ export enum OrderStatus {
   FILLED = 3,
 
   /**
-   * Cancelled by its owner or an operator.
+   * Cancelled: by its owner, an operator, a switch, self-trade prevention, or the
+   * other order of its pair.
    *
    * @generated from enum value: ORDER_STATUS_CANCELLED = 4;
    */
   CANCELLED = 4,
 
   /**
-   * The remainder ended without resting (IOC, market).
+   * What was left ended by its time in force: at once (IOC, market), at its time
+   * (DAY, GTD), or with its auction.
    *
    * @generated from enum value: ORDER_STATUS_EXPIRED = 5;
    */
@@ -676,7 +688,7 @@ export declare const OrderIntake: GenService<{
     output: typeof AmendOrderResponseSchema;
   },
   /**
-   * Cancels every open order of the account, or of the account in one market.
+   * Cancels every open order of the account, or those in one market or of one side.
    * cli: dex order cancel-all
    *
    * @generated from rpc dex.orders.v1.OrderIntake.CancelAll

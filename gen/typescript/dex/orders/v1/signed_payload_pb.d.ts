@@ -185,15 +185,14 @@ export declare type NewOrder = Message<"dex.orders.v1.NewOrder"> & {
   side: Side;
 
   /**
-   * Limit or market.
+   * How the price limits the order, and what it waits for.
    *
    * @generated from field: dex.orders.v1.OrderType type = 3;
    */
   type: OrderType;
 
   /**
-   * Good till cancel, immediate or cancel, fill or kill. A market order is
-   * immediate or cancel, or fill or kill.
+   * How long it lives. A market order is IOC or FOK, or of an auction.
    *
    * @generated from field: dex.orders.v1.TimeInForce time_in_force = 4;
    */
@@ -201,7 +200,7 @@ export declare type NewOrder = Message<"dex.orders.v1.NewOrder"> & {
 
   /**
    * Limit price in ticks of the market, a multiple of its price increment; zero
-   * for a market order.
+   * for a market order, a stop and a trailing stop.
    *
    * @generated from field: int64 price_ticks = 5;
    */
@@ -215,7 +214,8 @@ export declare type NewOrder = Message<"dex.orders.v1.NewOrder"> & {
   quantityLots: bigint;
 
   /**
-   * Refuse the order instead of letting it take liquidity. Limit GTC only.
+   * Refuse the order instead of letting it take liquidity. Limit orders with GTC,
+   * DAY or GTD only. FIX 18=6.
    *
    * @generated from field: bool post_only = 7;
    */
@@ -228,6 +228,13 @@ export declare type NewOrder = Message<"dex.orders.v1.NewOrder"> & {
    * @generated from field: int64 client_order_id = 8;
    */
   clientOrderId: bigint;
+
+  /**
+   * What only some orders say; a plain limit or market order leaves it out.
+   *
+   * @generated from field: dex.orders.v1.OrderTerms terms = 9;
+   */
+  terms?: OrderTerms | undefined;
 };
 
 /**
@@ -235,6 +242,98 @@ export declare type NewOrder = Message<"dex.orders.v1.NewOrder"> & {
  * Use `create(NewOrderSchema)` to create a new message.
  */
 export declare const NewOrderSchema: GenMessage<NewOrder>;
+
+/**
+ * What only some orders say. A field that the order's type has no use for must not
+ * be set. docs/reference/order-semantics.md says what everything means exactly.
+ *
+ * @generated from message dex.orders.v1.OrderTerms
+ */
+export declare type OrderTerms = Message<"dex.orders.v1.OrderTerms"> & {
+  /**
+   * Stop and stop limit: the trade price in ticks that triggers it. A buy waits for
+   * this price or above, a sell for it or below. FIX tag 1102.
+   *
+   * @generated from field: int64 trigger_price_ticks = 1;
+   */
+  triggerPriceTicks: bigint;
+
+  /**
+   * Trailing stop: how far in ticks the trigger stays behind the best price traded
+   * since the order was taken in.
+   *
+   * @generated from field: int64 trail_ticks = 2;
+   */
+  trailTicks: bigint;
+
+  /**
+   * Iceberg, a limit order: lots that the book shows at a time; zero shows all. What
+   * is shown next goes to the tail of its level. FIX tag 1138.
+   *
+   * @generated from field: int64 display_lots = 3;
+   */
+  displayLots: bigint;
+
+  /**
+   * Refuse the order unless at least so many lots can be taken at once; zero for
+   * none. FIX tag 110.
+   *
+   * @generated from field: int64 min_lots = 4;
+   */
+  minLots: bigint;
+
+  /**
+   * Pegged: what the price follows, never beyond `price_ticks`. It never takes.
+   *
+   * @generated from field: dex.orders.v1.PegReference peg = 5;
+   */
+  peg: PegReference;
+
+  /**
+   * Pegged: ticks added to what it follows; at most zero for a buy, at least zero
+   * for a sell. FIX tag 211.
+   *
+   * @generated from field: int64 peg_offset_ticks = 6;
+   */
+  pegOffsetTicks: bigint;
+
+  /**
+   * GTD: when the order ends. FIX tag 126.
+   *
+   * @generated from field: google.protobuf.Timestamp expire_time = 7;
+   */
+  expireTime?: Timestamp | undefined;
+
+  /**
+   * What happens instead of a trade with an order of the same owner.
+   *
+   * @generated from field: dex.orders.v1.SelfTradePrevention self_trade_prevention = 8;
+   */
+  selfTradePrevention: SelfTradePrevention;
+
+  /**
+   * Post-only: price an order that would take one increment outside the best
+   * opposite price instead of refusing it.
+   *
+   * @generated from field: bool slide = 9;
+   */
+  slide: boolean;
+
+  /**
+   * One cancels the other, in a batch: this stop and the limit order of the item
+   * before it, or the other way round, are a pair. They hold funds once; the first
+   * to trade ends the other.
+   *
+   * @generated from field: bool oco = 10;
+   */
+  oco: boolean;
+};
+
+/**
+ * Describes the message dex.orders.v1.OrderTerms.
+ * Use `create(OrderTermsSchema)` to create a new message.
+ */
+export declare const OrderTermsSchema: GenMessage<OrderTerms>;
 
 /**
  * Names one open order of the account, by either id.
@@ -298,6 +397,13 @@ export declare type OrderAmend = Message<"dex.orders.v1.OrderAmend"> & {
    * @generated from field: int64 price_ticks = 4;
    */
   priceTicks: bigint;
+
+  /**
+   * New trigger in ticks of a stop or stop limit that still waits; zero keeps it.
+   *
+   * @generated from field: int64 trigger_price_ticks = 5;
+   */
+  triggerPriceTicks: bigint;
 };
 
 /**
@@ -318,6 +424,13 @@ export declare type OrderCancelAll = Message<"dex.orders.v1.OrderCancelAll"> & {
    * @generated from field: string market_id = 1;
    */
   marketId: string;
+
+  /**
+   * Only orders of this side; unset for both.
+   *
+   * @generated from field: dex.orders.v1.Side side = 2;
+   */
+  side: Side;
 };
 
 /**
@@ -339,6 +452,14 @@ export declare type Batch = Message<"dex.orders.v1.Batch"> & {
    * @generated from field: repeated dex.orders.v1.BatchItem items = 1;
    */
   items: BatchItem[];
+
+  /**
+   * Apply cancels first, then amends, then post-only orders, then all other orders,
+   * each in the order sent. Results stand in the order sent.
+   *
+   * @generated from field: bool phased = 2;
+   */
+  phased: boolean;
 };
 
 /**
@@ -556,35 +677,38 @@ export enum OrderType {
   LIMIT = 1,
 
   /**
-   * Trades at any price now and never rests.
+   * Trades now at any price within the market's protection band, and never rests.
    *
    * @generated from enum value: ORDER_TYPE_MARKET = 2;
    */
   MARKET = 2,
 
   /**
-   * Waits for a trade at its trigger, then trades inside the protection band.
+   * Waits until a trade reaches its trigger, then takes what it can within the
+   * market's protection band around it. FIX 40=3.
    *
    * @generated from enum value: ORDER_TYPE_STOP = 3;
    */
   STOP = 3,
 
   /**
-   * Waits for a trade at its trigger, then is a limit order.
+   * Waits until a trade reaches its trigger, then is a limit order at `price_ticks`.
+   * FIX 40=4.
    *
    * @generated from enum value: ORDER_TYPE_STOP_LIMIT = 4;
    */
   STOP_LIMIT = 4,
 
   /**
-   * A stop whose trigger follows the market's trades.
+   * A stop whose trigger follows the price at a distance.
    *
    * @generated from enum value: ORDER_TYPE_TRAILING_STOP = 5;
    */
   TRAILING_STOP = 5,
 
   /**
-   * A limit order whose price follows the book.
+   * A limit order whose price follows a price of the book, never beyond
+   * `price_ticks`. FIX 40=P.
    *
    * @generated from enum value: ORDER_TYPE_PEGGED = 6;
    */
@@ -631,28 +755,30 @@ export enum TimeInForce {
   FOK = 3,
 
   /**
-   * Day: ends at the next midnight UTC, or when the market closes.
+   * Ends at the next 00:00 UTC or when the market closes.
    *
    * @generated from enum value: TIME_IN_FORCE_DAY = 4;
    */
   DAY = 4,
 
   /**
-   * Good till date: ends at `expire_time`.
+   * Good till date: ends at the `expire_time` of its terms.
    *
    * @generated from enum value: TIME_IN_FORCE_GTD = 5;
    */
   GTD = 5,
 
   /**
-   * At the open: trades in the opening auction or expires.
+   * Trades in the opening auction, the only phase that takes it; what is left
+   * expires. FIX 59=2.
    *
    * @generated from enum value: TIME_IN_FORCE_AT_OPEN = 6;
    */
   AT_OPEN = 6,
 
   /**
-   * At the close: trades in the closing auction or expires.
+   * Trades in the closing auction, and waits for it while the market is open; what
+   * is left expires. FIX 59=7.
    *
    * @generated from enum value: TIME_IN_FORCE_AT_CLOSE = 7;
    */
@@ -665,56 +791,8 @@ export enum TimeInForce {
 export declare const TimeInForceSchema: GenEnum<TimeInForce>;
 
 /**
- * What happens when an order would trade with one of its own owner: of the same
- * account, or of the same group of accounts. The incoming order's choice counts.
- * FIX tag 2964.
- *
- * @generated from enum dex.orders.v1.SelfTradePrevention
- */
-export enum SelfTradePrevention {
-  /**
-   * They trade.
-   *
-   * @generated from enum value: SELF_TRADE_PREVENTION_UNSPECIFIED = 0;
-   */
-  UNSPECIFIED = 0,
-
-  /**
-   * What is left of the incoming order is cancelled.
-   *
-   * @generated from enum value: SELF_TRADE_PREVENTION_CANCEL_NEWEST = 1;
-   */
-  CANCEL_NEWEST = 1,
-
-  /**
-   * The resting order is cancelled.
-   *
-   * @generated from enum value: SELF_TRADE_PREVENTION_CANCEL_OLDEST = 2;
-   */
-  CANCEL_OLDEST = 2,
-
-  /**
-   * Both are cancelled.
-   *
-   * @generated from enum value: SELF_TRADE_PREVENTION_CANCEL_BOTH = 3;
-   */
-  CANCEL_BOTH = 3,
-
-  /**
-   * Both become smaller by what the smaller one has open.
-   *
-   * @generated from enum value: SELF_TRADE_PREVENTION_DECREMENT = 4;
-   */
-  DECREMENT = 4,
-}
-
-/**
- * Describes the enum dex.orders.v1.SelfTradePrevention.
- */
-export declare const SelfTradePreventionSchema: GenEnum<SelfTradePrevention>;
-
-/**
- * What the price of a pegged order follows. FIX tag 1094.
+ * What the price of a pegged order follows: the best price of orders that are not
+ * pegged. FIX tag 1094.
  *
  * @generated from enum dex.orders.v1.PegReference
  */
@@ -741,7 +819,7 @@ export enum PegReference {
   MARKET = 2,
 
   /**
-   * The middle between both.
+   * The middle between both, rounded away from the other side.
    *
    * @generated from enum value: PEG_REFERENCE_MIDPOINT = 3;
    */
@@ -752,6 +830,56 @@ export enum PegReference {
  * Describes the enum dex.orders.v1.PegReference.
  */
 export declare const PegReferenceSchema: GenEnum<PegReference>;
+
+/**
+ * What happens instead of a trade between two orders of one owner: of one account,
+ * or of accounts of one self-trade group. The choice of the order that takes counts.
+ * It does not act in the uncross of an auction. FIX tag 2964.
+ *
+ * @generated from enum dex.orders.v1.SelfTradePrevention
+ */
+export enum SelfTradePrevention {
+  /**
+   * Nothing: the two trade.
+   *
+   * @generated from enum value: SELF_TRADE_PREVENTION_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * What is left of the order that takes is cancelled.
+   *
+   * @generated from enum value: SELF_TRADE_PREVENTION_CANCEL_NEWEST = 1;
+   */
+  CANCEL_NEWEST = 1,
+
+  /**
+   * The resting order is cancelled.
+   *
+   * @generated from enum value: SELF_TRADE_PREVENTION_CANCEL_OLDEST = 2;
+   */
+  CANCEL_OLDEST = 2,
+
+  /**
+   * Both are cancelled.
+   *
+   * @generated from enum value: SELF_TRADE_PREVENTION_CANCEL_BOTH = 3;
+   */
+  CANCEL_BOTH = 3,
+
+  /**
+   * Both quantities shrink by the smaller of the two open sizes; what has nothing
+   * left open is cancelled.
+   *
+   * @generated from enum value: SELF_TRADE_PREVENTION_DECREMENT = 4;
+   */
+  DECREMENT = 4,
+}
+
+/**
+ * Describes the enum dex.orders.v1.SelfTradePrevention.
+ */
+export declare const SelfTradePreventionSchema: GenEnum<SelfTradePrevention>;
 
 /**
  * What a key may do. The first key of an account has every scope and never

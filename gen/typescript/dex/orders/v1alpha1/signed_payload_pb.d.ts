@@ -64,7 +64,7 @@ export declare type Payload = Message<"dex.orders.v1alpha1.Payload"> & {
     /**
      * Ask makers for quotes (Matching.RequestQuote).
      *
-     * @generated from field: dex.matching.v1alpha1.QuoteRequest quote_request = 12;
+     * @generated from field: dex.matching.v1alpha1.QuoteRequest quote_request = 21;
      */
     value: QuoteRequest;
     case: "quoteRequest";
@@ -72,7 +72,7 @@ export declare type Payload = Message<"dex.orders.v1alpha1.Payload"> & {
     /**
      * Give a firm quote (Matching.QuoteStream).
      *
-     * @generated from field: dex.matching.v1alpha1.NewQuote quote = 13;
+     * @generated from field: dex.matching.v1alpha1.NewQuote quote = 22;
      */
     value: NewQuote;
     case: "quote";
@@ -80,7 +80,7 @@ export declare type Payload = Message<"dex.orders.v1alpha1.Payload"> & {
     /**
      * Withdraw quotes (Matching.QuoteStream).
      *
-     * @generated from field: dex.matching.v1alpha1.QuoteCancel quote_cancel = 14;
+     * @generated from field: dex.matching.v1alpha1.QuoteCancel quote_cancel = 23;
      */
     value: QuoteCancel;
     case: "quoteCancel";
@@ -88,7 +88,7 @@ export declare type Payload = Message<"dex.orders.v1alpha1.Payload"> & {
     /**
      * Trade on a quote (Matching.AcceptQuote).
      *
-     * @generated from field: dex.matching.v1alpha1.QuoteAcceptance quote_acceptance = 15;
+     * @generated from field: dex.matching.v1alpha1.QuoteAcceptance quote_acceptance = 24;
      */
     value: QuoteAcceptance;
     case: "quoteAcceptance";
