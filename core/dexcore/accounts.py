@@ -131,6 +131,7 @@ class Answered(NamedTuple):
     field: str
     key: int
     items: tuple[ItemResult, ...]
+    amounts: tuple[int, ...] = ()
 
 
 @final

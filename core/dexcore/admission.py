@@ -114,10 +114,22 @@ def check_account(account: Account, client_id: int) -> None:
 
 def crosses(market: Market, side: int, price_ticks: int) -> bool:
     """Whether an order at this price would take at once."""
-    best = market.book.opposite(side).best
-    if best is None:
+    best_ticks = best_opposite_ticks(market, side)
+    if best_ticks is None:
         return False
-    return price_ticks >= best.price_ticks if side == BUY else price_ticks <= best.price_ticks
+    return price_ticks >= best_ticks if side == BUY else price_ticks <= best_ticks
+
+
+def best_opposite_ticks(market: Market, side: int) -> int | None:
+    """The best price an order of this side meets in book and pool; None if there is none."""
+    best = market.book.opposite(side).best
+    of_book = None if best is None else best.price_ticks
+    if market.pool is None:
+        return of_book
+    of_pool = market.pool.swap(side).next_price_ticks()
+    if of_book is None or of_pool is None:
+        return of_pool if of_book is None else of_book
+    return min(of_book, of_pool) if side == BUY else max(of_book, of_pool)
 
 
 def check_against_book(market: Market, order: Order, item: Item, said: Terms) -> None:
@@ -140,24 +152,24 @@ def check_against_book(market: Market, order: Order, item: Item, said: Terms) ->
 
 def _slide(market: Market, order: Order) -> None:
     """Price a post-only order that would take one increment outside the best opposite price."""
-    best = market.book.opposite(order.side).best
+    best_ticks = best_opposite_ticks(market, order.side)
     spec = market.spec
-    if best is not None:
+    if best_ticks is not None:
         away = -spec.price_increment_ticks if order.side == BUY else spec.price_increment_ticks
-        order.price_ticks = best.price_ticks + away
+        order.price_ticks = best_ticks + away
     if not 0 < order.price_ticks <= spec.price_ticks_max:
         raise Refused(Reason.POST_ONLY_WOULD_TAKE, "post_only")
 
 
 def _protect(market: Market, order: Order) -> None:
     """Limit a market order to the protection band of its market, from the best price."""
-    best = market.book.opposite(order.side).best
-    if best is None:
+    best_ticks = best_opposite_ticks(market, order.side)
+    if best_ticks is None:
         raise Refused(Reason.NO_LIQUIDITY)
     band_ticks = market.limits.protection_ticks
     if band_ticks:
         if order.side == BUY:
-            order.price_ticks = best.price_ticks + band_ticks
+            order.price_ticks = best_ticks + band_ticks
         else:
             # A price of zero would be none.
-            order.price_ticks = max(1, best.price_ticks - band_ticks)
+            order.price_ticks = max(1, best_ticks - band_ticks)

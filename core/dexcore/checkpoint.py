@@ -15,8 +15,9 @@ from dexcore.accounts import Account, Answered, Key
 from dexcore.book import Order
 from dexcore.exchange import Exchange
 from dexcore.invariant import check
-from dexcore.ledger import EXTERNAL_ACCOUNT_KEY, FEE_ACCOUNT_KEY
+from dexcore.ledger import FEE_ACCOUNT_KEY
 from dexcore.market import NO_LIMITS, Market, MarketLimits, MarketSpec, MarketStatus
+from dexcore.pool_state import encode_pool, restore_pool
 from dexcore.results import ItemResult
 from dexcore.terms import OrderTerms
 
@@ -50,7 +51,7 @@ def encode_state(exchange: Exchange) -> bytes:
         "markets": [_market(market) for market in exchange.markets],
         "references": [[*key, *value] for key, value in sorted(exchange.references.items())],
         "nonces": [
-            [*key, answer.digest.hex(), *answer[1:]]
+            [*key, answer.digest.hex(), *answer[1:_AMOUNTS]]
             for key, answer in sorted(exchange.nonces.answers.items())
         ],
         "nonces_oldest_s": exchange.nonces.oldest_s,
@@ -61,6 +62,13 @@ def encode_state(exchange: Exchange) -> bytes:
         state["version"] = FORMAT_VERSION_KEYS
     if switches := exchange.timekeeper.switches:
         state["switches"] = [list(switch) for switch in switches]
+    amounts = [
+        [*key, list(answer.amounts)]
+        for key, answer in sorted(exchange.nonces.answers.items())
+        if answer.amounts
+    ]
+    if amounts:
+        state["amounts"] = amounts
     if switches or _has_more(state):
         state["version"] = FORMAT_VERSION
     return json.dumps(state, sort_keys=True, separators=(",", ":")).encode()
@@ -158,6 +166,8 @@ def _more(market: Market) -> dict[str, Any]:
         more["last_price_ticks"] = market.last_price_ticks
     if market.limits != NO_LIMITS:
         more["limits"] = list(market.limits)
+    if market.pool is not None:
+        more["pool"] = encode_pool(market.pool)
     return more
 
 
@@ -206,9 +216,11 @@ def _restore_ledger(exchange: Exchange, state: dict[str, Any]) -> None:
         ledger.open_account(account_key)
         for row in keys:
             _restore_key(exchange, account, [row] if isinstance(row, str) else row)
+    for row in state["markets"]:
+        if "pool" in row.get("more", {}):
+            ledger.open_account(row["more"]["pool"]["account"])
     for account_key, index, available, held in state["cells"]:
-        known = account_key in (EXTERNAL_ACCOUNT_KEY, FEE_ACCOUNT_KEY)
-        check(known or account_key in exchange.accounts.by_key, "a cell without an account")
+        check(account_key in ledger.cells, "a cell without an account")
         cell = ledger.cell(account_key, ledger.assets[index])
         cell.available, cell.held = available, held
 
@@ -239,6 +251,8 @@ def _restore_market(exchange: Exchange, row: dict[str, Any]) -> None:
     market.last_price_ticks = more.get("last_price_ticks", 0)
     if "limits" in more:
         market.limits = MarketLimits(*more["limits"])
+    if "pool" in more:
+        market.pool = restore_pool(ledger, market, more["pool"])
     exchange.markets.append(market)
     exchange.markets_by_id[spec.market_id] = market
     for values in row["orders"]:
@@ -297,8 +311,11 @@ def _restore_nonces(exchange: Exchange, state: dict[str, Any]) -> None:
     from_hex = bytes.fromhex
     for space, nonce, digest, *rest, items in state["nonces"]:
         results = tuple([_result(row) for row in items])
-        answer = Answered._make((from_hex(digest), *rest, results))
+        answer = Answered._make((from_hex(digest), *rest, results, ()))
         nonces.remember(space, nonce, answer)
+    for space, nonce, amounts in state.get("amounts", ()):
+        answer = nonces.answers[(space, nonce)]
+        nonces.answers[(space, nonce)] = answer._replace(amounts=tuple(amounts))
 
 
 def _result(row: list[Any]) -> ItemResult:
@@ -307,3 +324,4 @@ def _result(row: list[Any]) -> ItemResult:
 
 
 _FILLS: Final = ItemResult._fields.index("fills")
+_AMOUNTS: Final = Answered._fields.index("amounts")

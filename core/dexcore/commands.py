@@ -16,6 +16,16 @@ from typing import Final, NamedTuple
 from dexcore.codec import CodecError, ValueReader, encode_values
 from dexcore.items import ITEM, TERMS, items_of_rules_1
 from dexcore.market import MarketSpec, MarketStatus
+from dexcore.pool_commands import (
+    AddLiquidity,
+    CreatePool,
+    PoolSwap,
+    RemoveLiquidity,
+    read_add_liquidity,
+    read_create_pool,
+    read_pool_swap,
+    read_remove_liquidity,
+)
 
 # A recorded trade: external_id, time_ns, price_ticks, quantity_lots, taker side.
 EXTERNAL_TRADE: Final = struct.Struct("<qqqqB")
@@ -233,6 +243,10 @@ Command = (
     | MassCancel
     | SetDeadMansSwitch
     | ClockTick
+    | CreatePool
+    | AddLiquidity
+    | RemoveLiquidity
+    | PoolSwap
 )
 
 
@@ -262,6 +276,10 @@ COMMAND_TYPES: Final[dict[type, CommandType]] = {
     SetStpGroup: CommandType(15, 1),
     MassCancel: CommandType(16, 1),
     SetDeadMansSwitch: CommandType(17, 1),
+    CreatePool: CommandType(20, 1),
+    AddLiquidity: CommandType(21, 1),
+    RemoveLiquidity: CommandType(22, 1),
+    PoolSwap: CommandType(23, 1),
 }
 _HEADS: Final = {command: bytes(known) for command, known in COMMAND_TYPES.items()}
 
@@ -498,6 +516,10 @@ _READERS: Final[dict[bytes, Callable[..., Command]]] = {
     bytes((15, 1)): _read_stp_group,
     bytes((16, 1)): _read_mass_cancel,
     bytes((17, 1)): _read_switch,
+    bytes((20, 1)): read_create_pool,
+    bytes((21, 1)): read_add_liquidity,
+    bytes((22, 1)): read_remove_liquidity,
+    bytes((23, 1)): read_pool_swap,
 }
 
 

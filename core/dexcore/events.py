@@ -283,6 +283,50 @@ class OperationRecorded(NamedTuple):
     method: str
 
 
+class PoolCreated(NamedTuple):
+    """A market got its pool; ``kind`` is a PoolKind."""
+
+    market_index: int
+    pool_key: int
+    kind: int
+    fee_ppm: int
+    price_ticks: int
+
+
+class LiquidityAdded(NamedTuple):
+    """An account gave a pool base and quote for liquidity between two pool ticks."""
+
+    market_index: int
+    account_key: int
+    lower_tick: int
+    upper_tick: int
+    liquidity: int
+    base_atoms: int
+    quote_atoms: int
+
+
+class LiquidityRemoved(NamedTuple):
+    """An account took liquidity back; the amounts are with its fees."""
+
+    market_index: int
+    account_key: int
+    lower_tick: int
+    upper_tick: int
+    liquidity: int
+    base_atoms: int
+    quote_atoms: int
+
+
+class PoolSwapped(NamedTuple):
+    """An account traded with a pool alone; ``side`` is the account's."""
+
+    market_index: int
+    account_key: int
+    side: int
+    base_atoms: int
+    quote_atoms: int
+
+
 Event = (
     OrderAccepted
     | ItemRefused
@@ -313,6 +357,10 @@ Event = (
     | StpGroupChanged
     | MassCancelled
     | DeadMansSwitchSet
+    | PoolCreated
+    | LiquidityAdded
+    | LiquidityRemoved
+    | PoolSwapped
 )
 
 # Numbers are part of the hashed bytes and never change. The first are all
@@ -337,6 +385,10 @@ _FIXED: Final[dict[type, int]] = {
     StpGroupChanged: 17,
     MassCancelled: 18,
     DeadMansSwitchSet: 19,
+    PoolCreated: 33,
+    LiquidityAdded: 34,
+    LiquidityRemoved: 35,
+    PoolSwapped: 36,
 }
 _GENERAL: Final[dict[type, bytes]] = {
     MarketCreated: b"\x40",

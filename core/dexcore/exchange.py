@@ -67,12 +67,14 @@ from dexcore.limits import ITEM_INDEX_LIMIT, KEY_LABEL_CHARACTERS_MAX, is_contro
 from dexcore.market import Market
 from dexcore.matching import Matcher
 from dexcore.orders import OrderDesk
+from dexcore.pool_commands import AddLiquidity, CreatePool, PoolSwap, RemoveLiquidity
+from dexcore.pool_desk import PoolCommand, PoolDesk
 from dexcore.reasons import Reason, Refused
 from dexcore.results import OrderStatus, Outcome
 from dexcore.steps import end_step
 from dexcore.supervision import Supervision
 
-SignedCommand = OrderCommand | RegisterKey | RevokeKey | SetDeadMansSwitch | Transfer
+SignedCommand = OrderCommand | RegisterKey | RevokeKey | SetDeadMansSwitch | Transfer | PoolCommand
 _new: Final = tuple.__new__
 
 
@@ -85,6 +87,7 @@ class Exchange:
         "_handlers",
         "_matcher",
         "_orders_desk",
+        "_pools",
         "accounts",
         "epochs",
         "event_hash",
@@ -123,6 +126,7 @@ class Exchange:
             self.references,
             self.epochs,
         )
+        self._pools = PoolDesk(self.ledger, self.markets)
         self._handlers: dict[type, Callable[[Any, Outcome], None]] = {
             OrderCommand: self._orders,
             RegisterKey: self._register_key,
@@ -141,6 +145,10 @@ class Exchange:
             BeginEpoch: self._desk.begin_epoch,
             SetDeadMansSwitch: self._set_switch,
             ClockTick: self._tick,
+            CreatePool: self._pools.create_pool,
+            AddLiquidity: self._pool,
+            RemoveLiquidity: self._pool,
+            PoolSwap: self._pool,
         }
 
     def apply(self, sequence: int, time_ns: int, command: Command) -> Outcome:
@@ -218,6 +226,7 @@ class Exchange:
         outcome.field = known.field
         outcome.key = known.key
         outcome.items = known.items
+        outcome.amounts = known.amounts
         return True
 
     def _remember(self, command: SignedCommand, nonce_space: int, outcome: Outcome) -> None:
@@ -233,6 +242,7 @@ class Exchange:
                 outcome.field,
                 outcome.key,
                 outcome.items,
+                outcome.amounts,
             ),
         )
         self.nonces.remember(nonce_space, command.nonce, answer)
@@ -339,9 +349,18 @@ class Exchange:
         try:
             self._move(account, command, outcome)
         except Refused as refused:
-            outcome.reason = refused.reason
-            outcome.field = refused.field
-            outcome.events.append(CommandRefused(account.key, refused.reason))
+            _refuse(account, refused, outcome)
+        self._remember(command, account.key, outcome)
+
+    def _pool(self, command: PoolCommand, outcome: Outcome) -> None:
+        signer = self._signer(command, TRADE, outcome)
+        if signer is None:
+            return
+        account = signer.account
+        try:
+            self._pools.apply(account, command, outcome)
+        except Refused as refused:
+            _refuse(account, refused, outcome)
         self._remember(command, account.key, outcome)
 
     def _move(self, account: Account, command: Transfer, outcome: Outcome) -> None:
@@ -380,3 +399,10 @@ class Exchange:
         self._matcher.events = outcome.events
         self.timekeeper.tick(self.time_ns)
         outcome.events.append(Ticked(self.time_ns))
+
+
+def _refuse(account: Account, refused: Refused, outcome: Outcome) -> None:
+    """A refusal that a retry of the same payload is answered with, too."""
+    outcome.reason = refused.reason
+    outcome.field = refused.field
+    outcome.events.append(CommandRefused(account.key, refused.reason))

@@ -17,6 +17,7 @@ from dexcore.invariant import InvariantError
 from dexcore.ledger import Asset, Cell, Ledger
 from dexcore.limits import PPM
 from dexcore.market import Market
+from dexcore.pool import Pool
 from dexcore.reasons import Reason, Refused
 from dexcore.reserve import buy_worst_case, maker_remainder, takeable, worst_price_ticks
 
@@ -67,6 +68,16 @@ class Funds:
         """Move base, quote and fees of one trade; the maker's fee and the taker's."""
         raise NotImplementedError
 
+    def trade_with_pool(
+        self, market: Market, pool: Pool, taker: Order, price_ticks: int, lots: int
+    ) -> int:
+        """The same with the market's pool as maker, which pays no fee; the taker's."""
+        raise NotImplementedError
+
+    def settle_pool(self, pool: Pool) -> None:
+        """Compare what the pool counts with the money, at the end of a swap."""
+        raise NotImplementedError
+
 
 @final
 class NoFunds(Funds):
@@ -103,6 +114,15 @@ class NoFunds(Funds):
     ) -> tuple[int, int]:
         """No fees."""
         return 0, 0
+
+    def trade_with_pool(
+        self, market: Market, pool: Pool, taker: Order, price_ticks: int, lots: int
+    ) -> int:
+        """No fees."""
+        return 0
+
+    def settle_pool(self, pool: Pool) -> None:
+        """Nothing."""
 
 
 @final
@@ -202,6 +222,35 @@ class LedgerFunds(Funds):
         if buyer.reserved_atoms < 0 or seller.reserved_atoms < 0:
             raise InvariantError("a fill cost more than reserved")
         return maker_fee, taker_fee
+
+    def trade_with_pool(
+        self, market: Market, pool: Pool, taker: Order, price_ticks: int, lots: int
+    ) -> int:
+        """See :meth:`Funds.trade_with_pool`."""
+        base_atoms = lots * market.base_atoms_per_lot
+        notional_atoms = lots * price_ticks * market.quote_atoms_per_tick_lot
+        fee_atoms = _charge_fee(taker, notional_atoms * taker.taker_fee_ppm)
+        if taker.side == BUY:
+            taker.quote_cell.debit_held(notional_atoms + fee_atoms)
+            taker.reserved_atoms -= notional_atoms + fee_atoms
+            pool.base_cell.debit_available(base_atoms)
+            taker.base_cell.credit(base_atoms)
+            pool.quote_cell.credit(notional_atoms)
+        else:
+            taker.base_cell.debit_held(base_atoms)
+            taker.reserved_atoms -= base_atoms
+            pool.quote_cell.debit_available(notional_atoms)
+            pool.base_cell.credit(base_atoms)
+            taker.quote_cell.credit(notional_atoms - fee_atoms)
+        if fee_atoms:
+            market.fee_cell.credit(fee_atoms)
+        if taker.reserved_atoms < 0:
+            raise InvariantError("a fill cost more than reserved")
+        return fee_atoms
+
+    def settle_pool(self, pool: Pool) -> None:
+        """See :meth:`Funds.settle_pool`."""
+        pool.check_cells()
 
 
 def _charge_fee(order: Order, fee_ppm_atoms: int) -> int:

@@ -31,6 +31,10 @@ EXTERNAL_TRADES_PER_COMMAND_MAX: Final = 10_000
 FEE_PPM_MAX: Final = 100_000
 PPM: Final = 1_000_000
 ASSET_SCALE_MAX: Final = 18
+# A taker may go through all of a pool's ranges: about 20 us each.
+POOL_BOUNDS_MAX: Final = 1_000
+POOL_POSITIONS_MAX: Final = 10_000
+POOL_POSITIONS_PER_ACCOUNT_MAX: Final = 100
 PRICE_TICKS_MAX_DEFAULT: Final = 10**12
 QUANTITY_LOTS_MAX_DEFAULT: Final = 10**12
 

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple, final
 from dexcore.book import Book
 from dexcore.ledger import Asset, Cell
 from dexcore.limits import PPM
+from dexcore.pool import Pool
 from dexcore.reasons import Reason, Refused
 from dexcore.waiting import Waiting
 
@@ -82,6 +83,7 @@ class Market:
         "limits",
         "maker_fee_ppm",
         "may_be_crossed",
+        "pool",
         "quote",
         "quote_atoms_per_tick_lot",
         "spec",
@@ -114,6 +116,8 @@ class Market:
         # Of the last trade of this market's own orders; zero before the first.
         self.last_price_ticks = 0
         self.watermark_ns = 0
+        # Trades beside the book; None without one.
+        self.pool: Pool | None = None
         # What waits for something else to happen here; None while nothing ever did.
         self.waiting: Waiting | None = None
 

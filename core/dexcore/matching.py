@@ -13,6 +13,7 @@ from typing import Final, final
 
 from dexcore import admission
 from dexcore.accounts import Account
+from dexcore.amm.router import LotSwap
 from dexcore.book import BUY, SELL, Order
 from dexcore.events import (
     Event,
@@ -39,7 +40,7 @@ from dexcore.items import (
 )
 from dexcore.market import NO_LIMITS, Market
 from dexcore.reasons import Reason
-from dexcore.reserve import takeable
+from dexcore.reserve import limit_of, takeable
 from dexcore.results import Fill, ItemResult, OrderStatus
 from dexcore.self_trades import prevent
 from dexcore.terms import OrderTerms
@@ -203,7 +204,8 @@ class Matcher:
         buys = order.side == BUY
         opposite = market.book.asks if buys else market.book.bids
         level = opposite.best
-        if level is None:
+        swap = None if market.pool is None else market.pool.swap(order.side)
+        if level is None and swap is None:
             return ()
         fills: list[Fill] = []
         touched = self.touched
@@ -213,6 +215,8 @@ class Matcher:
         while order.open_lots and level is not None:
             price_ticks = level.price_ticks
             if limit_ticks and (price_ticks > limit_ticks if buys else price_ticks < limit_ticks):
+                break
+            if swap is not None and self._pool_fills(market, order, swap, price_ticks, fills):
                 break
             touched[(market.index, maker_side, price_ticks)] = None
             maker = level.head
@@ -238,12 +242,53 @@ class Matcher:
                     opposite.remove(maker)
                     self.close(market, maker, (), _FILLED)
                 level = opposite.best
+        if swap is not None:
+            self._end_swap(market, order, swap, fills)
         if fills:
             if self.keeps_last_price:
                 market.last_price_ticks = fills[-1][1]
             if market.waiting is not None:
                 market.waiting.traded(fills[0][1], fills[-1][1])
         return tuple(fills)
+
+    def _pool_fills(
+        self, market: Market, order: Order, swap: LotSwap, level_ticks: int, fills: list[Fill]
+    ) -> bool:
+        """Take what the pool has before a level of the book; whether that was all."""
+        lots = swap.lots_before(level_ticks, order.open_lots)
+        self._take_from_pool(market, order, swap, lots, fills)
+        return not order.open_lots
+
+    def _take_from_pool(
+        self, market: Market, order: Order, swap: LotSwap, lots: int, fills: list[Fill]
+    ) -> None:
+        """Carry out what the market's pool sells or buys next: at most two trades."""
+        pool = market.pool
+        if pool is None or not lots:
+            return
+        for price_ticks, piece_lots in swap.take(lots):
+            fee = self.funds.trade_with_pool(market, pool, order, price_ticks, piece_lots)
+            order.filled_lots += piece_lots
+            order.open_lots -= piece_lots
+            market.trade_sequence += 1
+            fills.append((market.trade_sequence, price_ticks, piece_lots, fee))
+            key = pool.account_key
+            place = market.index, market.trade_sequence, price_ticks, piece_lots, order.side
+            self.events.append(Trade(*place, key, order.key, key, order.account.key, 0, fee))
+
+    def _end_swap(self, market: Market, order: Order, swap: LotSwap, fills: list[Fill]) -> None:
+        """Take what the pool has within the limit behind the book, and let the pool take it in."""
+        if order.terms is None or not order.terms.is_prevented:
+            lots = swap.lots_within(limit_of(market, order), order.open_lots)
+            self._take_from_pool(market, order, swap, lots, fills)
+        pool = market.pool
+        if pool is not None and swap.base_atoms:
+            pool.curve.settle(order.side, swap.base_atoms, swap.quote_atoms)
+            self.funds.settle_pool(pool)
+        if fills and market.waiting is not None:
+            # The pool's prices need not be in order with those of the book around them.
+            prices = [fill[1] for fill in fills]
+            market.waiting.traded(min(prices), max(prices))
 
     def _fill(
         self, market: Market, maker: Order, taker: Order, price_ticks: int, lots: int

@@ -57,6 +57,12 @@ class Reason(IntEnum):
     STOP_WOULD_TRIGGER = 96
     TOO_MANY_PARKED = 97
     OCO_BROKEN = 98
+    NO_POOL = 110
+    POOL_EXISTS = 111
+    SLIPPAGE = 112
+    UNKNOWN_POSITION = 113
+    LIQUIDITY_OUT_OF_RANGE = 114
+    TOO_MANY_POSITIONS = 115
 
 
 class Refused(Exception):

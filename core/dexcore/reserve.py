@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dexcore.amm.router import route
 from dexcore.book import BUY, Level, Order
 from dexcore.items import STP_CANCEL_BOTH, STP_CANCEL_NEWEST
-from dexcore.limits import PPM
+from dexcore.limits import INT64_MAX, PPM
 from dexcore.market import Market
+from dexcore.pool import Pool
 
 
 def buy_worst_case(order: Order, notional_atoms: int) -> int:
@@ -34,11 +36,13 @@ def worst_price_ticks(order: Order) -> int:
 
 
 def takeable(market: Market, order: Order, quantity_lots: int) -> tuple[int, int]:
-    """Lots and quote atoms an order would take from the book as it stands.
+    """Lots and quote atoms an order would take from book and pool as they stand.
 
     It takes at its price or better, price zero meaning any. Walks levels, not orders, unless it
     must not trade with its owner's.
     """
+    if market.pool is not None:
+        return _takeable_with_pool(market, market.pool, order, quantity_lots)
     if order.terms is not None and order.terms.stp:
         return _takeable_from_others(market, order, quantity_lots, order.terms.stp)
     buys = order.side == BUY
@@ -96,3 +100,42 @@ def _of_others(level: Level, owner: int, ends: bool) -> tuple[int, bool]:
         hidden_lots += hidden
         shown_lots += each.open_lots - hidden
     return shown_lots + hidden_lots, False
+
+
+def _takeable_with_pool(
+    market: Market, pool: Pool, order: Order, quantity_lots: int
+) -> tuple[int, int]:
+    """The same where every taker is routed."""
+    side = order.side
+    limit_ticks = limit_of(market, order)
+    stp = 0 if order.terms is None else order.terms.stp
+    ends = stp in (STP_CANCEL_NEWEST, STP_CANCEL_BOTH)
+    levels: list[tuple[int, int]] = []
+    left_lots = quantity_lots
+    ended = False
+    for level in market.book.opposite(side).levels.values():
+        price_ticks = level.price_ticks
+        if (price_ticks > limit_ticks) if side == BUY else (price_ticks < limit_ticks):
+            break
+        offered_lots = level.quantity_lots + level.hidden_lots
+        if stp:
+            offered_lots, ended = _of_others(level, order.account.owner, ends)
+        levels.append((price_ticks, offered_lots))
+        left_lots -= offered_lots
+        if ended or left_lots <= 0:
+            break
+    swap = pool.swap(side)
+    parts = route(swap, levels, side, limit_ticks, quantity_lots, levels_end_it=ended)
+    lots = 0
+    notional = 0
+    for part in parts:
+        lots += part.quantity_lots
+        notional += part.quantity_lots * part.price_ticks
+    return lots, notional * market.quote_atoms_per_tick_lot
+
+
+def limit_of(market: Market, order: Order) -> int:
+    """The worst price in ticks at which an order takes from a pool; its price zero means any."""
+    if order.side == BUY:
+        return min(order.price_ticks or INT64_MAX, market.spec.price_ticks_max)
+    return order.price_ticks or 1

@@ -54,10 +54,12 @@ class Outcome:
     ``reason`` is not NONE when the command was refused as a whole. A repeated
     payload gives the ``sequence``, ``time_ns`` and results of its first time.
     ``key`` is the account or market the command was about, where it made one;
-    ``counts`` are (recorded, skipped) of recorded trades.
+    ``counts`` are (recorded, skipped) of recorded trades, ``amounts`` what a command about a pool
+    moved: (liquidity, base_atoms, quote_atoms), or of a swap the two last.
     """
 
     __slots__ = (
+        "amounts",
         "counts",
         "events",
         "field",
@@ -79,3 +81,4 @@ class Outcome:
         self.repeated = False
         self.key = 0
         self.counts = (0, 0)
+        self.amounts: tuple[int, ...] = ()

@@ -169,6 +169,20 @@ RULES: Final[Mapping[int, ErrorRule]] = {
         _STATE, "The market takes no more orders of this kind."
     ),
     pb.ERROR_REASON_OCO_BROKEN: ErrorRule(_STATE, "The pair of orders is not to be had."),
+    pb.ERROR_REASON_NO_POOL: ErrorRule(_STATE, "The market has no pool."),
+    pb.ERROR_REASON_POOL_EXISTS: ErrorRule(
+        StatusCode.ALREADY_EXISTS, "The market has a pool with other parameters."
+    ),
+    pb.ERROR_REASON_SLIPPAGE: ErrorRule(_STATE, "The amount is worse than the request allows."),
+    pb.ERROR_REASON_UNKNOWN_POSITION: ErrorRule(
+        StatusCode.NOT_FOUND, "The account has no such position in the pool."
+    ),
+    pb.ERROR_REASON_LIQUIDITY_OUT_OF_RANGE: ErrorRule(
+        _STATE, "The amounts are too little or too much liquidity for the pool or the position."
+    ),
+    pb.ERROR_REASON_TOO_MANY_POSITIONS: ErrorRule(
+        _STATE, "The pool or the account may have no more positions."
+    ),
     pb.ERROR_REASON_NODE_DRAINING: ErrorRule(
         StatusCode.UNAVAILABLE, "The node is stopping.", retry_delay_ms=1000
     ),

@@ -37,6 +37,7 @@ from dexcore.commands import (
 )
 from dexcore.items import ITEM, TERMS
 from dexcore.market import MarketSpec
+from dexcore.pool_commands import AddLiquidity, CreatePool, PoolSwap, RemoveLiquidity
 from tests.unit.core.exchanges import CommandMaker, seed_of, small_world
 
 ints = st.integers(-(2**63), 2**63 - 1)
@@ -91,6 +92,10 @@ COMMANDS: dict[type, st.SearchStrategy[Command]] = {
     RecordOperation: st.builds(RecordOperation, texts, texts),
     BeginEpoch: st.builds(BeginEpoch, ints, ints, ints),
     ClockTick: st.builds(ClockTick),
+    CreatePool: st.builds(CreatePool, texts, *[ints] * 4),
+    AddLiquidity: st.builds(AddLiquidity, *signed, *[ints] * 7),
+    RemoveLiquidity: st.builds(RemoveLiquidity, *signed, *[ints] * 6),
+    PoolSwap: st.builds(PoolSwap, *signed, *[ints] * 5),
 }
 commands = st.one_of(list(COMMANDS.values()))
 

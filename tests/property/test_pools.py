@@ -61,7 +61,7 @@ def concentrates(draw: st.DrawFn) -> Concentrated:
     pool.sqrt_price += draw(st.integers(0, 10**20))
     for lower, width, liquidity in draw(shapes):
         key = Range(7, lower * wide, (lower + width) * wide)
-        low, high = sqrt_price_at(key.lower), sqrt_price_at(key.upper)
+        low, high = sqrt_price_at(key.lower_tick), sqrt_price_at(key.upper_tick)
         taken = pool._amounts(low, high, liquidity, up=True)
         pool.mint(key, liquidity, *taken)
     pool.check_sound()
@@ -180,7 +180,9 @@ def test_everybody_can_leave_a_concentrated_pool(
         pool.swap_in(side, atoms)
         for lower, width, _ in more:
             key = Range(8, lower, lower + width)
-            liquidity, base_atoms, quote_atoms = pool.mint_for(key.lower, key.upper, 10**6, 10**6)
+            liquidity, base_atoms, quote_atoms = pool.mint_for(
+                key.lower_tick, key.upper_tick, 10**6, 10**6
+            )
             if 0 < liquidity <= 10**15:
                 assert max(base_atoms, quote_atoms) <= 10**6
                 pool.mint(key, liquidity, base_atoms, quote_atoms)
@@ -200,7 +202,9 @@ def test_everybody_can_leave_a_concentrated_pool(
 def pieces_of(pool: Concentrated) -> list[Piece]:
     return [
         Piece(
-            root_of(sqrt_price_at(key.lower)), root_of(sqrt_price_at(key.upper)), position.liquidity
+            root_of(sqrt_price_at(key.lower_tick)),
+            root_of(sqrt_price_at(key.upper_tick)),
+            position.liquidity,
         )
         for key, position in pool.positions.items()
     ]

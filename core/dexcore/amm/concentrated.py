@@ -3,8 +3,8 @@
 Theory of operation: the mathematics of Uniswap v3 in exact integers. The pool's state is the
 square root of its price and its pool tick, which is that root's, or one less where the price came
 down to a bound and is in the range below. Its liquidity is the sum of the positions with
-``lower <= pool_tick < upper``. Fees are kept beside the liquidity, as a sum per unit that is split
-at the bounds, which lets a position work out its part from four numbers. Whatever a
+``lower_tick <= pool_tick < upper_tick``. Fees are kept beside the liquidity, as a sum per unit that
+is split at the bounds, which lets a position work out its part from four numbers. Whatever a
 division leaves stays in the pool.
 """
 
@@ -81,32 +81,32 @@ class Concentrated:
     # --- liquidity
 
     def mint_for(
-        self, lower: int, upper: int, base_atoms_max: int, quote_atoms_max: int
+        self, lower_tick: int, upper_tick: int, base_atoms_max: int, quote_atoms_max: int
     ) -> tuple[int, int, int]:
         """The greatest liquidity for at most these amounts, and what it takes, rounded up.
 
         Returns:
             (liquidity, base_atoms, quote_atoms)
         """
-        low, high = sqrt_price_at(lower), sqrt_price_at(upper)
+        low, high = sqrt_price_at(lower_tick), sqrt_price_at(upper_tick)
         liquidity = liquidity_of(self.sqrt_price, low, high, base_atoms_max, quote_atoms_max)
         return liquidity, *self._amounts(low, high, liquidity, up=True)
 
     def mint(self, key: Range, liquidity: int, base_atoms: int, quote_atoms: int) -> None:
-        """Take in what :meth:`mint_for` said; `key.lower` is below `key.upper`."""
-        self._begin(key.lower)
-        self._begin(key.upper)
+        """Take in what :meth:`mint_for` said; `key.lower_tick` is below `key.upper_tick`."""
+        self._begin(key.lower_tick)
+        self._begin(key.upper_tick)
         position = self.positions.get(key)
         if position is None:
             position = self.positions[key] = Position()
         position.accrue(*self._inside(key))
-        self._change(key, position, liquidity)
+        self.change(key, position, liquidity)
         self.base_atoms += base_atoms
         self.quote_atoms += quote_atoms
 
     def burn_for(self, key: Range, liquidity: int) -> tuple[int, int]:
         """Base and quote atoms of so much of a position, rounded down, without what it is owed."""
-        low, high = self.bounds[key.lower].sqrt_price, self.bounds[key.upper].sqrt_price
+        low, high = self.bounds[key.lower_tick].sqrt_price, self.bounds[key.upper_tick].sqrt_price
         return self._amounts(low, high, liquidity, up=False)
 
     def burn(self, key: Range, liquidity: int) -> None:
@@ -115,10 +115,10 @@ class Concentrated:
         position = self.positions[key]
         check(0 <= liquidity <= position.liquidity, "more liquidity burnt than owned")
         position.accrue(*self._inside(key))
-        self._change(key, position, -liquidity)
+        self.change(key, position, -liquidity)
         position.owed_base_atoms += base_atoms
         position.owed_quote_atoms += quote_atoms
-        for pool_tick in (key.lower, key.upper):
+        for pool_tick in (key.lower_tick, key.upper_tick):
             if not self.bounds[pool_tick].gross:
                 del self.bounds[pool_tick]
 
@@ -150,14 +150,15 @@ class Concentrated:
                 bound.crossed_base = self.earned_base
                 bound.crossed_quote = self.earned_quote
 
-    def _change(self, key: Range, position: Position, liquidity: int) -> None:
-        lower, upper = self.bounds[key.lower], self.bounds[key.upper]
+    def change(self, key: Range, position: Position, liquidity: int) -> None:
+        """Add so much liquidity to a position, or take it, and count it at its bounds."""
+        lower_tick, upper_tick = self.bounds[key.lower_tick], self.bounds[key.upper_tick]
         position.liquidity += liquidity
-        lower.gross += liquidity
-        upper.gross += liquidity
-        lower.net += liquidity
-        upper.net -= liquidity
-        if key.lower <= self.pool_tick < key.upper:
+        lower_tick.gross += liquidity
+        upper_tick.gross += liquidity
+        lower_tick.net += liquidity
+        upper_tick.net -= liquidity
+        if key.lower_tick <= self.pool_tick < key.upper_tick:
             self.liquidity += liquidity
         self.liquidity_total += liquidity
         check(self.liquidity_total <= LIQUIDITY_MAX, "a pool has too much liquidity")
@@ -166,8 +167,8 @@ class Concentrated:
         """Fees per unit of liquidity earned between two bounds; only differences mean anything."""
         base, quote = self.earned_base, self.earned_quote
         for pool_tick, is_outside in (
-            (key.lower, self.pool_tick < key.lower),
-            (key.upper, self.pool_tick >= key.upper),
+            (key.lower_tick, self.pool_tick < key.lower_tick),
+            (key.upper_tick, self.pool_tick >= key.upper_tick),
         ):
             bound = self.bounds[pool_tick]
             if is_outside:
@@ -180,8 +181,18 @@ class Concentrated:
 
     # --- trading
 
+    def quote_in(self, side: int, atoms: int) -> int | None:
+        """What exactly ``atoms`` bring; None if that is nothing, or the pool cannot take them."""
+        steps, left = self._walk(side, atoms, is_in=True)
+        return sum(step.amount_out for _, step in steps) or None if not left else None
+
+    def quote_out(self, side: int, atoms: int) -> int | None:
+        """What exactly ``atoms`` cost; None if the pool has not so much."""
+        steps, left = self._walk(side, atoms, is_in=False)
+        return sum(step.amount_in + step.fee for _, step in steps) if not left else None
+
     def swap_in(self, side: int, atoms: int) -> int | None:
-        """What exactly ``atoms`` bring; None, and nothing changed, if the pool cannot take them."""
+        """Trade exactly ``atoms`` that come in; what :meth:`quote_in` says."""
         steps, left = self._walk(side, atoms, is_in=True)
         out = sum(step.amount_out for _, step in steps)
         if left or not out:
@@ -190,7 +201,7 @@ class Concentrated:
         return out
 
     def swap_out(self, side: int, atoms: int) -> int | None:
-        """What exactly ``atoms`` cost; None, and nothing changed, if the pool has not so much."""
+        """Trade exactly ``atoms`` that go out; what :meth:`quote_out` says."""
         steps, left = self._walk(side, atoms, is_in=False)
         if left:
             return None
@@ -360,10 +371,10 @@ class Concentrated:
                 owed_quote += quote_atoms
                 owed_base += (inside_base - position.paid_base) * liquidity >> FEE_BITS
                 owed_quote += (inside_quote - position.paid_quote) * liquidity >> FEE_BITS
-                for tick, sign in ((key.lower, 1), (key.upper, -1)):
+                for tick, sign in ((key.lower_tick, 1), (key.upper_tick, -1)):
                     net[tick] = net.get(tick, 0) + sign * liquidity
                     gross[tick] = gross.get(tick, 0) + liquidity
-                if key.lower <= self.pool_tick < key.upper:
+                if key.lower_tick <= self.pool_tick < key.upper_tick:
                     active += liquidity
             owed_base += position.owed_base_atoms
             owed_quote += position.owed_quote_atoms

@@ -108,29 +108,36 @@ class ConstantProduct:
 
     # --- trading
 
-    def swap_in(self, side: int, atoms: int) -> int | None:
+    def quote_in(self, side: int, atoms: int) -> int | None:
         """What exactly ``atoms`` bring: base for a buyer's quote, quote for a seller's base.
 
-        None if there is nothing to be had.
+        None if they bring nothing.
         """
         if not self.shares_total:
             return None
-        reserves = (self.quote_atoms, self.base_atoms)
-        reserve_in, reserve_out = reserves if side == BUY else reversed(reserves)
-        out = amount_out(atoms, reserve_in, reserve_out, self.fee_ppm)
-        if not out:
-            return None
-        self.settle(side, *((out, atoms) if side == BUY else (atoms, out)))
+        return amount_out(atoms, *self._reserves(side), self.fee_ppm) or None
+
+    def quote_out(self, side: int, atoms: int) -> int | None:
+        """What exactly ``atoms`` cost; None if the pool does not hold more than that."""
+        return amount_in(atoms, *self._reserves(side), self.fee_ppm)
+
+    def _reserves(self, side: int) -> tuple[int, int]:
+        """What comes in and what goes out when a taker of this side trades."""
+        x, y = self.base_atoms, self.quote_atoms
+        return (y, x) if side == BUY else (x, y)
+
+    def swap_in(self, side: int, atoms: int) -> int | None:
+        """Trade exactly ``atoms`` that come in; what :meth:`quote_in` says."""
+        out = self.quote_in(side, atoms)
+        if out is not None:
+            self.settle(side, *((out, atoms) if side == BUY else (atoms, out)))
         return out
 
     def swap_out(self, side: int, atoms: int) -> int | None:
-        """What exactly ``atoms`` cost; None if the pool does not hold more than that."""
-        reserves = (self.quote_atoms, self.base_atoms)
-        reserve_in, reserve_out = reserves if side == BUY else reversed(reserves)
-        paid = amount_in(atoms, reserve_in, reserve_out, self.fee_ppm)
-        if paid is None:
-            return None
-        self.settle(side, *((atoms, paid) if side == BUY else (paid, atoms)))
+        """Trade exactly ``atoms`` that go out; what :meth:`quote_out` says."""
+        paid = self.quote_out(side, atoms)
+        if paid is not None:
+            self.settle(side, *((atoms, paid) if side == BUY else (paid, atoms)))
         return paid
 
     def stretches(self, side: int) -> Iterator[Stretch]:

@@ -14,8 +14,8 @@ class Range(NamedTuple):
     """Whose liquidity, from which pool tick up to which."""
 
     account_key: int
-    lower: int
-    upper: int
+    lower_tick: int
+    upper_tick: int
 
 
 @final

@@ -22,6 +22,7 @@ from dexcore.commands import (
     BeginEpoch,
     ClockTick,
     Command,
+    CreateMarket,
     MassCancel,
     RecordOperation,
     RegisterKey,
@@ -35,7 +36,22 @@ from dexcore.commands import (
 from dexcore.items import ACTION_PLACE, DAY, FOK, GTC, GTD, IOC, NO_MARKET, SLIDE, TYPE_LIMIT, Item
 from dexcore.market import MarketStatus
 from tests.unit.core.beside_twin import Pair
-from tests.unit.core.exchanges import CommandMaker, Trader, WithTerms, orders, with_terms
+from tests.unit.core.exchanges import (
+    MARKETS,
+    OPERATOR,
+    CommandMaker,
+    Trader,
+    WithTerms,
+    orders,
+    with_terms,
+)
+from tests.unit.core.pool_exchange import (
+    CONCENTRATED,
+    CONSTANT_PRODUCT,
+    PoolCommands,
+    PoolPair,
+    pool_life,
+)
 from tests.unit.core.replay import replay
 
 FOLDER = Path(__file__).with_name("golden")
@@ -57,7 +73,27 @@ def record(name: str) -> str:
     pair.apply(maker.time_ns, RecordOperation("operator", "dex.admin.v1.Admin/TakeSnapshot"))
     for command in chain(_keys(maker), order_semantics(maker)):
         pair.apply(maker.time_ns, command)
-    rows = [(time_ns, encode_command(command).hex()) for _, time_ns, command in pair.journal]
+    return write(name, [(time_ns, command) for _, time_ns, command in pair.journal])
+
+
+def record_pools(name: str) -> str:
+    """The same of book and pool in one market, and some of another kind of pool in a second."""
+    pair = PoolPair(MARKETS[0], CONCENTRATED, 3_000)
+    commands = PoolCommands(random.Random(name), pair)
+    for _ in range(COMMANDS):
+        commands.next()
+    second = MARKETS[1]._replace(
+        market_id="QQQ-AAA", base_asset_id="QQQ", base_scale=6, quote_asset_id="AAA", quote_scale=8
+    )
+    pair.apply(CreateMarket(OPERATOR, second))
+    for command in pool_life(pair.traders[0], 10**9, pair.time_ns, CONSTANT_PRODUCT):
+        pair.apply(command)
+    return write(name, pair.journal)
+
+
+def write(name: str, journal: list[tuple[int, Command]]) -> str:
+    """Write the file of a journal."""
+    rows = [(time_ns, encode_command(command).hex()) for time_ns, command in journal]
     last = replay(rows)[-1]
     golden = {"event_hash": last.event_hash, "state_hash": last.state_hash, "commands": rows}
     path = FOLDER / f"{name}.json"
@@ -140,9 +176,11 @@ def main() -> int:
     """Record and note the checksum."""
     parser = argparse.ArgumentParser(prog="python -m tests.unit.core.goldens", description=__doc__)
     parser.add_argument("name", help="the release that has it first, and why: 0.3.0-auctions")
-    name = parser.parse_args().name
+    parser.add_argument("--pools", action="store_true", help="of book and pool in one market")
+    arguments = parser.parse_args()
+    name = arguments.name
     try:
-        line = record(name)
+        line = (record_pools if arguments.pools else record)(name)
     except FileExistsError:
         print(f"there is a golden journal {name}, and it stays", file=sys.stderr)
         return 1

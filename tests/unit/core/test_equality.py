@@ -28,6 +28,7 @@ from tests.unit.core import replay as program
 from tests.unit.core.beside_twin import Pair
 from tests.unit.core.exchanges import OPERATOR, SECOND_NS, CommandMaker, seed_of
 from tests.unit.core.goldens import order_semantics
+from tests.unit.core.pool_exchange import pool_life
 from tests.unit.core.replay import Hashes, Row, replay
 
 COMMANDS = 4_000
@@ -74,6 +75,8 @@ def workload(tmp_path_factory: pytest.TempPathFactory) -> Workload:
             outcome = pair.apply(maker.time_ns, bulk(chance, maker))
             assert len(outcome.events) >= BULK_TRADES, "the bulk of trades was refused"
     for command in order_semantics(maker):
+        pair.apply(maker.time_ns, command)
+    for command in pool_life(pair.traders[1], 1 << 40, maker.time_ns):
         pair.apply(maker.time_ns, command)
     assert {type(command) for _, _, command in pair.journal} == set(typing.get_args(Command))
     rows = [(time_ns, encode_command(command).hex()) for _, time_ns, command in pair.journal]

@@ -150,6 +150,20 @@ const (
 	// The first order of the pair was refused or did not rest whole; or a leg of a
 	// pair was to be amended.
 	ErrorReason_ERROR_REASON_OCO_BROKEN ErrorReason = 98
+	// The market has no pool.
+	ErrorReason_ERROR_REASON_NO_POOL ErrorReason = 110
+	// The market has a pool with other parameters.
+	ErrorReason_ERROR_REASON_POOL_EXISTS ErrorReason = 111
+	// A swap with a pool, or a change of its liquidity, would move less or more than
+	// the request allows.
+	ErrorReason_ERROR_REASON_SLIPPAGE ErrorReason = 112
+	// The account has no liquidity in the pool between these pool ticks.
+	ErrorReason_ERROR_REASON_UNKNOWN_POSITION ErrorReason = 113
+	// The amounts are too small to count as liquidity or too large for a pool, or
+	// more is to be taken back than is there.
+	ErrorReason_ERROR_REASON_LIQUIDITY_OUT_OF_RANGE ErrorReason = 114
+	// The pool or the account has as many positions as it may have.
+	ErrorReason_ERROR_REASON_TOO_MANY_POSITIONS ErrorReason = 115
 	// The node is stopping and takes no new requests.
 	ErrorReason_ERROR_REASON_NODE_DRAINING ErrorReason = 100
 	// A queue is full; try again after the delay in google.rpc.RetryInfo.
@@ -232,6 +246,12 @@ var (
 		96:  "ERROR_REASON_STOP_WOULD_TRIGGER",
 		97:  "ERROR_REASON_TOO_MANY_PARKED",
 		98:  "ERROR_REASON_OCO_BROKEN",
+		110: "ERROR_REASON_NO_POOL",
+		111: "ERROR_REASON_POOL_EXISTS",
+		112: "ERROR_REASON_SLIPPAGE",
+		113: "ERROR_REASON_UNKNOWN_POSITION",
+		114: "ERROR_REASON_LIQUIDITY_OUT_OF_RANGE",
+		115: "ERROR_REASON_TOO_MANY_POSITIONS",
 		100: "ERROR_REASON_NODE_DRAINING",
 		101: "ERROR_REASON_OVERLOADED",
 		102: "ERROR_REASON_SLOW_CONSUMER",
@@ -298,6 +318,12 @@ var (
 		"ERROR_REASON_STOP_WOULD_TRIGGER":      96,
 		"ERROR_REASON_TOO_MANY_PARKED":         97,
 		"ERROR_REASON_OCO_BROKEN":              98,
+		"ERROR_REASON_NO_POOL":                 110,
+		"ERROR_REASON_POOL_EXISTS":             111,
+		"ERROR_REASON_SLIPPAGE":                112,
+		"ERROR_REASON_UNKNOWN_POSITION":        113,
+		"ERROR_REASON_LIQUIDITY_OUT_OF_RANGE":  114,
+		"ERROR_REASON_TOO_MANY_POSITIONS":      115,
 		"ERROR_REASON_NODE_DRAINING":           100,
 		"ERROR_REASON_OVERLOADED":              101,
 		"ERROR_REASON_SLOW_CONSUMER":           102,
@@ -423,7 +449,7 @@ const file_dex_errors_v1_errors_proto_rawDesc = "" +
 	"\x05field\x18\x02 \x01(\tR\x05field\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x12:\n" +
 	"\vretry_delay\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\n" +
-	"retryDelay*\xa2\x11\n" +
+	"retryDelay*\xe6\x12\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eERROR_REASON_MALFORMED_MESSAGE\x10\x01\x12\"\n" +
@@ -480,7 +506,13 @@ const file_dex_errors_v1_errors_proto_rawDesc = "" +
 	"$ERROR_REASON_MIN_QUANTITY_UNFILLABLE\x10_\x12#\n" +
 	"\x1fERROR_REASON_STOP_WOULD_TRIGGER\x10`\x12 \n" +
 	"\x1cERROR_REASON_TOO_MANY_PARKED\x10a\x12\x1b\n" +
-	"\x17ERROR_REASON_OCO_BROKEN\x10b\x12\x1e\n" +
+	"\x17ERROR_REASON_OCO_BROKEN\x10b\x12\x18\n" +
+	"\x14ERROR_REASON_NO_POOL\x10n\x12\x1c\n" +
+	"\x18ERROR_REASON_POOL_EXISTS\x10o\x12\x19\n" +
+	"\x15ERROR_REASON_SLIPPAGE\x10p\x12!\n" +
+	"\x1dERROR_REASON_UNKNOWN_POSITION\x10q\x12'\n" +
+	"#ERROR_REASON_LIQUIDITY_OUT_OF_RANGE\x10r\x12#\n" +
+	"\x1fERROR_REASON_TOO_MANY_POSITIONS\x10s\x12\x1e\n" +
 	"\x1aERROR_REASON_NODE_DRAINING\x10d\x12\x1b\n" +
 	"\x17ERROR_REASON_OVERLOADED\x10e\x12\x1e\n" +
 	"\x1aERROR_REASON_SLOW_CONSUMER\x10f\x12\x1e\n" +

@@ -151,6 +151,22 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The first order of the pair was refused or did not rest whole; or a leg of a
     pair was to be amended.
     """
+    ERROR_REASON_NO_POOL: _ErrorReason.ValueType  # 110
+    """The market has no pool."""
+    ERROR_REASON_POOL_EXISTS: _ErrorReason.ValueType  # 111
+    """The market has a pool with other parameters."""
+    ERROR_REASON_SLIPPAGE: _ErrorReason.ValueType  # 112
+    """A swap with a pool, or a change of its liquidity, would move less or more than
+    the request allows.
+    """
+    ERROR_REASON_UNKNOWN_POSITION: _ErrorReason.ValueType  # 113
+    """The account has no liquidity in the pool between these pool ticks."""
+    ERROR_REASON_LIQUIDITY_OUT_OF_RANGE: _ErrorReason.ValueType  # 114
+    """The amounts are too small to count as liquidity or too large for a pool, or
+    more is to be taken back than is there.
+    """
+    ERROR_REASON_TOO_MANY_POSITIONS: _ErrorReason.ValueType  # 115
+    """The pool or the account has as many positions as it may have."""
     ERROR_REASON_NODE_DRAINING: _ErrorReason.ValueType  # 100
     """The node is stopping and takes no new requests."""
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 101
@@ -300,6 +316,22 @@ ERROR_REASON_OCO_BROKEN: ErrorReason.ValueType  # 98
 """The first order of the pair was refused or did not rest whole; or a leg of a
 pair was to be amended.
 """
+ERROR_REASON_NO_POOL: ErrorReason.ValueType  # 110
+"""The market has no pool."""
+ERROR_REASON_POOL_EXISTS: ErrorReason.ValueType  # 111
+"""The market has a pool with other parameters."""
+ERROR_REASON_SLIPPAGE: ErrorReason.ValueType  # 112
+"""A swap with a pool, or a change of its liquidity, would move less or more than
+the request allows.
+"""
+ERROR_REASON_UNKNOWN_POSITION: ErrorReason.ValueType  # 113
+"""The account has no liquidity in the pool between these pool ticks."""
+ERROR_REASON_LIQUIDITY_OUT_OF_RANGE: ErrorReason.ValueType  # 114
+"""The amounts are too small to count as liquidity or too large for a pool, or
+more is to be taken back than is there.
+"""
+ERROR_REASON_TOO_MANY_POSITIONS: ErrorReason.ValueType  # 115
+"""The pool or the account has as many positions as it may have."""
 ERROR_REASON_NODE_DRAINING: ErrorReason.ValueType  # 100
 """The node is stopping and takes no new requests."""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 101

@@ -467,6 +467,50 @@ export enum ErrorReason {
   OCO_BROKEN = 98,
 
   /**
+   * The market has no pool.
+   *
+   * @generated from enum value: ERROR_REASON_NO_POOL = 110;
+   */
+  NO_POOL = 110,
+
+  /**
+   * The market has a pool with other parameters.
+   *
+   * @generated from enum value: ERROR_REASON_POOL_EXISTS = 111;
+   */
+  POOL_EXISTS = 111,
+
+  /**
+   * A swap with a pool, or a change of its liquidity, would move less or more than
+   * the request allows.
+   *
+   * @generated from enum value: ERROR_REASON_SLIPPAGE = 112;
+   */
+  SLIPPAGE = 112,
+
+  /**
+   * The account has no liquidity in the pool between these pool ticks.
+   *
+   * @generated from enum value: ERROR_REASON_UNKNOWN_POSITION = 113;
+   */
+  UNKNOWN_POSITION = 113,
+
+  /**
+   * The amounts are too small to count as liquidity or too large for a pool, or
+   * more is to be taken back than is there.
+   *
+   * @generated from enum value: ERROR_REASON_LIQUIDITY_OUT_OF_RANGE = 114;
+   */
+  LIQUIDITY_OUT_OF_RANGE = 114,
+
+  /**
+   * The pool or the account has as many positions as it may have.
+   *
+   * @generated from enum value: ERROR_REASON_TOO_MANY_POSITIONS = 115;
+   */
+  TOO_MANY_POSITIONS = 115,
+
+  /**
    * The node is stopping and takes no new requests.
    *
    * @generated from enum value: ERROR_REASON_NODE_DRAINING = 100;
