@@ -13,7 +13,6 @@ from dexcore.commands import (
     RecordOperation,
     RecordTrades,
     SetFees,
-    SetMarketStatus,
     Withdraw,
 )
 from dexcore.events import (
@@ -22,7 +21,6 @@ from dexcore.events import (
     ExternalTrade,
     FeesChanged,
     MarketCreated,
-    MarketStatusChanged,
     OperationRecorded,
     WatermarkMoved,
     Withdrawn,
@@ -99,15 +97,6 @@ class OperatorDesk:
         self._markets_by_id[spec.market_id] = market
         outcome.key = market.index
         outcome.events.append(MarketCreated(market.index, spec.market_id))
-
-    def set_market_status(self, command: SetMarketStatus, outcome: Outcome) -> None:
-        """Open a market, close it to new orders, or halt it."""
-        market = self._market(command.market_index)
-        if not MarketStatus.OPEN <= command.status <= MarketStatus.HALTED:
-            raise Refused(Reason.FIELD_INVALID, "status")
-        market.status = MarketStatus(command.status)
-        outcome.key = market.index
-        outcome.events.append(MarketStatusChanged(market.index, market.status))
 
     def set_fees(self, command: SetFees, outcome: Outcome) -> None:
         """Set the fees of orders placed from now on."""

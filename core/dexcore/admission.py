@@ -7,16 +7,14 @@ from typing import Final
 from dexcore.accounts import Account
 from dexcore.book import BUY, SELL, Order
 from dexcore.items import (
+    AT_CLOSE,
     FOK,
     GTC,
-    GTD,
-    HAS_TERMS,
-    IOC,
     POST_ONLY,
     SLIDE,
-    STP_DECREMENT,
     TYPE_LIMIT,
     TYPE_MARKET,
+    TYPE_PEGGED,
     Item,
     Terms,
 )
@@ -24,9 +22,8 @@ from dexcore.limits import OPEN_ORDERS_PER_ACCOUNT_MAX
 from dexcore.market import Market, MarketStatus
 from dexcore.reasons import Reason, Refused
 from dexcore.reserve import takeable
+from dexcore.said import LASTING, check_said, check_waiting_prices
 
-_FLAGS: Final = POST_ONLY | SLIDE | HAS_TERMS
-_WAITS: Final = ("trigger_price_ticks", "trail_ticks", "peg_offset_ticks")
 # Looked up once: reading an enumeration's member costs more than comparing it.
 _MARKET_OPEN: Final = MarketStatus.OPEN
 
@@ -43,62 +40,43 @@ def market_of(markets: list[Market], market_index: int) -> Market:
     market = known_market(markets, market_index)
     if market.is_external:
         raise Refused(Reason.MARKET_IS_EXTERNAL, "market_id")
-    if market.status is not _MARKET_OPEN:
+    if market.status is not _MARKET_OPEN and not market.is_call:
         raise Refused(Reason.MARKET_NOT_OPEN, "market_id")
     return market
 
 
-def check_terms(market: Market, item: Item, said: Terms, time_ns: int) -> None:
+def check_terms(
+    market: Market, account: Account, item: Item, order_key: int, said: Terms, time_ns: int
+) -> None:
     """Refuse what the order says if it makes no sense, alone or in this market."""
     _, side, order_type, tif, flags, _, price_ticks, quantity_lots, _, _ = item
     if side != BUY and side != SELL:
         raise Refused(Reason.FIELD_INVALID, "side")
-    if order_type != TYPE_LIMIT and order_type != TYPE_MARKET:
+    if not TYPE_LIMIT <= order_type <= TYPE_PEGGED:
         raise Refused(Reason.FIELD_INVALID, "type")
-    if not GTC <= tif <= GTD:
+    if not GTC <= tif <= AT_CLOSE:
         raise Refused(Reason.FIELD_INVALID, "time_in_force")
-    if flags > POST_ONLY or tif > FOK:
-        _check_flags_and_terms(market, item, said, time_ns)
+    if (
+        flags > POST_ONLY
+        or order_type > TYPE_MARKET
+        or tif > FOK
+        or market.status is not _MARKET_OPEN
+    ):
+        check_said(market, account, item, order_key, said, time_ns)
     market.check_quantity(quantity_lots)
     if order_type == TYPE_LIMIT:
         market.check_price(price_ticks)
-        if flags & POST_ONLY and tif in (IOC, FOK):
+        if flags & POST_ONLY and tif not in LASTING:
             raise Refused(Reason.TIME_IN_FORCE_INVALID, "post_only")
-    else:
+    elif order_type == TYPE_MARKET:
         if price_ticks:
             raise Refused(Reason.FIELD_INVALID, "price_ticks")
-        if tif not in (IOC, FOK):
+        if tif in LASTING:
             raise Refused(Reason.TIME_IN_FORCE_INVALID, "time_in_force")
         if flags & POST_ONLY:
             raise Refused(Reason.TIME_IN_FORCE_INVALID, "post_only")
-
-
-def _check_flags_and_terms(market: Market, item: Item, said: Terms, time_ns: int) -> None:
-    """Refuse what does not go together of all that only some orders say."""
-    _, _, order_type, tif, flags, _, _, quantity_lots, _, _ = item
-    display_lots, min_lots, *waits, expire_time_ns, stp, peg = said
-    if flags & ~_FLAGS:
-        raise Refused(Reason.FIELD_INVALID, "terms")
-    if flags & SLIDE and not flags & POST_ONLY:
-        raise Refused(Reason.FIELD_INVALID, "slide")
-    if display_lots:
-        if order_type != TYPE_LIMIT or not 0 < display_lots <= quantity_lots:
-            raise Refused(Reason.FIELD_INVALID, "display_lots")
-        if display_lots % market.spec.quantity_increment_lots:
-            raise Refused(Reason.FIELD_INVALID, "display_lots")
-        if tif in (IOC, FOK):
-            raise Refused(Reason.TIME_IN_FORCE_INVALID, "display_lots")
-    if min_lots and (not 0 < min_lots <= quantity_lots or tif == FOK or flags & POST_ONLY):
-        raise Refused(Reason.FIELD_INVALID, "min_lots")
-    for name, value in zip(_WAITS, waits, strict=True):
-        if value:
-            raise Refused(Reason.FIELD_INVALID, name)
-    if (tif == GTD and expire_time_ns <= time_ns) or (tif != GTD and expire_time_ns):
-        raise Refused(Reason.FIELD_INVALID, "expire_time")
-    if stp > STP_DECREMENT:
-        raise Refused(Reason.FIELD_INVALID, "self_trade_prevention")
-    if peg:
-        raise Refused(Reason.FIELD_INVALID, "peg")
+    else:
+        check_waiting_prices(market, item, said)
 
 
 def check_account(account: Account, client_id: int) -> None:
@@ -139,11 +117,11 @@ def check_against_book(market: Market, order: Order, item: Item, said: Terms) ->
         if not flags & SLIDE:
             raise Refused(Reason.POST_ONLY_WOULD_TAKE, "post_only")
         _slide(market, order)
-    if order_type == TYPE_MARKET:
+    if order_type == TYPE_MARKET and tif <= FOK:
         _protect(market, order)
     min_lots = quantity_lots if tif == FOK else said[1]
     if min_lots:
-        lots, _ = takeable(market, order, min_lots)
+        lots = 0 if market.may_be_crossed else takeable(market, order, min_lots)[0]
         if lots < min_lots:
             if tif == FOK:
                 raise Refused(Reason.FILL_OR_KILL_UNFILLABLE, "quantity_lots")
@@ -168,8 +146,4 @@ def _protect(market: Market, order: Order) -> None:
         raise Refused(Reason.NO_LIQUIDITY)
     band_ticks = market.limits.protection_ticks
     if band_ticks:
-        if order.side == BUY:
-            order.price_ticks = best_ticks + band_ticks
-        else:
-            # A price of zero would be none.
-            order.price_ticks = max(1, best_ticks - band_ticks)
+        order.price_ticks = market.banded(order.side, best_ticks, band_ticks)

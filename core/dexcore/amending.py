@@ -7,11 +7,11 @@ from typing import Final
 from dexcore.accounts import Account
 from dexcore.admission import crosses, known_market
 from dexcore.book import SELL, Order
-from dexcore.events import OrderAmended
 from dexcore.invariant import check
-from dexcore.items import NO_MARKET
+from dexcore.items import NO_MARKET, NO_TERMS, TYPE_STOP, TYPE_STOP_LIMIT, Terms
 from dexcore.market import Market, MarketStatus
 from dexcore.matching import Matcher, result_of
+from dexcore.parking import change, limit_price_ticks, report_amended
 from dexcore.reasons import Reason, Refused
 from dexcore.results import ItemResult, OrderStatus
 
@@ -72,8 +72,9 @@ def amend(
     client_order_id: int,
     quantity_lots: int,
     price_ticks: int,
+    said: Terms = NO_TERMS,
 ) -> ItemResult:
-    """Change size or price of an open order.
+    """Change size or price of an open order, or the trigger of a parked stop.
 
     A smaller size at the same price keeps the place in the queue; anything
     else gives it up and may trade at once. ``quantity_lots`` counts what is
@@ -81,18 +82,48 @@ def amend(
     """
     order = _open_order(account, order_key, client_order_id)
     market = matcher.markets[order.market_index]
-    if market.status is not _MARKET_OPEN:
+    if market.status is not _MARKET_OPEN and not market.is_call:
         raise Refused(Reason.MARKET_NOT_OPEN, "market_id")
-    price_ticks = price_ticks or order.price_ticks
-    market.check_price(price_ticks)
+    terms = order.terms
+    if terms is not None and terms.other is not None:
+        raise Refused(Reason.OCO_BROKEN, "oco")
+    trigger_price_ticks = _new_trigger(market, order, said)
+    before_ticks = limit_price_ticks(order)
+    price_ticks = price_ticks or before_ticks
+    if before_ticks:
+        market.check_price(price_ticks)
+    elif price_ticks:
+        # A stop has a trigger, and no limit.
+        raise Refused(Reason.FIELD_INVALID, "price_ticks")
     market.check_quantity(quantity_lots)
-    market.check_limits(price_ticks, quantity_lots, moves=price_ticks != order.price_ticks)
+    if price_ticks:
+        market.check_limits(price_ticks, quantity_lots, moves=price_ticks != before_ticks)
     open_lots = quantity_lots - order.filled_lots
     if open_lots <= 0:
         raise Refused(Reason.AMEND_BELOW_FILLED, "quantity_lots")
-    if price_ticks == order.price_ticks and open_lots <= order.open_lots:
+    keeps = price_ticks == before_ticks and open_lots <= order.open_lots
+    if keeps and order.level is not None:
         return _shrink(matcher, market, order, open_lots)
+    if terms is not None and (terms.is_parked or terms.peg):
+        return change(matcher, market, order, open_lots, price_ticks, trigger_price_ticks)
     return _replace(matcher, market, order, open_lots, price_ticks)
+
+
+def _new_trigger(market: Market, order: Order, said: Terms) -> int:
+    """The trigger that an amend asks for; zero when it leaves that as it is."""
+    _, _, trigger_price_ticks, *_ = said
+    if any(said[:2]) or any(said[3:]):
+        raise Refused(Reason.FIELD_INVALID, "terms")
+    if trigger_price_ticks:
+        terms = order.terms
+        if (
+            terms is None
+            or not terms.is_parked
+            or terms.order_type not in (TYPE_STOP, TYPE_STOP_LIMIT)
+        ):
+            raise Refused(Reason.FIELD_INVALID, "trigger_price_ticks")
+        market.check_price(trigger_price_ticks, "trigger_price_ticks")
+    return trigger_price_ticks
 
 
 def _open_order(account: Account, order_key: int, client_order_id: int) -> Order:
@@ -116,7 +147,7 @@ def _shrink(matcher: Matcher, market: Market, order: Order, open_lots: int) -> I
     level.shrink(order, open_lots)
     matcher.funds.keep_rest(market, order)
     matcher.touched[(market.index, order.side, order.price_ticks)] = None
-    _report(matcher, market, order, kept_priority=1)
+    report_amended(matcher, order, 1)
     return result_of(order, (), _PARTIALLY_FILLED if order.filled_lots else _OPEN)
 
 
@@ -133,19 +164,6 @@ def _replace(
     order.open_lots = open_lots
     order.price_ticks = price_ticks
     funds.hold(order, needed_atoms)
-    _report(matcher, market, order, kept_priority=0)
-    fills = matcher.take(market, order)
+    report_amended(matcher, order, 0)
+    fills = () if market.may_be_crossed else matcher.take(market, order)
     return matcher.settle(market, order, fills, rests=True)
-
-
-def _report(matcher: Matcher, market: Market, order: Order, kept_priority: int) -> None:
-    matcher.events.append(
-        OrderAmended(
-            order.key,
-            order.account.key,
-            market.index,
-            order.price_ticks,
-            order.quantity_lots,
-            kept_priority,
-        )
-    )

@@ -14,12 +14,14 @@ from typing import Any, Final
 from dexcore.accounts import Account, Answered, Key
 from dexcore.book import Order
 from dexcore.exchange import Exchange
-from dexcore.invariant import check
+from dexcore.invariant import InvariantError, check
 from dexcore.ledger import FEE_ACCOUNT_KEY
 from dexcore.market import NO_LIMITS, Market, MarketLimits, MarketSpec, MarketStatus
+from dexcore.pegs import best_unpegged
 from dexcore.pool_state import encode_pool, restore_pool
 from dexcore.results import ItemResult
 from dexcore.terms import OrderTerms
+from dexcore.waiting import UNSEEN
 
 # The least version that holds a state is written, so that a journal of an old release still gives
 # the state hash it gave then. 1 is release 0.1.0's; 2 has epochs, and keys with limits; 3 has what
@@ -154,7 +156,9 @@ def _market(market: Market) -> dict[str, Any]:
 def _has_more(state: dict[str, Any]) -> bool:
     """Whether there is anything that version 2 did not have."""
     return any(len(row) > _ACCOUNT_VALUES for row in state["accounts"]) or any(
-        "more" in row or any(len(order) > _ORDER_VALUES for order in row["orders"])
+        "more" in row
+        or row["status"] > MarketStatus.HALTED
+        or any(len(order) > _ORDER_VALUES for order in row["orders"])
         for row in state["markets"]
     )
 
@@ -168,6 +172,22 @@ def _more(market: Market) -> dict[str, Any]:
         more["limits"] = list(market.limits)
     if market.pool is not None:
         more["pool"] = encode_pool(market.pool)
+    if market.may_be_crossed:
+        more["may_be_crossed"] = 1
+    waiting = market.waiting
+    if waiting is not None and waiting.parked:
+        # In order of keys, each behind what a trailing stop has seen.
+        more["parked"] = [
+            [waiting.mark_ticks(order), *_order(order)]
+            for _, order in sorted(waiting.parked.items())
+        ]
+        pairs = [
+            [order.terms.other.key, key]
+            for key, order in sorted(waiting.parked.items())
+            if order.terms is not None and order.terms.other is not None
+        ]
+        if pairs:
+            more["pairs"] = pairs
     return more
 
 
@@ -203,6 +223,7 @@ def _terms(terms: OrderTerms) -> list[int]:
         terms.expire_time_ns,
         terms.stp,
         terms.peg,
+        *([terms.band_ticks] if terms.band_ticks else ()),
     ]
 
 
@@ -255,12 +276,38 @@ def _restore_market(exchange: Exchange, row: dict[str, Any]) -> None:
         market.pool = restore_pool(ledger, market, more["pool"])
     exchange.markets.append(market)
     exchange.markets_by_id[spec.market_id] = market
+    market.may_be_crossed = bool(more.get("may_be_crossed"))
     for values in row["orders"]:
-        _restore_order(exchange, market, values)
-    market.book.check_not_crossed()
+        order = _restore_order(exchange, market, values)
+        market.book.side(order.side).add(order)
+        if order.terms is not None and order.terms.peg:
+            market.waiting_orders().pegged[order.key] = order
+    if not market.may_be_crossed:
+        market.book.check_not_crossed()
+    _restore_waiting(exchange, market, more)
 
 
-def _restore_order(exchange: Exchange, market: Market, values: list[int]) -> None:
+def _restore_waiting(exchange: Exchange, market: Market, more: dict[str, Any]) -> None:
+    for mark_ticks, *values in more.get("parked", ()):
+        order = _restore_order(exchange, market, values)
+        waiting = market.waiting_orders()
+        waiting.park(order, mark_ticks)
+        if order.terms is not None and order.terms.peg:
+            waiting.pegged[order.key] = order
+    for limit_key, stop_key in more.get("pairs", ()):
+        stop = market.waiting_orders().parked[stop_key]
+        limit = stop.account.open_orders[limit_key]
+        if stop.terms is None or limit.terms is None:
+            raise InvariantError("a pair without terms")
+        stop.terms.other, limit.terms.other = limit, stop
+    if market.waiting is not None and market.status == MarketStatus.OPEN:
+        # After each step of an open market they are priced for what is best.
+        market.waiting.see(*best_unpegged(market.book))
+    elif market.waiting is not None:
+        market.waiting.see(UNSEEN, UNSEEN)
+
+
+def _restore_order(exchange: Exchange, market: Market, values: list[int]) -> Order:
     key, account_key, side, price, quantity, filled, client_id, post_only, maker, taker = values[
         :10
     ]
@@ -284,15 +331,17 @@ def _restore_order(exchange: Exchange, market: Market, values: list[int]) -> Non
     order.fee_accrued_ppm_atoms, order.fee_charged_atoms, order.reserved_atoms = values[10:13]
     if len(values) > _ORDER_VALUES:
         order.terms = _restore_terms(values[_ORDER_VALUES:])
-    market.book.side(side).add(order)
     exchange.reopen(order)
+    return order
 
 
 def _restore_terms(values: list[int]) -> OrderTerms:
-    order_type, tif, limit, display, hidden, trigger, trail, offset, expire_ns, stp, peg = values
+    order_type, tif, limit, display, hidden, trigger, trail, offset, expire_ns, *rest = values
+    stp, peg, *band = rest
     said = (display, 0, trigger, trail, offset, expire_ns, stp, peg)
     terms = OrderTerms(order_type, tif, limit, said)
     terms.hidden_lots = hidden
+    terms.band_ticks = band[0] if band else 0
     return terms
 
 

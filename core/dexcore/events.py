@@ -74,6 +74,39 @@ class OrderAmended(NamedTuple):
     kept_priority: int
 
 
+class OrderParked(NamedTuple):
+    """An accepted order waits outside the book: a stop for its trigger, or an at-the-close order
+    (trigger zero) for its auction; again when an amend changed the trigger."""
+
+    order_key: int
+    account_key: int
+    market_index: int
+    trigger_price_ticks: int
+
+
+class OrderTriggered(NamedTuple):
+    """A parked order's trigger was reached, or its auction began (trigger zero): it is a limit
+    order at ``price_ticks`` now, and its fills follow."""
+
+    order_key: int
+    account_key: int
+    market_index: int
+    trigger_price_ticks: int
+    price_ticks: int
+
+
+class AuctionUncrossed(NamedTuple):
+    """A call auction found its price; its trades follow.
+
+    ``surplus_lots`` is bid lots at the price or above less ask lots at it or below.
+    """
+
+    market_index: int
+    price_ticks: int
+    quantity_lots: int
+    surplus_lots: int
+
+
 class LevelChanged(NamedTuple):
     """Size of a price level after the command; zero when the level is gone."""
 
@@ -144,7 +177,7 @@ class TermsAccepted(NamedTuple):
 
 
 class OrderRepriced(NamedTuple):
-    """The exchange gave an order another price than it came with or had."""
+    """The exchange gave an order another price than it came with or had; zero: it waits for one."""
 
     order_key: int
     account_key: int
@@ -361,6 +394,9 @@ Event = (
     | LiquidityAdded
     | LiquidityRemoved
     | PoolSwapped
+    | OrderParked
+    | OrderTriggered
+    | AuctionUncrossed
 )
 
 # Numbers are part of the hashed bytes and never change. The first are all
@@ -389,6 +425,9 @@ _FIXED: Final[dict[type, int]] = {
     LiquidityAdded: 34,
     LiquidityRemoved: 35,
     PoolSwapped: 36,
+    OrderParked: 23,
+    OrderTriggered: 24,
+    AuctionUncrossed: 25,
 }
 _GENERAL: Final[dict[type, bytes]] = {
     MarketCreated: b"\x40",

@@ -26,6 +26,7 @@ from dexcore.accounts import (
 )
 from dexcore.admin import Epochs, OperatorDesk
 from dexcore.amending import cancel_all
+from dexcore.auction import Uncross
 from dexcore.book import Order
 from dexcore.commands import (
     BeginEpoch,
@@ -67,6 +68,7 @@ from dexcore.limits import ITEM_INDEX_LIMIT, KEY_LABEL_CHARACTERS_MAX, is_contro
 from dexcore.market import Market
 from dexcore.matching import Matcher
 from dexcore.orders import OrderDesk
+from dexcore.phases import indicative
 from dexcore.pool_commands import AddLiquidity, CreatePool, PoolSwap, RemoveLiquidity
 from dexcore.pool_desk import PoolCommand, PoolDesk
 from dexcore.reasons import Reason, Refused
@@ -133,7 +135,7 @@ class Exchange:
             RevokeKey: self._revoke_key,
             Transfer: self._transfer,
             CreateMarket: self._desk.create_market,
-            SetMarketStatus: self._desk.set_market_status,
+            SetMarketStatus: supervision.set_market_status,
             SetFees: self._desk.set_fees,
             SetMarketLimits: supervision.set_market_limits,
             SetStpGroup: supervision.set_stp_group,
@@ -203,6 +205,10 @@ class Exchange:
             Refused: as placing it now would.
         """
         return self._matcher.preview(self._account(account_key), item, said)
+
+    def indicative(self, market_index: int) -> Uncross | None:
+        """What a call auction of the market would give now; None when its book is not crossed."""
+        return indicative(self.markets[market_index])
 
     def _account(self, account_key: int) -> Account:
         account = self.accounts.by_key.get(account_key)

@@ -31,8 +31,8 @@ class Funds:
         """The account's base and quote of the market, for the order to keep."""
         raise NotImplementedError
 
-    def needed(self, market: Market, order: Order, walks: bool) -> int:
-        """Worst case of a new order's open lots at its price.
+    def needed(self, market: Market, order: Order, walks: bool, beside: Order | None = None) -> int:
+        """Worst case of a new order's open lots at its price, less what the one beside it holds.
 
         A buy that ``walks`` costs what it can take from the book at its price or better, price
         zero meaning any.
@@ -54,6 +54,13 @@ class Funds:
         """
         raise NotImplementedError
 
+    def cover(self, market: Market, order: Order, beside: Order | None) -> None:
+        """Let an order hold its worst case less what the one beside it holds: never both need it.
+
+        It has that much: together the two hold no less than before.
+        """
+        raise NotImplementedError
+
     def keep_rest(self, market: Market, order: Order) -> None:
         """Keep what the order's open lots need while it rests: it can only be a maker now."""
         raise NotImplementedError
@@ -63,7 +70,13 @@ class Funds:
         raise NotImplementedError
 
     def trade(
-        self, market: Market, maker: Order, taker: Order, price_ticks: int, lots: int
+        self,
+        market: Market,
+        maker: Order,
+        taker: Order,
+        price_ticks: int,
+        lots: int,
+        taker_fee_ppm: int,
     ) -> tuple[int, int]:
         """Move base, quote and fees of one trade; the maker's fee and the taker's."""
         raise NotImplementedError
@@ -92,7 +105,7 @@ class NoFunds(Funds):
         """One cell for all, which nothing is booked to."""
         return self._cell, self._cell
 
-    def needed(self, market: Market, order: Order, walks: bool) -> int:
+    def needed(self, market: Market, order: Order, walks: bool, beside: Order | None = None) -> int:
         """Nothing."""
         return 0
 
@@ -103,6 +116,9 @@ class NoFunds(Funds):
         """Nothing."""
         return 0
 
+    def cover(self, market: Market, order: Order, beside: Order | None) -> None:
+        """Nothing."""
+
     def keep_rest(self, market: Market, order: Order) -> None:
         """Nothing."""
 
@@ -110,7 +126,13 @@ class NoFunds(Funds):
         """Nothing."""
 
     def trade(
-        self, market: Market, maker: Order, taker: Order, price_ticks: int, lots: int
+        self,
+        market: Market,
+        maker: Order,
+        taker: Order,
+        price_ticks: int,
+        lots: int,
+        taker_fee_ppm: int,
     ) -> tuple[int, int]:
         """No fees."""
         return 0, 0
@@ -138,7 +160,7 @@ class LedgerFunds(Funds):
         """The account's cells, made on first use."""
         return self._ledger.cells_of(account_key, market.base, market.quote)
 
-    def needed(self, market: Market, order: Order, walks: bool) -> int:
+    def needed(self, market: Market, order: Order, walks: bool, beside: Order | None = None) -> int:
         """See :meth:`Funds.needed`."""
         lots = order.open_lots
         if order.side == BUY:
@@ -152,6 +174,8 @@ class LedgerFunds(Funds):
         else:
             needed_atoms = lots * market.base_atoms_per_lot
             available_atoms = order.base_cell.available
+        if beside is not None:
+            needed_atoms = max(0, needed_atoms - beside.reserved_atoms)
         if needed_atoms > available_atoms:
             raise Refused(Reason.INSUFFICIENT_FUNDS, "quantity_lots")
         return needed_atoms
@@ -174,6 +198,21 @@ class LedgerFunds(Funds):
         if needed_atoms > cell.available + order.reserved_atoms:
             raise Refused(Reason.INSUFFICIENT_FUNDS, "quantity_lots")
         return needed_atoms
+
+    def cover(self, market: Market, order: Order, beside: Order | None) -> None:
+        """See :meth:`Funds.cover`."""
+        beside_atoms = 0 if beside is None else beside.reserved_atoms
+        if order.side == BUY:
+            price_ticks = worst_price_ticks(order)
+            notional_atoms = order.open_lots * price_ticks * market.quote_atoms_per_tick_lot
+            worst_atoms = buy_worst_case(order, notional_atoms)
+        else:
+            worst_atoms = order.open_lots * market.base_atoms_per_lot
+        more_atoms = max(0, worst_atoms - beside_atoms) - order.reserved_atoms
+        if more_atoms > 0:
+            self.hold(order, more_atoms)
+        else:
+            self._keep(order, order.reserved_atoms + more_atoms)
 
     def keep_rest(self, market: Market, order: Order) -> None:
         """See :meth:`Funds.keep_rest`."""
@@ -199,13 +238,19 @@ class LedgerFunds(Funds):
             order.reserved_atoms = keep_atoms
 
     def trade(
-        self, market: Market, maker: Order, taker: Order, price_ticks: int, lots: int
+        self,
+        market: Market,
+        maker: Order,
+        taker: Order,
+        price_ticks: int,
+        lots: int,
+        taker_fee_ppm: int,
     ) -> tuple[int, int]:
         """See :meth:`Funds.trade`."""
         base_atoms = lots * market.base_atoms_per_lot
         notional_atoms = lots * price_ticks * market.quote_atoms_per_tick_lot
         maker_fee = _charge_fee(maker, notional_atoms * maker.maker_fee_ppm)
-        taker_fee = _charge_fee(taker, notional_atoms * taker.taker_fee_ppm)
+        taker_fee = _charge_fee(taker, notional_atoms * taker_fee_ppm)
         if taker.side == BUY:
             buyer, seller, buyer_fee, seller_fee = taker, maker, taker_fee, maker_fee
         else:

@@ -10,6 +10,8 @@ INT64_MAX: Final = 2**63 - 1
 BATCH_ITEMS_MAX: Final = 1_000
 # Results of cancel-all must fit one message: about 50 bytes each.
 OPEN_ORDERS_PER_ACCOUNT_MAX: Final = 20_000
+# Trailing stops, and pegged orders, of one market: a step may have to look at each.
+PARKED_PER_MARKET_MAX: Final = 1_000
 KEYS_PER_ACCOUNT_MAX: Final = 16
 # With the revoked ones, which stay known so that nobody registers them again.
 KEYS_EVER_PER_ACCOUNT_MAX: Final = 256

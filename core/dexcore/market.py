@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final, NamedTuple, final
 
-from dexcore.book import Book
+from dexcore.book import BUY, Book
 from dexcore.ledger import Asset, Cell
 from dexcore.limits import PPM
 from dexcore.pool import Pool
@@ -121,13 +121,36 @@ class Market:
         # What waits for something else to happen here; None while nothing ever did.
         self.waiting: Waiting | None = None
 
-    def check_price(self, price_ticks: int) -> None:
-        """Refuse a limit price outside the range or off the increment."""
+    @property
+    def is_call(self) -> bool:
+        """Whether it collects orders for an auction."""
+        return self.status in (MarketStatus.OPENING_AUCTION, MarketStatus.CLOSING_AUCTION)
+
+    def waiting_orders(self) -> Waiting:
+        """What waits here, from the first time that something does."""
+        waiting = self.waiting
+        if waiting is None:
+            waiting = self.waiting = Waiting()
+        return waiting
+
+    def banded(self, side: int, from_ticks: int, band_ticks: int) -> int:
+        """The worst price of an order that may trade ``band_ticks`` from where it starts.
+
+        A valid price; one off the increment is rounded toward where it starts.
+        """
+        increment = self.spec.price_increment_ticks
+        if side == BUY:
+            highest = min(from_ticks + band_ticks, self.spec.price_ticks_max)
+            return highest // increment * increment
+        return max(-(-(from_ticks - band_ticks) // increment) * increment, increment)
+
+    def check_price(self, price_ticks: int, field: str = "price_ticks") -> None:
+        """Refuse a price outside the range or off the increment."""
         spec = self.spec
         if not 0 < price_ticks <= spec.price_ticks_max:
-            raise Refused(Reason.PRICE_OUT_OF_RANGE, "price_ticks")
+            raise Refused(Reason.PRICE_OUT_OF_RANGE, field)
         if price_ticks % spec.price_increment_ticks:
-            raise Refused(Reason.PRICE_OFF_TICK, "price_ticks")
+            raise Refused(Reason.PRICE_OFF_TICK, field)
 
     def check_quantity(self, quantity_lots: int) -> None:
         """Refuse a size outside the range or off the increment."""

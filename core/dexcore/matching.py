@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Final, final
 
-from dexcore import admission
+from dexcore import admission, parking
 from dexcore.accounts import Account
 from dexcore.amm.router import LotSwap
 from dexcore.book import BUY, SELL, Order
@@ -33,6 +33,7 @@ from dexcore.items import (
     HAS_TERMS,
     IOC,
     NO_TERMS,
+    OCO,
     POST_ONLY,
     TYPE_MARKET,
     Item,
@@ -42,6 +43,7 @@ from dexcore.market import NO_LIMITS, Market
 from dexcore.reasons import Reason
 from dexcore.reserve import limit_of, takeable
 from dexcore.results import Fill, ItemResult, OrderStatus
+from dexcore.said import pair_of
 from dexcore.self_trades import prevent
 from dexcore.terms import OrderTerms
 
@@ -129,7 +131,10 @@ class Matcher:
         self.events.append(_new(OrderAccepted, event))
         if order.terms is not None or order.price_ticks != item[6]:
             self._report_terms(order, item, said)
-        fills = self.take(market, order)
+        if order.terms is not None and parking.waits(market, order.terms):
+            limit = pair_of(account, item, order_key) if item[4] & OCO else None
+            return parking.bring_in(self, market, order, order.terms, limit)
+        fills = () if market.may_be_crossed else self.take(market, order)
         tif = item[3]
         return self.settle(market, order, fills, rests=tif not in (IOC, FOK))
 
@@ -155,7 +160,11 @@ class Matcher:
         """
         market, order, needed_atoms = self._admit(account, item, 0, said)
         cell = order.quote_cell if order.side == BUY else order.base_cell
-        lots, notional_atoms = takeable(market, order, order.open_lots)
+        lots = notional_atoms = 0
+        if not market.may_be_crossed and (
+            order.terms is None or not parking.waits(market, order.terms)
+        ):
+            lots, notional_atoms = takeable(market, order, order.open_lots)
         return cell.asset.index, needed_atoms, lots, notional_atoms
 
     def _admit(
@@ -166,7 +175,7 @@ class Matcher:
             item
         )
         market = admission.market_of(self.markets, market_index)
-        admission.check_terms(market, item, said, self.time_ns)
+        admission.check_terms(market, account, item, order_key, said, self.time_ns)
         if price_ticks and market.limits is not NO_LIMITS:
             market.check_limits(price_ticks, quantity_lots)
         admission.check_account(account, client_id)
@@ -186,20 +195,25 @@ class Matcher:
             base_cell,
             quote_cell,
         )
-        if flags & HAS_TERMS or tif > FOK:
+        if flags & HAS_TERMS or tif > FOK or order_type > TYPE_MARKET:
             terms = order.terms = OrderTerms(order_type, tif, price_ticks, said)
             if tif == DAY:
                 terms.expire_time_ns = end_of_day_ns(self.time_ns)
+            parking.prepare(market, order, terms, said[1])
+            if parking.waits(market, terms):
+                limit = pair_of(account, item, order_key) if flags & OCO else None
+                return market, order, funds.needed(market, order, False, limit)
         if tif in (IOC, FOK) or flags:
             admission.check_against_book(market, order, item, said)
-        return market, order, funds.needed(market, order, order_type == TYPE_MARKET)
+        walks = order_type == TYPE_MARKET and tif <= FOK
+        return market, order, funds.needed(market, order, walks)
 
     # --- trading
 
     def take(self, market: Market, order: Order) -> tuple[Fill, ...]:
         """Trade against the other side while it offers the order's price or better.
 
-        A price of zero takes at any price.
+        A price of zero takes at any price. Not in a call phase, which only collects.
         """
         buys = order.side == BUY
         opposite = market.book.asks if buys else market.book.bids
@@ -232,7 +246,7 @@ class Matcher:
             terms = maker.terms
             shown_lots = maker.open_lots if terms is None else maker.open_lots - terms.hidden_lots
             lots = min(shown_lots, open_lots)
-            fills.append(self._fill(market, maker, order, price_ticks, lots))
+            fills.append(self.fill(market, maker, order, price_ticks, lots, order.taker_fee_ppm))
             level.quantity_lots -= lots
             if lots == shown_lots:
                 if terms is not None and maker.open_lots:
@@ -290,15 +304,28 @@ class Matcher:
             prices = [fill[1] for fill in fills]
             market.waiting.traded(min(prices), max(prices))
 
-    def _fill(
-        self, market: Market, maker: Order, taker: Order, price_ticks: int, lots: int
+    def fill(
+        self,
+        market: Market,
+        maker: Order,
+        taker: Order,
+        price_ticks: int,
+        lots: int,
+        taker_fee_ppm: int,
     ) -> Fill:
         """Carry out one trade and report it."""
-        maker_fee, taker_fee = self.funds.trade(market, maker, taker, price_ticks, lots)
+        maker_fee, taker_fee = self.funds.trade(
+            market, maker, taker, price_ticks, lots, taker_fee_ppm
+        )
         maker.filled_lots += lots
         maker.open_lots -= lots
         taker.filled_lots += lots
         taker.open_lots -= lots
+        if maker.terms is not None and market.waiting is not None:
+            market.waiting.part(maker)
+            if maker.terms.peg:
+                # It holds its limit's worth, and traded at a better price.
+                self.funds.keep_rest(market, maker)
         market.trade_sequence += 1
         event = (
             market.index,
@@ -332,7 +359,9 @@ class Matcher:
         if not rests:
             return self.close(market, order, fills, _EXPIRED)
         if order.side == BUY:
-            self.funds.keep_rest(market, order)
+            # What an auction is collected from holds its worst case until it is held.
+            if not market.may_be_crossed:
+                self.funds.keep_rest(market, order)
             market.book.bids.add(order)
         else:
             if terms is not None:
@@ -343,7 +372,7 @@ class Matcher:
         return self.keep_open(order, fills, _PARTIALLY_FILLED if order.filled_lots else _OPEN)
 
     def keep_open(self, order: Order, fills: tuple[Fill, ...], status: OrderStatus) -> ItemResult:
-        """Know an open order by its account, and when it ends."""
+        """Know an order that is in the book or waits by its account, and when it ends."""
         account = order.account
         account.open_orders[order.key] = order
         if order.client_order_id:
@@ -356,10 +385,14 @@ class Matcher:
 
     def take_out(self, market: Market, order: Order) -> None:
         """Take an open order from where it is; what it holds stays held."""
+        waiting = market.waiting
+        if waiting is not None:
+            self.stirred[market.index] = market
+            if order.key in waiting.parked:
+                waiting.unpark(order)
+                return
         self.touched[(market.index, order.side, order.price_ticks)] = None
         market.book.side(order.side).remove(order)
-        if market.waiting is not None:
-            self.stirred[market.index] = market
 
     def close(
         self,
@@ -377,6 +410,8 @@ class Matcher:
         self.funds.keep_nothing(order)
         if order.terms is not None and order.terms.expire_time_ns:
             self.expiries.remove(order.terms.expire_time_ns, order)
+        if order.terms is not None and market.waiting is not None:
+            market.waiting.ended(order)
         account = order.account
         account.open_orders.pop(order.key, None)
         if order.client_order_id:

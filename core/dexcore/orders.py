@@ -53,6 +53,7 @@ class OrderDesk:
             raise Refused(Reason.BATCH_SIZE, "items")
         matcher = self._matcher
         matcher.events = outcome.events
+        matcher.time_ns = outcome.time_ns
         matcher.keeps_last_price = command.rules != RULES_1
         first_key = outcome.sequence * ITEM_INDEX_LIMIT
         results: list[ItemResult] = []
@@ -106,7 +107,7 @@ class OrderDesk:
             elif action == ACTION_CANCEL:
                 results.append(cancel(matcher, account, item[9], item[8]))
             elif action == ACTION_AMEND:
-                results.append(amend(matcher, account, item[9], item[8], item[7], item[6]))
+                results.append(amend(matcher, account, item[9], item[8], item[7], item[6], said))
             elif action == ACTION_CANCEL_ALL:
                 results.extend(cancel_all(matcher, account, item[5], item[1]))
             else:

@@ -60,3 +60,6 @@ def _decrement(matcher: Matcher, market: Market, maker: Order, taker: Order, lot
     taker.open_lots -= lots
     level.shrink(maker, maker.open_lots - lots)
     matcher.funds.keep_rest(market, maker)
+    if maker.terms is not None and maker.terms.other is not None:
+        # What the limit of a pair gives up, its stop may still need.
+        matcher.funds.cover(market, maker.terms.other, maker)

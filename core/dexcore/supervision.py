@@ -13,12 +13,14 @@ from dexcore.commands import (
     CAUSE_OPERATOR,
     MassCancel,
     SetMarketLimits,
+    SetMarketStatus,
     SetStpGroup,
 )
 from dexcore.events import MarketLimitsChanged, MassCancelled, StpGroupChanged
 from dexcore.limits import INT64_MAX, PPM
-from dexcore.market import NO_LIMITS, MarketLimits
+from dexcore.market import NO_LIMITS, MarketLimits, MarketStatus
 from dexcore.matching import Matcher
+from dexcore.phases import set_status
 from dexcore.reasons import Reason, Refused
 from dexcore.results import Outcome
 from dexcore.steps import end_step
@@ -54,6 +56,20 @@ class Supervision:
         market.limits = NO_LIMITS if limits == NO_LIMITS else limits
         outcome.key = market.index
         outcome.events.append(MarketLimitsChanged(market.index, *limits))
+
+    def set_market_status(self, command: SetMarketStatus, outcome: Outcome) -> None:
+        """Move a market to another phase; an auction that ends by it is held."""
+        index = command.market_index
+        if index < 0:
+            raise Refused(Reason.UNKNOWN_MARKET, "market_id")
+        matcher = self._matcher
+        market = known_market(matcher.markets, index)
+        if command.status not in tuple(MarketStatus):
+            raise Refused(Reason.FIELD_INVALID, "status")
+        matcher.events = outcome.events
+        set_status(matcher, market, MarketStatus(command.status))
+        matcher.flush_levels()
+        outcome.key = market.index
 
     def set_stp_group(self, command: SetStpGroup, outcome: Outcome) -> None:
         """Make an account one owner with others, or one by itself."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, final
 
-from dexcore.items import Terms
+from dexcore.items import TYPE_STOP, TYPE_TRAILING_STOP, Terms
 
 if TYPE_CHECKING:
     from dexcore.book import Order
@@ -15,12 +15,15 @@ class OrderTerms:
     """Terms of an order that has any, and what they have become by now.
 
     ``limit_price_ticks`` is a pegged order's limit; the order's own price is where it rests.
+    ``band_ticks`` is the market's protection when a stop came in, and the price of the stop is
+    the worst that it reserved for; a trailing stop's trigger is in :mod:`dexcore.triggers`.
     ``hidden_lots`` are the open lots that an iceberg does not show; ``display_lots`` is zero for
     an order that shows all. Self-trade prevention ends a taking order that ``is_prevented``.
     ``other`` is the other leg of a pair of which one cancels the other.
     """
 
     __slots__ = (
+        "band_ticks",
         "display_lots",
         "expire_time_ns",
         "hidden_lots",
@@ -51,10 +54,16 @@ class OrderTerms:
         self.order_type = order_type
         self.time_in_force = time_in_force
         self.limit_price_ticks = price_ticks
+        self.band_ticks = 0
         self.hidden_lots = 0
         self.is_parked = False
         self.is_prevented = False
         self.other: Order | None = None
+
+    @property
+    def is_stop(self) -> bool:
+        """Whether it is a stop, stop limit or trailing stop; triggered or not."""
+        return TYPE_STOP <= self.order_type <= TYPE_TRAILING_STOP
 
     def hide(self, open_lots: int) -> None:
         """Show as much of the open lots as the order shows when it comes to the tail."""

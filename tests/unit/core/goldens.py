@@ -33,16 +33,37 @@ from dexcore.commands import (
     SetStpGroup,
     encode_command,
 )
-from dexcore.items import ACTION_PLACE, DAY, FOK, GTC, GTD, IOC, NO_MARKET, SLIDE, TYPE_LIMIT, Item
+from dexcore.items import (
+    ACTION_PLACE,
+    AT_CLOSE,
+    AT_OPEN,
+    DAY,
+    FOK,
+    GTC,
+    GTD,
+    IOC,
+    NO_MARKET,
+    OCO,
+    SLIDE,
+    TYPE_LIMIT,
+    TYPE_MARKET,
+    TYPE_PEGGED,
+    TYPE_STOP,
+    TYPE_STOP_LIMIT,
+    TYPE_TRAILING_STOP,
+    Item,
+)
 from dexcore.market import MarketStatus
 from tests.unit.core.beside_twin import Pair
 from tests.unit.core.exchanges import (
+    BUY,
     MARKETS,
     OPERATOR,
     CommandMaker,
     Trader,
     WithTerms,
     orders,
+    place,
     with_terms,
 )
 from tests.unit.core.pool_exchange import (
@@ -71,7 +92,7 @@ def record(name: str) -> str:
     for _ in range(40):
         pair.apply(*maker.next())
     pair.apply(maker.time_ns, RecordOperation("operator", "dex.admin.v1.Admin/TakeSnapshot"))
-    for command in chain(_keys(maker), order_semantics(maker)):
+    for command in chain(_keys(maker), order_semantics(maker), waiting(maker)):
         pair.apply(maker.time_ns, command)
     return write(name, [(time_ns, command) for _, time_ns, command in pair.journal])
 
@@ -145,6 +166,44 @@ def order_semantics(maker: CommandMaker) -> Iterator[Command]:
             yield ClockTick()
     maker.time_ns += 86_400 * 10**9
     yield ClockTick()
+
+
+def waiting(maker: CommandMaker) -> Iterator[Command]:
+    """Stops, pegged orders, pairs and orders of auctions, in all phases of one market."""
+    chance = maker.chance
+    phases = [MarketStatus(status) for status in (1, 1, 1, 4, 1, 1, 5, 6, 1, 1, 4, 3, 4, 1)]
+    yield SetMarketLimits("operator", 0, 8, 0, 0, 0)
+    for number in range(280):
+        if number % 20 == 0:
+            yield SetMarketStatus("operator", 0, phases[number // 20])
+        trader = chance.choice(maker.traders[1:])
+        items = [each for _ in range(chance.randint(1, 3)) for each in _waits(chance)]
+        yield orders(trader, 3 * 10**9 + number, items, now_ns=maker.time_ns)
+        maker.time_ns += chance.choice((0, 10**6))
+
+
+def _waits(chance: random.Random) -> list[Item | WithTerms]:
+    """An order that waits, one of an auction, a pair, or a plain one that sets them off."""
+    side, lots = chance.choice((1, 2)), chance.randint(1, 9)
+    price = 100 + chance.randint(-9, 9)
+    away = 100 + (1 if side == BUY else -1) * chance.randint(1, 9)
+    plain = place(side, price, lots)
+    stops = [
+        with_terms(place(side, 0, lots, order_type=TYPE_STOP), trigger_price_ticks=away),
+        with_terms(place(side, price, lots, order_type=TYPE_STOP_LIMIT), trigger_price_ticks=away),
+        with_terms(place(side, 0, lots, order_type=TYPE_TRAILING_STOP), trail_ticks=price - 90),
+    ]
+    pegged = place(side, 130 if side == BUY else 70, lots, order_type=TYPE_PEGGED)
+    offset = chance.randint(-2, 0) if side == BUY else chance.randint(0, 2)
+    kinds: list[list[Item | WithTerms]] = [
+        [plain],
+        [chance.choice(stops)],
+        [with_terms(pegged, peg=chance.randint(1, 3), peg_offset_ticks=offset)],
+        [place(side, 200 - away, lots), with_terms(stops[0].item, OCO, trigger_price_ticks=away)],
+        [place(side, price, lots, tif=chance.choice((AT_OPEN, AT_CLOSE)))],
+        [place(side, 0, lots, order_type=TYPE_MARKET, tif=chance.choice((AT_OPEN, AT_CLOSE)))],
+    ]
+    return chance.choices(kinds, (6, 3, 3, 2, 1, 1))[0]
 
 
 def _with_terms(maker: CommandMaker, trader: Trader) -> Item | WithTerms:

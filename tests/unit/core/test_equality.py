@@ -27,7 +27,7 @@ from tests.support.pythons import ROOT, SUPPORTED, find_python, import_path
 from tests.unit.core import replay as program
 from tests.unit.core.beside_twin import Pair
 from tests.unit.core.exchanges import OPERATOR, SECOND_NS, CommandMaker, seed_of
-from tests.unit.core.goldens import order_semantics
+from tests.unit.core.goldens import order_semantics, waiting
 from tests.unit.core.pool_exchange import pool_life
 from tests.unit.core.replay import Hashes, Row, replay
 
@@ -74,7 +74,7 @@ def workload(tmp_path_factory: pytest.TempPathFactory) -> Workload:
             pair.apply(maker.time_ns, SetMarketStatus(OPERATOR, 3, 1))
             outcome = pair.apply(maker.time_ns, bulk(chance, maker))
             assert len(outcome.events) >= BULK_TRADES, "the bulk of trades was refused"
-    for command in order_semantics(maker):
+    for command in (*order_semantics(maker), *waiting(maker)):
         pair.apply(maker.time_ns, command)
     for command in pool_life(pair.traders[1], 1 << 40, maker.time_ns):
         pair.apply(maker.time_ns, command)

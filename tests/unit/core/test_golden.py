@@ -26,6 +26,7 @@ DIGESTS = {
     "0.2.0-terms.json": "a1e0ae5bbd1c12f551ce4e69f10e6fe44bd1de8abe18241ceb7e4e56929a2848",
     "0.2.0-times.json": "a958e5409d9f2847add7844acc1f3f447950e561f6ea9cda0d4e839e4632a392",
     "0.2.0-pools.json": "55d5aaca3a2bd749bff9a87bbdea57b534e898261a38884a5aa43a3f37fab294",
+    "0.2.0-waiting.json": "7db426c0f4d2c05fa89f15278c7fb9969f68b10c9e87026753dd1b92a2db4e2b",
 }
 
 

@@ -170,7 +170,7 @@ def test_only_a_limit_order_that_rests_hides() -> None:
             [result] = world.order(trader, item).items
             assert (result.reason, result.field) == (Reason.FIELD_INVALID, field)
     [result] = world.order(trader, with_terms(place(SELL, 100, 5, tif=IOC), display_lots=1)).items
-    assert (result.reason, result.field) == (Reason.TIME_IN_FORCE_INVALID, "display_lots")
+    assert (result.reason, result.field) == (Reason.TIME_IN_FORCE_INVALID, "time_in_force")
     market = 1
     item = with_terms(place(SELL, 100, 50, market=market), display_lots=15)
     assert world.order(trader, item).items[0].reason == Reason.FIELD_INVALID, "off the lot"
