@@ -19,6 +19,7 @@ from dexcore.ledger import FEE_ACCOUNT_KEY
 from dexcore.market import NO_LIMITS, Market, MarketLimits, MarketSpec, MarketStatus
 from dexcore.pegs import best_unpegged
 from dexcore.pool_state import encode_pool, restore_pool
+from dexcore.quote_checkpoint import encode_quotes, restore_quotes
 from dexcore.results import ItemResult
 from dexcore.terms import OrderTerms
 from dexcore.waiting import UNSEEN
@@ -73,6 +74,8 @@ def encode_state(exchange: Exchange) -> bytes:
         state["amounts"] = amounts
     if switches or _has_more(state):
         state["version"] = FORMAT_VERSION
+    if exchange.quotes.requests:
+        state |= {"version": FORMAT_VERSION, "quote_requests": encode_quotes(exchange.quotes)}
     return json.dumps(state, sort_keys=True, separators=(",", ":")).encode()
 
 
@@ -99,6 +102,13 @@ def decode_state(data: bytes) -> Exchange:
         exchange.timekeeper.arm(exchange.accounts.by_key[account_key], deadline_ns)
     _restore_nonces(exchange, state)
     exchange.epochs.extend((s, e, first) for s, e, first in state.get("epochs", ()))
+    restore_quotes(
+        exchange.quotes,
+        exchange.ledger,
+        exchange.accounts.by_key,
+        exchange.markets,
+        state.get("quote_requests", ()),
+    )
     exchange.ledger.audit()
     return exchange
 

@@ -26,6 +26,22 @@ from dexcore.pool_commands import (
     read_pool_swap,
     read_remove_liquidity,
 )
+from dexcore.quote_commands import (
+    AcceptQuote,
+    EndQuoteSession,
+    GiveQuote,
+    QuoteCommand,
+    RequestQuote,
+    WithdrawQuotes,
+    WithdrawRequest,
+    check_keys,
+    read_acceptance,
+    read_quote,
+    read_request,
+    read_request_withdrawal,
+    read_session_end,
+    read_withdrawal,
+)
 
 # A recorded trade: external_id, time_ns, price_ticks, quantity_lots, taker side.
 EXTERNAL_TRADE: Final = struct.Struct("<qqqqB")
@@ -247,6 +263,7 @@ Command = (
     | AddLiquidity
     | RemoveLiquidity
     | PoolSwap
+    | QuoteCommand
 )
 
 
@@ -280,6 +297,12 @@ COMMAND_TYPES: Final[dict[type, CommandType]] = {
     AddLiquidity: CommandType(21, 1),
     RemoveLiquidity: CommandType(22, 1),
     PoolSwap: CommandType(23, 1),
+    RequestQuote: CommandType(40, 1),
+    GiveQuote: CommandType(41, 1),
+    WithdrawQuotes: CommandType(42, 1),
+    AcceptQuote: CommandType(43, 1),
+    EndQuoteSession: CommandType(44, 1),
+    WithdrawRequest: CommandType(45, 1),
 }
 _HEADS: Final = {command: bytes(known) for command, known in COMMAND_TYPES.items()}
 
@@ -333,6 +356,10 @@ def encode_command(command: Command) -> bytes:
             return head + encode_values((command.operator, *command.spec))
         if isinstance(command, RecordTrades):
             _check_trades(command)
+        if isinstance(command, RequestQuote):
+            check_keys(command.maker_account_keys)
+        if isinstance(command, EndQuoteSession):
+            check_keys(command.quote_keys)
         return head + encode_values(command)
     except (struct.error, UnicodeEncodeError) as error:
         raise CodecError(f"a value of {type(command).__name__} does not fit") from error
@@ -520,6 +547,12 @@ _READERS: Final[dict[bytes, Callable[..., Command]]] = {
     bytes((21, 1)): read_add_liquidity,
     bytes((22, 1)): read_remove_liquidity,
     bytes((23, 1)): read_pool_swap,
+    bytes((40, 1)): read_request,
+    bytes((41, 1)): read_quote,
+    bytes((42, 1)): read_withdrawal,
+    bytes((43, 1)): read_acceptance,
+    bytes((44, 1)): read_session_end,
+    bytes((45, 1)): read_request_withdrawal,
 }
 
 

@@ -14,6 +14,15 @@ from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from dexcore.codec import encode_values
+from dexcore.quote_events import (
+    BlockTraded,
+    QuoteClosed,
+    QuoteEvent,
+    QuoteGiven,
+    QuoteMakerNamed,
+    QuoteRequestClosed,
+    QuoteRequested,
+)
 
 
 class OrderAccepted(NamedTuple):
@@ -397,6 +406,7 @@ Event = (
     | OrderParked
     | OrderTriggered
     | AuctionUncrossed
+    | QuoteEvent
 )
 
 # Numbers are part of the hashed bytes and never change. The first are all
@@ -428,6 +438,12 @@ _FIXED: Final[dict[type, int]] = {
     OrderParked: 23,
     OrderTriggered: 24,
     AuctionUncrossed: 25,
+    QuoteRequested: 46,
+    QuoteMakerNamed: 47,
+    QuoteGiven: 48,
+    BlockTraded: 49,
+    QuoteClosed: 50,
+    QuoteRequestClosed: 51,
 }
 _GENERAL: Final[dict[type, bytes]] = {
     MarketCreated: b"\x40",

@@ -71,12 +71,30 @@ from dexcore.orders import OrderDesk
 from dexcore.phases import indicative
 from dexcore.pool_commands import AddLiquidity, CreatePool, PoolSwap, RemoveLiquidity
 from dexcore.pool_desk import PoolCommand, PoolDesk
+from dexcore.quote_commands import (
+    AcceptQuote,
+    EndQuoteSession,
+    GiveQuote,
+    RequestQuote,
+    WithdrawQuotes,
+    WithdrawRequest,
+)
+from dexcore.quotes import QuoteBook
 from dexcore.reasons import Reason, Refused
 from dexcore.results import OrderStatus, Outcome
+from dexcore.rfq import QuoteDesk, SignedQuoteCommand
 from dexcore.steps import end_step
 from dexcore.supervision import Supervision
 
-SignedCommand = OrderCommand | RegisterKey | RevokeKey | SetDeadMansSwitch | Transfer | PoolCommand
+SignedCommand = (
+    OrderCommand
+    | RegisterKey
+    | RevokeKey
+    | SetDeadMansSwitch
+    | Transfer
+    | PoolCommand
+    | SignedQuoteCommand
+)
 _new: Final = tuple.__new__
 
 
@@ -90,6 +108,7 @@ class Exchange:
         "_matcher",
         "_orders_desk",
         "_pools",
+        "_quote_desk",
         "accounts",
         "epochs",
         "event_hash",
@@ -97,6 +116,7 @@ class Exchange:
         "markets",
         "markets_by_id",
         "nonces",
+        "quotes",
         "references",
         "sequence",
         "time_ns",
@@ -120,6 +140,8 @@ class Exchange:
         self._orders_desk = OrderDesk(self._matcher)
         self.timekeeper = Timekeeper(self._matcher)
         supervision = Supervision(self.accounts, self._matcher)
+        self.quotes = QuoteBook()
+        self._quote_desk = QuoteDesk(self.quotes, self.accounts, self.ledger, self.markets)
         self._desk = OperatorDesk(
             self.accounts,
             self.ledger,
@@ -151,6 +173,12 @@ class Exchange:
             AddLiquidity: self._pool,
             RemoveLiquidity: self._pool,
             PoolSwap: self._pool,
+            RequestQuote: self._quotes,
+            GiveQuote: self._quotes,
+            WithdrawQuotes: self._quotes,
+            AcceptQuote: self._quotes,
+            EndQuoteSession: self._quote_desk.end_session,
+            WithdrawRequest: self._quote_desk.withdraw_request,
         }
 
     def apply(self, sequence: int, time_ns: int, command: Command) -> Outcome:
@@ -348,26 +376,31 @@ class Exchange:
         self._remember(command, account.key, outcome)
 
     def _transfer(self, command: Transfer, outcome: Outcome) -> None:
-        signer = self._signer(command, TRANSFER, outcome)
+        self._judge_once(command, TRANSFER, self._move, outcome)
+
+    def _quotes(self, command: SignedQuoteCommand, outcome: Outcome) -> None:
+        self._judge_once(command, TRADE, self._quote_desk.apply, outcome)
+
+    def _judge_once(
+        self,
+        command: SignedCommand,
+        scope: int,
+        act: Callable[[Account, Any, Outcome], None],
+        outcome: Outcome,
+    ) -> None:
+        """Act for the account once; a refusal is remembered as an answer like any other."""
+        signer = self._signer(command, scope, outcome)
         if signer is None:
             return
         account = signer.account
         try:
-            self._move(account, command, outcome)
+            act(account, command, outcome)
         except Refused as refused:
             _refuse(account, refused, outcome)
         self._remember(command, account.key, outcome)
 
     def _pool(self, command: PoolCommand, outcome: Outcome) -> None:
-        signer = self._signer(command, TRADE, outcome)
-        if signer is None:
-            return
-        account = signer.account
-        try:
-            self._pools.apply(account, command, outcome)
-        except Refused as refused:
-            _refuse(account, refused, outcome)
-        self._remember(command, account.key, outcome)
+        self._judge_once(command, TRADE, self._pools.apply, outcome)
 
     def _move(self, account: Account, command: Transfer, outcome: Outcome) -> None:
         asset = self.ledger.assets_by_id.get(command.asset_id)
@@ -389,7 +422,10 @@ class Exchange:
     @property
     def next_due_ns(self) -> int | None:
         """When a ClockTick has something to do next; None when nothing waits for one."""
-        return self.timekeeper.next_ns()
+        orders_ns, quotes_ns = self.timekeeper.next_ns(), self.quotes.next_due_ns
+        if orders_ns is None or quotes_ns is None:
+            return orders_ns or quotes_ns
+        return min(orders_ns, quotes_ns)
 
     def _set_switch(self, command: SetDeadMansSwitch, outcome: Outcome) -> None:
         signer = self._signer(command, TRADE, outcome)
@@ -404,6 +440,7 @@ class Exchange:
     def _tick(self, _command: ClockTick, outcome: Outcome) -> None:
         self._matcher.events = outcome.events
         self.timekeeper.tick(self.time_ns)
+        self._quote_desk.expire(outcome)
         outcome.events.append(Ticked(self.time_ns))
 
 

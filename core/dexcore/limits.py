@@ -29,6 +29,14 @@ CONTROL_RANGES: Final = (
 )
 # A payload may be valid at most this long; nonces are remembered as long.
 EXPIRY_AHEAD_NS_MAX: Final = 5 * 60 * 10**9
+# Requests for quotes and quotes: how far ahead they end, how many of an account are open, how many
+# makers a request names, and how many quotes it ever gets, in all and from one maker.
+QUOTE_AHEAD_NS_MAX: Final = 5 * 60 * 10**9
+OPEN_REQUESTS_PER_ACCOUNT_MAX: Final = 10
+OPEN_QUOTES_PER_ACCOUNT_MAX: Final = 100
+MAKERS_PER_REQUEST_MAX: Final = 100
+QUOTES_PER_REQUEST_MAX: Final = 1_000
+QUOTES_PER_REQUEST_AND_MAKER_MAX: Final = 20
 EXTERNAL_TRADES_PER_COMMAND_MAX: Final = 10_000
 FEE_PPM_MAX: Final = 100_000
 PPM: Final = 1_000_000

@@ -11,11 +11,12 @@ from typing import Any, Final, NamedTuple
 
 from dexcore.events import Deposited, Trade, Transferred, Withdrawn
 from dexcore.market import Market
+from dexcore.quote_events import BlockTraded
 
-Movement = tuple[int, int, Trade | Deposited | Withdrawn | Transferred]
+Movement = tuple[int, int, Trade | Deposited | Withdrawn | Transferred | BlockTraded]
 """Journal sequence, time_ns and the event."""
 
-_KINDS: Final[tuple[type, ...]] = (Trade, Deposited, Withdrawn, Transferred)
+_KINDS: Final[tuple[type, ...]] = (Trade, Deposited, Withdrawn, Transferred, BlockTraded)
 _KIND_NUMBERS: Final = {kind: number for number, kind in enumerate(_KINDS)}
 
 # Numbers of dex.accounts.v1.LedgerEntryKind.
@@ -42,7 +43,7 @@ def entries_of(
 ) -> list[LedgerEntry]:
     """The account's entries of one movement, in the order in which they were made."""
     sequence, time_ns, event = movement
-    if isinstance(event, Trade):
+    if isinstance(event, Trade | BlockTraded):
         return [
             LedgerEntry(sequence, time_ns, *row)
             for row in _trade_rows(event, account_key, markets[event.market_index])
@@ -62,15 +63,19 @@ def entries_of(
 
 
 def _trade_rows(
-    event: Trade, account_key: int, market: Market
+    event: Trade | BlockTraded, account_key: int, market: Market
 ) -> Iterator[tuple[int, int, int, int]]:
-    """Kind, asset index, atoms and order key of what a trade moved for one account."""
+    """Kind, asset index, atoms and key of the order, or of the quote, that a trade moved."""
+    if isinstance(event, BlockTraded):
+        maker_key = taker_key = event.quote_key
+    else:
+        maker_key, taker_key = event.maker_order_key, event.taker_order_key
     base_atoms = event.quantity_lots * market.spec.base_atoms_per_lot
     quote_atoms = event.price_ticks * event.quantity_lots * market.spec.quote_atoms_per_tick_lot
     taker_sign = 1 if event.taker_side == 1 else -1
     for owner, order_key, sign, fee_atoms in (
-        (event.maker_account_key, event.maker_order_key, -taker_sign, event.maker_fee_atoms),
-        (event.taker_account_key, event.taker_order_key, taker_sign, event.taker_fee_atoms),
+        (event.maker_account_key, maker_key, -taker_sign, event.maker_fee_atoms),
+        (event.taker_account_key, taker_key, taker_sign, event.taker_fee_atoms),
     ):
         if owner != account_key:
             continue

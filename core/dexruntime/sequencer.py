@@ -8,8 +8,8 @@ views take them in, readers wake and senders get their answers. Batches grow wit
 the load: whatever arrived during one sync shares the next.
 
 Time is an input: ``time_ns = max(last + 1, clock)``, one for a whole batch, so that
-the journal shows which commands were one batch. When a window, an order's end or a
-switch is due, a ClockTick is journaled like any other command.
+the journal shows which commands were one batch. When a window, the end of an order or a
+quote, or a switch is due, a ClockTick is journaled like any other command.
 """
 
 from __future__ import annotations

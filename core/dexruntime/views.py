@@ -34,6 +34,7 @@ from dexcore.events import (
 )
 from dexcore.exchange import Exchange
 from dexcore.market import MarketKind
+from dexcore.quote_events import BlockTraded
 from dexcore.results import Outcome
 from dexkline import Interval, Kline, KlineBook, TradeChunk, TradeColumns
 from dexruntime.feed import Feed
@@ -173,6 +174,7 @@ class Views:
             Deposited: self._booked,
             Withdrawn: self._booked,
             Transferred: self._transferred,
+            BlockTraded: self._block,
             EpochBegan: self._epoch,
         }
 
@@ -327,6 +329,12 @@ class Views:
         self._movements(event.from_account_key).append(movement)
         if event.to_account_key != event.from_account_key:
             self._movements(event.to_account_key).append(movement)
+
+    def _block(self, event: BlockTraded, outcome: Outcome) -> None:
+        """A block trade moves money and is no trade of the market's."""
+        movement = (outcome.sequence, outcome.time_ns, event)
+        self._movements(event.maker_account_key).append(movement)
+        self._movements(event.taker_account_key).append(movement)
 
     def _movements(self, account_key: int) -> deque[Movement]:
         movements = self.movements.get(account_key)

@@ -183,6 +183,28 @@ RULES: Final[Mapping[int, ErrorRule]] = {
     pb.ERROR_REASON_TOO_MANY_POSITIONS: ErrorRule(
         _STATE, "The pool or the account may have no more positions."
     ),
+    pb.ERROR_REASON_UNKNOWN_QUOTE_REQUEST: ErrorRule(
+        _MISSING, "The account sees no open request of that id."
+    ),
+    pb.ERROR_REASON_UNKNOWN_QUOTE: ErrorRule(
+        _MISSING, "There is no open quote of that id: it may have been filled or have expired."
+    ),
+    pb.ERROR_REASON_QUOTE_MISMATCH: ErrorRule(
+        _STATE, "The quote has another price, or none on that side."
+    ),
+    pb.ERROR_REASON_QUOTE_PRICES_INVALID: ErrorRule(
+        _BAD, "A quote has a bid below its ask, or one of the two, on the side that was asked for."
+    ),
+    pb.ERROR_REASON_CLIENT_QUOTE_ID_IN_USE: ErrorRule(
+        _EXISTS, "An open quote of the account has that client quote id."
+    ),
+    pb.ERROR_REASON_TOO_MANY_QUOTE_REQUESTS: ErrorRule(
+        _STATE, "The account may have no more open requests for quotes."
+    ),
+    pb.ERROR_REASON_TOO_MANY_QUOTES: ErrorRule(
+        _STATE, "The account, or the request, may have no more quotes."
+    ),
+    pb.ERROR_REASON_SELF_TRADE: ErrorRule(_STATE, "An owner does not trade with itself."),
     pb.ERROR_REASON_NODE_DRAINING: ErrorRule(
         StatusCode.UNAVAILABLE, "The node is stopping.", retry_delay_ms=1000
     ),

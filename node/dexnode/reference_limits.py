@@ -242,6 +242,7 @@ def _messages() -> list[Row]:
             f"{core.OPEN_ORDERS_PER_ACCOUNT_MAX:,}",
             "`TOO_MANY_OPEN_ORDERS`",
         ),
+        *_quotes(),
         (
             "recorded trades of a command",
             f"{core.EXTERNAL_TRADES_PER_COMMAND_MAX:,}",
@@ -260,6 +261,23 @@ def _messages() -> list[Row]:
         ),
         ("decimal places of an asset", f"{core.ASSET_SCALE_MAX:,}", "the market is refused"),
         ("supply of an asset, in atoms", f"{core.INT64_MAX:,}", "`AMOUNT_OUT_OF_RANGE`"),
+    ]
+
+
+def _quotes() -> list[Row]:
+    ahead = f"{core.QUOTE_AHEAD_NS_MAX // _NS} s"
+    quotes = "`TOO_MANY_QUOTES`"
+    return [
+        (
+            "open requests for quotes of an account",
+            f"{core.OPEN_REQUESTS_PER_ACCOUNT_MAX:,}",
+            "`TOO_MANY_QUOTE_REQUESTS`",
+        ),
+        ("makers named by a request", f"{core.MAKERS_PER_REQUEST_MAX:,}", "`FIELD_INVALID`"),
+        ("close of a request and expiry of a quote, ahead", ahead, "`EXPIRY_TOO_FAR`"),
+        ("open quotes of an account", f"{core.OPEN_QUOTES_PER_ACCOUNT_MAX:,}", quotes),
+        ("quotes ever given on a request", f"{core.QUOTES_PER_REQUEST_MAX:,}", quotes),
+        ("those of one maker", f"{core.QUOTES_PER_REQUEST_AND_MAKER_MAX:,}", quotes),
     ]
 
 

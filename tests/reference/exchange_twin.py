@@ -33,6 +33,7 @@ from tests.reference.exchange_rules import (
     check_size,
     check_spec,
 )
+from tests.reference.quote_acts import QuoteActs
 
 STATUSES = {1: "OPEN", 2: "CANCEL_ONLY", 3: "HALTED"}
 MILLION = 1_000_000
@@ -125,10 +126,11 @@ class Order:
         return price <= self.price if self.side == BUY else price >= self.price
 
 
-class Twin:
+class Twin(QuoteActs):
     """The exchange again, the slow way."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.time_ns = 0
         self.markets: list[Market] = []
         self.scales: dict[str, int] = {}
@@ -143,6 +145,7 @@ class Twin:
     def apply(self, sequence: int, time_ns: int, kind: str, **fields: Any) -> Answer:
         """Apply a command: `kind` is its name, `fields` its fields by name."""
         self.time_ns = time_ns
+        self.quotes.blocks = []
         answer = Answer(sequence, time_ns)
         act: Callable[..., Answer | None] = getattr(self, "_do_" + kind.lower())
         try:
@@ -158,7 +161,9 @@ class Twin:
         return sorted(found, key=lambda order: order.key)
 
     def held(self, owner: int, asset: str) -> int:
-        return sum(o.reserve() for o in self.open_orders(owner) if o.asset() == asset)
+        return self.quotes.held(owner, asset) + sum(
+            o.reserve() for o in self.open_orders(owner) if o.asset() == asset
+        )
 
     def available(self, owner: int, asset: str) -> int:
         return self.owned.get((owner, asset), 0) - self.held(owner, asset)
@@ -576,9 +581,6 @@ class Twin:
         market.watermark_ns = max(market.watermark_ns, watermark_ns)
         answer.key = market_index
         answer.counts = (len(fresh), len(trades) - len(fresh))
-
-    def _do_clocktick(self, answer: Answer) -> None:
-        """Nothing of the exchange waits for the clock."""
 
 
 def _walk(order: Order, makers: list[Order]) -> int:

@@ -17,6 +17,7 @@ from dexcore.events import LevelChanged, OrderAccepted, OrderAmended, OrderClose
 from dexcore.exchange import Exchange
 from dexcore.items import ITEM
 from dexcore.ledger import EXTERNAL_ACCOUNT_KEY, FEE_ACCOUNT_KEY
+from dexcore.quote_commands import EndQuoteSession, RequestQuote, keys_of
 from dexcore.reasons import Reason
 from dexcore.results import OrderStatus, Outcome
 from tests.reference.exchange_twin import Answer, Twin
@@ -31,6 +32,7 @@ from tests.unit.core.exchanges import (
     public_key,
     register,
 )
+from tests.unit.core.quote_reader import QuoteReader
 
 
 class Pair:
@@ -39,6 +41,7 @@ class Pair:
     def __init__(self, traders: int = 5) -> None:
         self.exchange = Exchange()
         self.twin = Twin()
+        self.quote_reader = QuoteReader()
         self.journal: list[tuple[int, int, Command]] = []
         # Off where a test is after something else and only wants the commands.
         self.compare = True
@@ -66,7 +69,9 @@ class Pair:
         answer = self.twin.apply(sequence, time_ns, type(command).__name__, **_fields(command))
         _compare_answers(outcome, answer)
         self._read_events(outcome)
+        self.quote_reader.read(outcome)
         self._compare_states()
+        self.quote_reader.compare(self.exchange, self.twin.quotes)
         return outcome
 
     def _read_events(self, outcome: Outcome) -> None:
@@ -127,6 +132,10 @@ class Pair:
             assert (mine.filled_lots, mine.quantity_lots) == (order.filled, order.size)
             place = order.owner, order.asset()
             held[place] = held.get(place, 0) + reserve
+        for account_key in twin.accounts:
+            for asset_id in ASSETS:
+                place = account_key, asset_id
+                held[place] = held.get(place, 0) + twin.quotes.held(*place)
         for account_key, cells in exchange.ledger.cells.items():
             for cell in cells.values():
                 place = account_key, cell.asset.asset_id
@@ -149,6 +158,10 @@ def _fields(command: Command) -> dict[str, Any]:
         fields["items"] = list(ITEM.iter_unpack(command.items))
         # What is not carried out yet: docs/reference/order-semantics.md.
         del fields["terms"], fields["phased"], fields["rules"]
+    elif isinstance(command, RequestQuote):
+        fields["maker_account_keys"] = keys_of(command.maker_account_keys)
+    elif isinstance(command, EndQuoteSession):
+        fields["quote_keys"] = keys_of(command.quote_keys)
     elif isinstance(command, RecordTrades):
         fields["trades"] = list(EXTERNAL_TRADE.iter_unpack(command.trades))
     elif isinstance(command, CreateMarket):

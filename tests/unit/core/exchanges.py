@@ -47,6 +47,7 @@ from dexcore.items import (
 )
 from dexcore.market import MarketSpec
 from dexcore.results import Outcome
+from tests.unit.core.quote_maker import QuoteMaker
 
 SECOND_NS = 10**9
 START_NS = 1_700_000_000 * SECOND_NS
@@ -247,6 +248,7 @@ class CommandMaker:
         self.external_id = 0
         self.reference = 0
         self.sent: list[Command] = []
+        self.quotes = QuoteMaker(self)
 
     def next(self) -> tuple[int, Command]:
         """The next time and command."""
@@ -265,7 +267,8 @@ class CommandMaker:
             (1, self._fees),
             (1, self._market),
             (2, self._trades),
-            (1, ClockTick),
+            (2, ClockTick),
+            (12, self.quotes.next),
         )
         make = chance.choices([m for _, m in makers], [weight for weight, _ in makers])[0]
         command: Command = make()

@@ -13,7 +13,7 @@ import random
 import sys
 from collections.abc import Iterator
 from hashlib import sha256
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 
 from dexcore.accounts import READ, TRADE
@@ -23,6 +23,7 @@ from dexcore.commands import (
     ClockTick,
     Command,
     CreateMarket,
+    Deposit,
     MassCancel,
     RecordOperation,
     RegisterKey,
@@ -53,7 +54,16 @@ from dexcore.items import (
     TYPE_TRAILING_STOP,
     Item,
 )
+from dexcore.limits import ITEM_INDEX_LIMIT
 from dexcore.market import MarketStatus
+from dexcore.quote_commands import (
+    AcceptQuote,
+    EndQuoteSession,
+    GiveQuote,
+    RequestQuote,
+    WithdrawQuotes,
+    WithdrawRequest,
+)
 from tests.unit.core.beside_twin import Pair
 from tests.unit.core.exchanges import (
     BUY,
@@ -73,6 +83,7 @@ from tests.unit.core.pool_exchange import (
     PoolPair,
     pool_life,
 )
+from tests.unit.core.quote_maker import pack
 from tests.unit.core.replay import replay
 
 FOLDER = Path(__file__).with_name("golden")
@@ -92,7 +103,8 @@ def record(name: str) -> str:
     for _ in range(40):
         pair.apply(*maker.next())
     pair.apply(maker.time_ns, RecordOperation("operator", "dex.admin.v1.Admin/TakeSnapshot"))
-    for command in chain(_keys(maker), order_semantics(maker), waiting(maker)):
+    made = chain(_keys(maker), order_semantics(maker), waiting(maker), _quotes(maker))
+    for command in made:
         pair.apply(maker.time_ns, command)
     return write(name, [(time_ns, command) for _, time_ns, command in pair.journal])
 
@@ -229,6 +241,33 @@ def _with_terms(maker: CommandMaker, trader: Trader) -> Item | WithTerms:
     if not item[4] and item[3] != FOK and chance.random() < 0.2:
         terms["min_lots"] = chance.randint(1, 20)
     return with_terms(item, *flags, **terms)
+
+
+def _quotes(maker: CommandMaker) -> Iterator[Command]:
+    """A request with quotes on it, one of which is accepted; and one of everything else."""
+    nonces = count(3 * 10**9)
+    taker, other = maker.traders[2:4]
+    end_ns = maker.time_ns + 10**9
+
+    def head(trader: Trader) -> tuple[int, int, int, bytes, bytes]:
+        key = maker.exchange.accounts.by_key[trader.account_key].public_keys[0]
+        return trader.account_key, next(nonces), end_ns, bytes(16), key
+
+    yield SetMarketStatus("operator", 0, 1)
+    for each in (taker, other):
+        yield Deposit("operator", each.account_key, "QQQ", 10**6, f"quotes {each.account_key}")
+    makers = pack(other.account_key)
+    yield RequestQuote(*head(taker), 0, 0, 5, end_ns, makers)
+    request = maker.exchange.sequence * ITEM_INDEX_LIMIT
+    for bid in (98, 99, 100):
+        yield GiveQuote(*head(other), request, bid, 0, end_ns, bid)
+    last = maker.exchange.sequence * ITEM_INDEX_LIMIT
+    yield WithdrawQuotes(*head(other), last)
+    yield EndQuoteSession(other.account_key, pack(last - ITEM_INDEX_LIMIT))
+    yield AcceptQuote(*head(taker), last - 2 * ITEM_INDEX_LIMIT, 2, 98)
+    yield RequestQuote(*head(taker), 0, 0, 5, end_ns, b"")
+    yield WithdrawRequest(taker.account_key, maker.exchange.sequence * ITEM_INDEX_LIMIT)
+    yield RequestQuote(*head(taker), 0, 1, 5, end_ns, makers)
 
 
 def main() -> int:

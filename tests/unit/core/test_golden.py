@@ -27,6 +27,7 @@ DIGESTS = {
     "0.2.0-times.json": "a958e5409d9f2847add7844acc1f3f447950e561f6ea9cda0d4e839e4632a392",
     "0.2.0-pools.json": "55d5aaca3a2bd749bff9a87bbdea57b534e898261a38884a5aa43a3f37fab294",
     "0.2.0-waiting.json": "7db426c0f4d2c05fa89f15278c7fb9969f68b10c9e87026753dd1b92a2db4e2b",
+    "0.2.0-quotes.json": "eb64439336439c040af307de165b1d1598eb5972e65e0191390ed11548733ac5",
 }
 
 

@@ -17,12 +17,22 @@ from dexcore.commands import (
     decode_command,
 )
 from dexcore.items import GTD
+from dexcore.quote_commands import GiveQuote, RequestQuote
 from dexkline import Interval
 from dexruntime.journal import JournalFull, read_journal
 from dexruntime.shard import Shard
 from dexruntime.storage import PosixStorage, Storage
 from tests.sim.disk import SimulatedDisk
-from tests.unit.core.exchanges import BUY, OPERATOR, SECOND_NS, START_NS, orders, place, with_terms
+from tests.unit.core.exchanges import (
+    BUY,
+    OPERATOR,
+    SECOND_NS,
+    START_NS,
+    Trader,
+    orders,
+    place,
+    with_terms,
+)
 from tests.unit.runtime.shards import (
     crossing,
     do,
@@ -132,6 +142,35 @@ async def test_a_recorded_market_closes_by_its_watermark(
         await settle(shard)
         assert closed(shard, 3) == ["1s", "1m", "5m"]
     assert len(ticks(PosixStorage(tmp_path))) == 2
+
+
+async def test_quotes_end_by_a_tick_of_their_own(tmp_path: Path, mock_clock: MockClock) -> None:
+    async with running(PosixStorage(tmp_path), clock_ns=trio_clock_ns) as shard:
+        taker, maker = await open_market(shard)
+        ends_ns = START_NS + 5 * SECOND_NS, START_NS + 3 * SECOND_NS
+        asked = RequestQuote(*_head(taker), 0, 0, 5, ends_ns[0], b"")
+        request_key = (await do(shard, asked)).key
+        quote = GiveQuote(*_head(maker), request_key, 99, 101, ends_ns[1], 0)
+        await do(shard, quote)
+        quotes = shard.exchange.quotes
+        for seconds, left in (
+            (2.999_999, (1, 1)),
+            (0.000_001, (1, 0)),
+            (1.9, (1, 0)),
+            (0.1, (0, 0)),
+        ):
+            mock_clock.jump(seconds)
+            await settle(shard)
+            assert (len(quotes.requests), len(quotes.quotes)) == left, seconds
+        live = fingerprint(shard)
+    assert ticks(PosixStorage(tmp_path)) == [3 * SECOND_NS, 5 * SECOND_NS]
+    async with running(PosixStorage(tmp_path), clock_ns=trio_clock_ns) as shard:
+        assert fingerprint(shard) == live
+
+
+def _head(trader: Trader) -> tuple[int, int, int, bytes, bytes]:
+    expire_ns = START_NS + 60 * SECOND_NS
+    return trader.account_key, 1_000, expire_ns, bytes(16), trader.public_key
 
 
 async def test_a_tick_that_finds_the_disk_full_waits_and_comes_later(

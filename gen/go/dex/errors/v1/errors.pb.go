@@ -185,6 +185,24 @@ const (
 	// it is answered without a look at what it sends. Other connections of the
 	// account are not touched.
 	ErrorReason_ERROR_REASON_COOLING_DOWN ErrorReason = 106
+	// No open request for quotes of that id, or it is not for the account.
+	ErrorReason_ERROR_REASON_UNKNOWN_QUOTE_REQUEST ErrorReason = 120
+	// No open quote of that id of or for the account: it never existed, or it was
+	// filled, withdrawn, has expired, or its request is closed.
+	ErrorReason_ERROR_REASON_UNKNOWN_QUOTE ErrorReason = 121
+	// The quote has another price, or none on that side.
+	ErrorReason_ERROR_REASON_QUOTE_MISMATCH ErrorReason = 123
+	// The bid of a quote is not below its ask, it has neither, or one that was not
+	// asked for.
+	ErrorReason_ERROR_REASON_QUOTE_PRICES_INVALID ErrorReason = 124
+	// Another open quote of the account has that client quote id.
+	ErrorReason_ERROR_REASON_CLIENT_QUOTE_ID_IN_USE ErrorReason = 126
+	// The account has as many open requests for quotes as it may have.
+	ErrorReason_ERROR_REASON_TOO_MANY_QUOTE_REQUESTS ErrorReason = 127
+	// The account has as many open quotes, or the request got as many, as it may.
+	ErrorReason_ERROR_REASON_TOO_MANY_QUOTES ErrorReason = 128
+	// Both sides of the trade would be one owner's.
+	ErrorReason_ERROR_REASON_SELF_TRADE ErrorReason = 129
 )
 
 // Enum value maps for ErrorReason.
@@ -260,6 +278,14 @@ var (
 		107: "ERROR_REASON_NOT_IN_AUDIT_LOG",
 		105: "ERROR_REASON_RATE_LIMITED",
 		106: "ERROR_REASON_COOLING_DOWN",
+		120: "ERROR_REASON_UNKNOWN_QUOTE_REQUEST",
+		121: "ERROR_REASON_UNKNOWN_QUOTE",
+		123: "ERROR_REASON_QUOTE_MISMATCH",
+		124: "ERROR_REASON_QUOTE_PRICES_INVALID",
+		126: "ERROR_REASON_CLIENT_QUOTE_ID_IN_USE",
+		127: "ERROR_REASON_TOO_MANY_QUOTE_REQUESTS",
+		128: "ERROR_REASON_TOO_MANY_QUOTES",
+		129: "ERROR_REASON_SELF_TRADE",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":             0,
@@ -332,6 +358,14 @@ var (
 		"ERROR_REASON_NOT_IN_AUDIT_LOG":        107,
 		"ERROR_REASON_RATE_LIMITED":            105,
 		"ERROR_REASON_COOLING_DOWN":            106,
+		"ERROR_REASON_UNKNOWN_QUOTE_REQUEST":   120,
+		"ERROR_REASON_UNKNOWN_QUOTE":           121,
+		"ERROR_REASON_QUOTE_MISMATCH":          123,
+		"ERROR_REASON_QUOTE_PRICES_INVALID":    124,
+		"ERROR_REASON_CLIENT_QUOTE_ID_IN_USE":  126,
+		"ERROR_REASON_TOO_MANY_QUOTE_REQUESTS": 127,
+		"ERROR_REASON_TOO_MANY_QUOTES":         128,
+		"ERROR_REASON_SELF_TRADE":              129,
 	}
 )
 
@@ -449,7 +483,7 @@ const file_dex_errors_v1_errors_proto_rawDesc = "" +
 	"\x05field\x18\x02 \x01(\tR\x05field\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x12:\n" +
 	"\vretry_delay\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\n" +
-	"retryDelay*\xe6\x12\n" +
+	"retryDelay*\x8a\x15\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eERROR_REASON_MALFORMED_MESSAGE\x10\x01\x12\"\n" +
@@ -520,7 +554,15 @@ const file_dex_errors_v1_errors_proto_rawDesc = "" +
 	"\x15ERROR_REASON_INTERNAL\x10h\x12!\n" +
 	"\x1dERROR_REASON_NOT_IN_AUDIT_LOG\x10k\x12\x1d\n" +
 	"\x19ERROR_REASON_RATE_LIMITED\x10i\x12\x1d\n" +
-	"\x19ERROR_REASON_COOLING_DOWN\x10jB\xa5\x01\n" +
+	"\x19ERROR_REASON_COOLING_DOWN\x10j\x12&\n" +
+	"\"ERROR_REASON_UNKNOWN_QUOTE_REQUEST\x10x\x12\x1e\n" +
+	"\x1aERROR_REASON_UNKNOWN_QUOTE\x10y\x12\x1f\n" +
+	"\x1bERROR_REASON_QUOTE_MISMATCH\x10{\x12%\n" +
+	"!ERROR_REASON_QUOTE_PRICES_INVALID\x10|\x12'\n" +
+	"#ERROR_REASON_CLIENT_QUOTE_ID_IN_USE\x10~\x12(\n" +
+	"$ERROR_REASON_TOO_MANY_QUOTE_REQUESTS\x10\x7f\x12!\n" +
+	"\x1cERROR_REASON_TOO_MANY_QUOTES\x10\x80\x01\x12\x1c\n" +
+	"\x17ERROR_REASON_SELF_TRADE\x10\x81\x01B\xa5\x01\n" +
 	"\x11com.dex.errors.v1B\vErrorsProtoP\x01Z-triodex.example/gen/go/dex/errors/v1;errorsv1\xa2\x02\x03DEX\xaa\x02\rDex.Errors.V1\xca\x02\rDex\\Errors\\V1\xe2\x02\x19Dex\\Errors\\V1\\GPBMetadata\xea\x02\x0fDex::Errors::V1b\x06proto3"
 
 var (

@@ -32,20 +32,6 @@ type ErrorReason int32
 const (
 	// Never sent.
 	ErrorReason_ERROR_REASON_UNSPECIFIED ErrorReason = 0
-	// No such request for quotes, or it is closed.
-	ErrorReason_ERROR_REASON_UNKNOWN_QUOTE_REQUEST ErrorReason = 120
-	// No such quote of or for the account.
-	ErrorReason_ERROR_REASON_UNKNOWN_QUOTE ErrorReason = 121
-	// The quote was filled, withdrawn or has expired.
-	ErrorReason_ERROR_REASON_QUOTE_CLOSED ErrorReason = 122
-	// The quote has another price, or none on that side.
-	ErrorReason_ERROR_REASON_QUOTE_MISMATCH ErrorReason = 123
-	// The bid of a quote is not below its ask, or it has neither.
-	ErrorReason_ERROR_REASON_QUOTE_PRICES_INVALID ErrorReason = 124
-	// The account may not quote in the market, or was not asked.
-	ErrorReason_ERROR_REASON_NOT_A_MAKER ErrorReason = 125
-	// Another open quote of the account has that client quote id.
-	ErrorReason_ERROR_REASON_CLIENT_QUOTE_ID_IN_USE ErrorReason = 126
 	// A risk limit would be exceeded; metadata names its kind and value.
 	ErrorReason_ERROR_REASON_RISK_LIMIT ErrorReason = 140
 	// Equity would fall below the initial margin.
@@ -96,13 +82,6 @@ const (
 var (
 	ErrorReason_name = map[int32]string{
 		0:   "ERROR_REASON_UNSPECIFIED",
-		120: "ERROR_REASON_UNKNOWN_QUOTE_REQUEST",
-		121: "ERROR_REASON_UNKNOWN_QUOTE",
-		122: "ERROR_REASON_QUOTE_CLOSED",
-		123: "ERROR_REASON_QUOTE_MISMATCH",
-		124: "ERROR_REASON_QUOTE_PRICES_INVALID",
-		125: "ERROR_REASON_NOT_A_MAKER",
-		126: "ERROR_REASON_CLIENT_QUOTE_ID_IN_USE",
 		140: "ERROR_REASON_RISK_LIMIT",
 		141: "ERROR_REASON_INSUFFICIENT_MARGIN",
 		142: "ERROR_REASON_LIQUIDATING",
@@ -128,13 +107,6 @@ var (
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":               0,
-		"ERROR_REASON_UNKNOWN_QUOTE_REQUEST":     120,
-		"ERROR_REASON_UNKNOWN_QUOTE":             121,
-		"ERROR_REASON_QUOTE_CLOSED":              122,
-		"ERROR_REASON_QUOTE_MISMATCH":            123,
-		"ERROR_REASON_QUOTE_PRICES_INVALID":      124,
-		"ERROR_REASON_NOT_A_MAKER":               125,
-		"ERROR_REASON_CLIENT_QUOTE_ID_IN_USE":    126,
 		"ERROR_REASON_RISK_LIMIT":                140,
 		"ERROR_REASON_INSUFFICIENT_MARGIN":       141,
 		"ERROR_REASON_LIQUIDATING":               142,
@@ -191,16 +163,9 @@ var File_dex_errors_v1alpha1_errors_proto protoreflect.FileDescriptor
 
 const file_dex_errors_v1alpha1_errors_proto_rawDesc = "" +
 	"\n" +
-	" dex/errors/v1alpha1/errors.proto\x12\x13dex.errors.v1alpha1*\xa6\b\n" +
+	" dex/errors/v1alpha1/errors.proto\x12\x13dex.errors.v1alpha1*\xb0\x06\n" +
 	"\vErrorReason\x12\x1c\n" +
-	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12&\n" +
-	"\"ERROR_REASON_UNKNOWN_QUOTE_REQUEST\x10x\x12\x1e\n" +
-	"\x1aERROR_REASON_UNKNOWN_QUOTE\x10y\x12\x1d\n" +
-	"\x19ERROR_REASON_QUOTE_CLOSED\x10z\x12\x1f\n" +
-	"\x1bERROR_REASON_QUOTE_MISMATCH\x10{\x12%\n" +
-	"!ERROR_REASON_QUOTE_PRICES_INVALID\x10|\x12\x1c\n" +
-	"\x18ERROR_REASON_NOT_A_MAKER\x10}\x12'\n" +
-	"#ERROR_REASON_CLIENT_QUOTE_ID_IN_USE\x10~\x12\x1c\n" +
+	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x17ERROR_REASON_RISK_LIMIT\x10\x8c\x01\x12%\n" +
 	" ERROR_REASON_INSUFFICIENT_MARGIN\x10\x8d\x01\x12\x1d\n" +
 	"\x18ERROR_REASON_LIQUIDATING\x10\x8e\x01\x12!\n" +

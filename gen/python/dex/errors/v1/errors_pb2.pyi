@@ -192,6 +192,26 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     it is answered without a look at what it sends. Other connections of the
     account are not touched.
     """
+    ERROR_REASON_UNKNOWN_QUOTE_REQUEST: _ErrorReason.ValueType  # 120
+    """No open request for quotes of that id, or it is not for the account."""
+    ERROR_REASON_UNKNOWN_QUOTE: _ErrorReason.ValueType  # 121
+    """No open quote of that id of or for the account: it never existed, or it was
+    filled, withdrawn, has expired, or its request is closed.
+    """
+    ERROR_REASON_QUOTE_MISMATCH: _ErrorReason.ValueType  # 123
+    """The quote has another price, or none on that side."""
+    ERROR_REASON_QUOTE_PRICES_INVALID: _ErrorReason.ValueType  # 124
+    """The bid of a quote is not below its ask, it has neither, or one that was not
+    asked for.
+    """
+    ERROR_REASON_CLIENT_QUOTE_ID_IN_USE: _ErrorReason.ValueType  # 126
+    """Another open quote of the account has that client quote id."""
+    ERROR_REASON_TOO_MANY_QUOTE_REQUESTS: _ErrorReason.ValueType  # 127
+    """The account has as many open requests for quotes as it may have."""
+    ERROR_REASON_TOO_MANY_QUOTES: _ErrorReason.ValueType  # 128
+    """The account has as many open quotes, or the request got as many, as it may."""
+    ERROR_REASON_SELF_TRADE: _ErrorReason.ValueType  # 129
+    """Both sides of the trade would be one owner's."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a request or an item of a batch was refused."""
@@ -357,6 +377,26 @@ ERROR_REASON_COOLING_DOWN: ErrorReason.ValueType  # 106
 it is answered without a look at what it sends. Other connections of the
 account are not touched.
 """
+ERROR_REASON_UNKNOWN_QUOTE_REQUEST: ErrorReason.ValueType  # 120
+"""No open request for quotes of that id, or it is not for the account."""
+ERROR_REASON_UNKNOWN_QUOTE: ErrorReason.ValueType  # 121
+"""No open quote of that id of or for the account: it never existed, or it was
+filled, withdrawn, has expired, or its request is closed.
+"""
+ERROR_REASON_QUOTE_MISMATCH: ErrorReason.ValueType  # 123
+"""The quote has another price, or none on that side."""
+ERROR_REASON_QUOTE_PRICES_INVALID: ErrorReason.ValueType  # 124
+"""The bid of a quote is not below its ask, it has neither, or one that was not
+asked for.
+"""
+ERROR_REASON_CLIENT_QUOTE_ID_IN_USE: ErrorReason.ValueType  # 126
+"""Another open quote of the account has that client quote id."""
+ERROR_REASON_TOO_MANY_QUOTE_REQUESTS: ErrorReason.ValueType  # 127
+"""The account has as many open requests for quotes as it may have."""
+ERROR_REASON_TOO_MANY_QUOTES: ErrorReason.ValueType  # 128
+"""The account has as many open quotes, or the request got as many, as it may."""
+ERROR_REASON_SELF_TRADE: ErrorReason.ValueType  # 129
+"""Both sides of the trade would be one owner's."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final

@@ -27,20 +27,6 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     DESCRIPTOR: _descriptor.EnumDescriptor
     ERROR_REASON_UNSPECIFIED: _ErrorReason.ValueType  # 0
     """Never sent."""
-    ERROR_REASON_UNKNOWN_QUOTE_REQUEST: _ErrorReason.ValueType  # 120
-    """No such request for quotes, or it is closed."""
-    ERROR_REASON_UNKNOWN_QUOTE: _ErrorReason.ValueType  # 121
-    """No such quote of or for the account."""
-    ERROR_REASON_QUOTE_CLOSED: _ErrorReason.ValueType  # 122
-    """The quote was filled, withdrawn or has expired."""
-    ERROR_REASON_QUOTE_MISMATCH: _ErrorReason.ValueType  # 123
-    """The quote has another price, or none on that side."""
-    ERROR_REASON_QUOTE_PRICES_INVALID: _ErrorReason.ValueType  # 124
-    """The bid of a quote is not below its ask, or it has neither."""
-    ERROR_REASON_NOT_A_MAKER: _ErrorReason.ValueType  # 125
-    """The account may not quote in the market, or was not asked."""
-    ERROR_REASON_CLIENT_QUOTE_ID_IN_USE: _ErrorReason.ValueType  # 126
-    """Another open quote of the account has that client quote id."""
     ERROR_REASON_RISK_LIMIT: _ErrorReason.ValueType  # 140
     """A risk limit would be exceeded; metadata names its kind and value."""
     ERROR_REASON_INSUFFICIENT_MARGIN: _ErrorReason.ValueType  # 141
@@ -93,20 +79,6 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 """Never sent."""
-ERROR_REASON_UNKNOWN_QUOTE_REQUEST: ErrorReason.ValueType  # 120
-"""No such request for quotes, or it is closed."""
-ERROR_REASON_UNKNOWN_QUOTE: ErrorReason.ValueType  # 121
-"""No such quote of or for the account."""
-ERROR_REASON_QUOTE_CLOSED: ErrorReason.ValueType  # 122
-"""The quote was filled, withdrawn or has expired."""
-ERROR_REASON_QUOTE_MISMATCH: ErrorReason.ValueType  # 123
-"""The quote has another price, or none on that side."""
-ERROR_REASON_QUOTE_PRICES_INVALID: ErrorReason.ValueType  # 124
-"""The bid of a quote is not below its ask, or it has neither."""
-ERROR_REASON_NOT_A_MAKER: ErrorReason.ValueType  # 125
-"""The account may not quote in the market, or was not asked."""
-ERROR_REASON_CLIENT_QUOTE_ID_IN_USE: ErrorReason.ValueType  # 126
-"""Another open quote of the account has that client quote id."""
 ERROR_REASON_RISK_LIMIT: ErrorReason.ValueType  # 140
 """A risk limit would be exceeded; metadata names its kind and value."""
 ERROR_REASON_INSUFFICIENT_MARGIN: ErrorReason.ValueType  # 141

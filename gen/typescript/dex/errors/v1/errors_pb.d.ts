@@ -570,6 +570,64 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_COOLING_DOWN = 106;
    */
   COOLING_DOWN = 106,
+
+  /**
+   * No open request for quotes of that id, or it is not for the account.
+   *
+   * @generated from enum value: ERROR_REASON_UNKNOWN_QUOTE_REQUEST = 120;
+   */
+  UNKNOWN_QUOTE_REQUEST = 120,
+
+  /**
+   * No open quote of that id of or for the account: it never existed, or it was
+   * filled, withdrawn, has expired, or its request is closed.
+   *
+   * @generated from enum value: ERROR_REASON_UNKNOWN_QUOTE = 121;
+   */
+  UNKNOWN_QUOTE = 121,
+
+  /**
+   * The quote has another price, or none on that side.
+   *
+   * @generated from enum value: ERROR_REASON_QUOTE_MISMATCH = 123;
+   */
+  QUOTE_MISMATCH = 123,
+
+  /**
+   * The bid of a quote is not below its ask, it has neither, or one that was not
+   * asked for.
+   *
+   * @generated from enum value: ERROR_REASON_QUOTE_PRICES_INVALID = 124;
+   */
+  QUOTE_PRICES_INVALID = 124,
+
+  /**
+   * Another open quote of the account has that client quote id.
+   *
+   * @generated from enum value: ERROR_REASON_CLIENT_QUOTE_ID_IN_USE = 126;
+   */
+  CLIENT_QUOTE_ID_IN_USE = 126,
+
+  /**
+   * The account has as many open requests for quotes as it may have.
+   *
+   * @generated from enum value: ERROR_REASON_TOO_MANY_QUOTE_REQUESTS = 127;
+   */
+  TOO_MANY_QUOTE_REQUESTS = 127,
+
+  /**
+   * The account has as many open quotes, or the request got as many, as it may.
+   *
+   * @generated from enum value: ERROR_REASON_TOO_MANY_QUOTES = 128;
+   */
+  TOO_MANY_QUOTES = 128,
+
+  /**
+   * Both sides of the trade would be one owner's.
+   *
+   * @generated from enum value: ERROR_REASON_SELF_TRADE = 129;
+   */
+  SELF_TRADE = 129,
 }
 
 /**

@@ -28,55 +28,6 @@ export enum ErrorReason {
   UNSPECIFIED = 0,
 
   /**
-   * No such request for quotes, or it is closed.
-   *
-   * @generated from enum value: ERROR_REASON_UNKNOWN_QUOTE_REQUEST = 120;
-   */
-  UNKNOWN_QUOTE_REQUEST = 120,
-
-  /**
-   * No such quote of or for the account.
-   *
-   * @generated from enum value: ERROR_REASON_UNKNOWN_QUOTE = 121;
-   */
-  UNKNOWN_QUOTE = 121,
-
-  /**
-   * The quote was filled, withdrawn or has expired.
-   *
-   * @generated from enum value: ERROR_REASON_QUOTE_CLOSED = 122;
-   */
-  QUOTE_CLOSED = 122,
-
-  /**
-   * The quote has another price, or none on that side.
-   *
-   * @generated from enum value: ERROR_REASON_QUOTE_MISMATCH = 123;
-   */
-  QUOTE_MISMATCH = 123,
-
-  /**
-   * The bid of a quote is not below its ask, or it has neither.
-   *
-   * @generated from enum value: ERROR_REASON_QUOTE_PRICES_INVALID = 124;
-   */
-  QUOTE_PRICES_INVALID = 124,
-
-  /**
-   * The account may not quote in the market, or was not asked.
-   *
-   * @generated from enum value: ERROR_REASON_NOT_A_MAKER = 125;
-   */
-  NOT_A_MAKER = 125,
-
-  /**
-   * Another open quote of the account has that client quote id.
-   *
-   * @generated from enum value: ERROR_REASON_CLIENT_QUOTE_ID_IN_USE = 126;
-   */
-  CLIENT_QUOTE_ID_IN_USE = 126,
-
-  /**
    * A risk limit would be exceeded; metadata names its kind and value.
    *
    * @generated from enum value: ERROR_REASON_RISK_LIMIT = 140;
