@@ -245,7 +245,7 @@ def _with_terms(maker: CommandMaker, trader: Trader) -> Item | WithTerms:
 
 def _quotes(maker: CommandMaker) -> Iterator[Command]:
     """A request with quotes on it, one of which is accepted; and one of everything else."""
-    nonces = count(3 * 10**9)
+    nonces = count(5 * 10**9)
     taker, other = maker.traders[2:4]
     end_ns = maker.time_ns + 10**9
 
