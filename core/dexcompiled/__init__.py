@@ -35,6 +35,8 @@ COMPILED_MODULES: Final = (
     "dexcore.commands",
     "dexcore.events",
     "dexcore.exchange",
+    "dexcore.expiries",
+    "dexcore.expiry",
     "dexcore.funds",
     "dexcore.invariant",
     "dexcore.items",

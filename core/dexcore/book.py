@@ -163,6 +163,9 @@ class BookSide:
             best = self.best
             if best is None or key < self.sign * best.price_ticks:
                 self.best = level
+        else:
+            # The same number, but one object for all orders of the level.
+            order.price_ticks = level.price_ticks
         tail = level.tail
         order.previous = tail
         order.next = None
@@ -175,6 +178,8 @@ class BookSide:
         level.quantity_lots += order.open_lots
         if order.terms is not None:
             hidden_lots = order.terms.hidden_lots
+            if not 0 <= hidden_lots < order.open_lots:
+                raise InvariantError("an order shows nothing, or more than it has")
             level.quantity_lots -= hidden_lots
             level.hidden_lots += hidden_lots
 
