@@ -9,14 +9,34 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
-from dexcore.events import Deposited, Trade, Transferred, Withdrawn
+from dexcore.book import BUY
+from dexcore.events import (
+    Deposited,
+    LiquidityAdded,
+    LiquidityRemoved,
+    PoolSwapped,
+    Trade,
+    Transferred,
+    Withdrawn,
+)
 from dexcore.market import Market
 from dexcore.quote_events import BlockTraded
 
-Movement = tuple[int, int, Trade | Deposited | Withdrawn | Transferred | BlockTraded]
+Pooled = LiquidityAdded | LiquidityRemoved | PoolSwapped
+Movement = tuple[int, int, Trade | Deposited | Withdrawn | Transferred | BlockTraded | Pooled]
 """Journal sequence, time_ns and the event."""
 
-_KINDS: Final[tuple[type, ...]] = (Trade, Deposited, Withdrawn, Transferred, BlockTraded)
+# Numbers in checkpoints: only added to.
+_KINDS: Final[tuple[type, ...]] = (
+    Trade,
+    Deposited,
+    Withdrawn,
+    Transferred,
+    BlockTraded,
+    LiquidityAdded,
+    LiquidityRemoved,
+    PoolSwapped,
+)
 _KIND_NUMBERS: Final = {kind: number for number, kind in enumerate(_KINDS)}
 
 # Numbers of dex.accounts.v1.LedgerEntryKind.
@@ -25,6 +45,8 @@ WITHDRAWAL: Final = 2
 TRANSFER: Final = 3
 TRADE: Final = 4
 FEE: Final = 5
+LIQUIDITY: Final = 6
+POOL_SWAP: Final = 7
 
 
 class LedgerEntry(NamedTuple):
@@ -57,6 +79,11 @@ def entries_of(
             )
             if owner == account_key
         ]
+    if isinstance(event, LiquidityAdded | LiquidityRemoved | PoolSwapped):
+        return [
+            LedgerEntry(sequence, time_ns, *row)
+            for row in _pool_rows(event, markets[event.market_index])
+        ]
     kind, sign = (DEPOSIT, 1) if isinstance(event, Deposited) else (WITHDRAWAL, -1)
     amount = sign * event.amount_atoms
     return [LedgerEntry(sequence, time_ns, kind, event.asset_index, amount, event.reference)]
@@ -83,6 +110,22 @@ def _trade_rows(
         yield TRADE, market.quote.index, -sign * quote_atoms, order_key
         if fee_atoms:
             yield FEE, market.quote.index, -fee_atoms, order_key
+
+
+def _pool_rows(event: Pooled, market: Market) -> Iterator[tuple[int, int, int, str]]:
+    """Kind, asset index, atoms and market of what an account gave a pool or got from it."""
+    kind = LIQUIDITY
+    base_sign = quote_sign = -1 if isinstance(event, LiquidityAdded) else 1
+    if isinstance(event, PoolSwapped):
+        kind = POOL_SWAP
+        base_sign = 1 if event.side == BUY else -1
+        quote_sign = -base_sign
+    for asset, atoms in (
+        (market.base, base_sign * event.base_atoms),
+        (market.quote, quote_sign * event.quote_atoms),
+    ):
+        if atoms:
+            yield kind, asset.index, atoms, market.spec.market_id
 
 
 def encode_movement(movement: Movement) -> tuple[Any, ...]:

@@ -25,7 +25,10 @@ from dexcore.events import (
     Event,
     ExternalTrade,
     LevelChanged,
+    LiquidityAdded,
+    LiquidityRemoved,
     MarketCreated,
+    PoolSwapped,
     Ticked,
     Trade,
     Transferred,
@@ -38,7 +41,7 @@ from dexcore.quote_events import BlockTraded
 from dexcore.results import Outcome
 from dexkline import Interval, Kline, KlineBook, TradeChunk, TradeColumns
 from dexruntime.feed import Feed
-from dexruntime.movements import Movement, decode_movement, encode_movement
+from dexruntime.movements import Movement, Pooled, decode_movement, encode_movement
 
 # What moved an account's money lately; older movements are in the journal.
 MOVEMENTS_PER_ACCOUNT: Final = 10_000
@@ -175,6 +178,9 @@ class Views:
             Withdrawn: self._booked,
             Transferred: self._transferred,
             BlockTraded: self._block,
+            LiquidityAdded: self._pooled,
+            LiquidityRemoved: self._pooled,
+            PoolSwapped: self._pooled,
             EpochBegan: self._epoch,
         }
 
@@ -321,6 +327,10 @@ class Views:
                 self._dirty[view.index] = view
 
     def _booked(self, event: Deposited | Withdrawn, outcome: Outcome) -> None:
+        movement = (outcome.sequence, outcome.time_ns, event)
+        self._movements(event.account_key).append(movement)
+
+    def _pooled(self, event: Pooled, outcome: Outcome) -> None:
         movement = (outcome.sequence, outcome.time_ns, event)
         self._movements(event.account_key).append(movement)
 

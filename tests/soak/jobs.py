@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.soak import audit, bits, disks, endurance, fuzz, kills, overload, retries, state, twin
+from tests.soak import (
+    audit,
+    bits,
+    disks,
+    endurance,
+    fuzz,
+    kills,
+    overload,
+    pools,
+    retries,
+    state,
+    twin,
+)
 from tests.soak.job import Job
 
 JOBS: Final = (
@@ -35,6 +47,15 @@ JOBS: Final = (
         "commands",
         10_000_000,
         twin.work,
+    ),
+    Job(
+        "pools",
+        "Random orders, changes of liquidity and swaps in a market with a pool, to the exchange "
+        "and to a naive twin in exact fractions that routes lot by lot: answers, trades, balances, "
+        "books and the pool are compared after each.",
+        "commands",
+        1_000_000,
+        pools.work,
     ),
     Job(
         "state",

@@ -24,6 +24,7 @@ GOALS = {
     "retries": 20,
     "state": 2,
     "twin": 200,
+    "pools": 100,
     "fuzz": 16_000,
 }
 

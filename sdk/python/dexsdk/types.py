@@ -128,6 +128,8 @@ class LedgerEntryKind(WireEnum):
     TRANSFER = 3
     TRADE = 4
     FEE = 5
+    LIQUIDITY = 6
+    POOL_SWAP = 7
 
 
 @dataclass(frozen=True, slots=True)

@@ -242,8 +242,10 @@ class PoolCommands:
     def _range(self) -> tuple[int, int]:
         if self.is_product:
             return 0, 0
-        lower = MIDDLE + 60 * self.chance.randint(-12, 10)
-        return lower, lower + 60 * self.chance.choice((1, 2, 10, 40))
+        # Of the widest fee tier, or of all others.
+        spacing = 200 if self.pair.curve.fee_ppm == 10_000 else 60
+        lower = MIDDLE + spacing * self.chance.randint(-12, 10)
+        return lower, lower + spacing * self.chance.choice((1, 2, 10, 40))
 
     def _order(self, trader: Trader) -> None:
         chance, spec = self.chance, self.spec

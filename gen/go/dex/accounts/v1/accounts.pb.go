@@ -43,6 +43,10 @@ const (
 	LedgerEntryKind_LEDGER_ENTRY_KIND_TRADE LedgerEntryKind = 4
 	// Trading fee.
 	LedgerEntryKind_LEDGER_ENTRY_KIND_FEE LedgerEntryKind = 5
+	// Given to a market's pool as liquidity, or taken back with its fees.
+	LedgerEntryKind_LEDGER_ENTRY_KIND_LIQUIDITY LedgerEntryKind = 6
+	// One side of a swap with a market's pool alone.
+	LedgerEntryKind_LEDGER_ENTRY_KIND_POOL_SWAP LedgerEntryKind = 7
 )
 
 // Enum value maps for LedgerEntryKind.
@@ -54,6 +58,8 @@ var (
 		3: "LEDGER_ENTRY_KIND_TRANSFER",
 		4: "LEDGER_ENTRY_KIND_TRADE",
 		5: "LEDGER_ENTRY_KIND_FEE",
+		6: "LEDGER_ENTRY_KIND_LIQUIDITY",
+		7: "LEDGER_ENTRY_KIND_POOL_SWAP",
 	}
 	LedgerEntryKind_value = map[string]int32{
 		"LEDGER_ENTRY_KIND_UNSPECIFIED": 0,
@@ -62,6 +68,8 @@ var (
 		"LEDGER_ENTRY_KIND_TRANSFER":    3,
 		"LEDGER_ENTRY_KIND_TRADE":       4,
 		"LEDGER_ENTRY_KIND_FEE":         5,
+		"LEDGER_ENTRY_KIND_LIQUIDITY":   6,
+		"LEDGER_ENTRY_KIND_POOL_SWAP":   7,
 	}
 )
 
@@ -527,7 +535,8 @@ type LedgerEntry struct {
 	// Atoms; positive came in, negative went out.
 	AmountAtoms int64 `protobuf:"varint,5,opt,name=amount_atoms,json=amountAtoms,proto3" json:"amount_atoms,omitempty"`
 	// What it belongs to: the external reference of a deposit or withdrawal, the
-	// order id of a trade or fee, the other account of a transfer.
+	// order id of a trade or fee, the other account of a transfer, the market of a
+	// pool.
 	Reference     string `protobuf:"bytes,6,opt,name=reference,proto3" json:"reference,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1295,14 +1304,16 @@ const file_dex_accounts_v1_accounts_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\tpageToken\"{\n" +
 	"\x19ListLedgerEntriesResponse\x126\n" +
 	"\aentries\x18\x01 \x03(\v2\x1c.dex.accounts.v1.LedgerEntryR\aentries\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*\xcd\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*\x8f\x02\n" +
 	"\x0fLedgerEntryKind\x12!\n" +
 	"\x1dLEDGER_ENTRY_KIND_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19LEDGER_ENTRY_KIND_DEPOSIT\x10\x01\x12 \n" +
 	"\x1cLEDGER_ENTRY_KIND_WITHDRAWAL\x10\x02\x12\x1e\n" +
 	"\x1aLEDGER_ENTRY_KIND_TRANSFER\x10\x03\x12\x1b\n" +
 	"\x17LEDGER_ENTRY_KIND_TRADE\x10\x04\x12\x19\n" +
-	"\x15LEDGER_ENTRY_KIND_FEE\x10\x052\xc1\x04\n" +
+	"\x15LEDGER_ENTRY_KIND_FEE\x10\x05\x12\x1f\n" +
+	"\x1bLEDGER_ENTRY_KIND_LIQUIDITY\x10\x06\x12\x1f\n" +
+	"\x1bLEDGER_ENTRY_KIND_POOL_SWAP\x10\a2\xc1\x04\n" +
 	"\bAccounts\x12^\n" +
 	"\vRegisterKey\x12#.dex.accounts.v1.RegisterKeyRequest\x1a$.dex.accounts.v1.RegisterKeyResponse\"\x04\xa8\xbb\x18\x02\x12U\n" +
 	"\bTransfer\x12 .dex.accounts.v1.TransferRequest\x1a!.dex.accounts.v1.TransferResponse\"\x04\xa8\xbb\x18\x02\x12X\n" +

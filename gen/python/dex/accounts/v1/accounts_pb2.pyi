@@ -40,6 +40,10 @@ class _LedgerEntryKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Ledge
     """One side of a trade."""
     LEDGER_ENTRY_KIND_FEE: _LedgerEntryKind.ValueType  # 5
     """Trading fee."""
+    LEDGER_ENTRY_KIND_LIQUIDITY: _LedgerEntryKind.ValueType  # 6
+    """Given to a market's pool as liquidity, or taken back with its fees."""
+    LEDGER_ENTRY_KIND_POOL_SWAP: _LedgerEntryKind.ValueType  # 7
+    """One side of a swap with a market's pool alone."""
 
 class LedgerEntryKind(_LedgerEntryKind, metaclass=_LedgerEntryKindEnumTypeWrapper):
     """Why money moved."""
@@ -56,6 +60,10 @@ LEDGER_ENTRY_KIND_TRADE: LedgerEntryKind.ValueType  # 4
 """One side of a trade."""
 LEDGER_ENTRY_KIND_FEE: LedgerEntryKind.ValueType  # 5
 """Trading fee."""
+LEDGER_ENTRY_KIND_LIQUIDITY: LedgerEntryKind.ValueType  # 6
+"""Given to a market's pool as liquidity, or taken back with its fees."""
+LEDGER_ENTRY_KIND_POOL_SWAP: LedgerEntryKind.ValueType  # 7
+"""One side of a swap with a market's pool alone."""
 Global___LedgerEntryKind: _TypeAlias = LedgerEntryKind  # noqa: Y015
 
 @_typing.final
@@ -292,7 +300,8 @@ class LedgerEntry(_message.Message):
     """Atoms; positive came in, negative went out."""
     reference: _builtins.str
     """What it belongs to: the external reference of a deposit or withdrawal, the
-    order id of a trade or fee, the other account of a transfer.
+    order id of a trade or fee, the other account of a transfer, the market of a
+    pool.
     """
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:

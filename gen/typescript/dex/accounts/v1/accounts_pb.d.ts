@@ -323,7 +323,8 @@ export declare type LedgerEntry = Message<"dex.accounts.v1.LedgerEntry"> & {
 
   /**
    * What it belongs to: the external reference of a deposit or withdrawal, the
-   * order id of a trade or fee, the other account of a transfer.
+   * order id of a trade or fee, the other account of a transfer, the market of a
+   * pool.
    *
    * @generated from field: string reference = 6;
    */
@@ -659,6 +660,20 @@ export enum LedgerEntryKind {
    * @generated from enum value: LEDGER_ENTRY_KIND_FEE = 5;
    */
   FEE = 5,
+
+  /**
+   * Given to a market's pool as liquidity, or taken back with its fees.
+   *
+   * @generated from enum value: LEDGER_ENTRY_KIND_LIQUIDITY = 6;
+   */
+  LIQUIDITY = 6,
+
+  /**
+   * One side of a swap with a market's pool alone.
+   *
+   * @generated from enum value: LEDGER_ENTRY_KIND_POOL_SWAP = 7;
+   */
+  POOL_SWAP = 7,
 }
 
 /**
