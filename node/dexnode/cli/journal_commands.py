@@ -12,7 +12,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from dexcore.checkpoint import encode_state, state_hash
 from dexcore.commands import OrderCommand
-from dexcore.items import ITEM
+from dexcore.items import ITEM, TERMS
 from dexnode.cli.backup_commands import backup_command, repair_command, restore_command
 from dexnode.cli.common import json_option, print_json, printable
 from dexruntime.journal import Identity, JournalError, JournalReader, verify
@@ -99,6 +99,7 @@ def dump(folder: Path, from_sequence: int, limit: int, as_json: bool) -> None:
             }
             if isinstance(command, OrderCommand):
                 fields["items"] = list(ITEM.iter_unpack(command.items))
+                fields["terms"] = list(TERMS.iter_unpack(command.terms))
             row = {
                 "sequence": record.sequence,
                 "time_ns": record.time_ns,

@@ -11,7 +11,7 @@ from dexnode.cli.common import print_table, printable, report_error
 from dexruntime.storage import PosixStorage
 from dexsdk import DexError
 from tests.support.command_line import call_dex
-from tests.unit.core.exchanges import public_key
+from tests.unit.core.exchanges import Trader, orders, place, public_key, with_terms
 from tests.unit.runtime.shards import do, running
 
 
@@ -56,3 +56,13 @@ async def test_a_dump_shows_what_a_client_signed_and_the_exchange_refused(tmp_pa
     assert failed.returncode == 1
     assert r"\x1b[2J" in failed.stderr
     assert "\x1b" not in failed.stderr
+
+
+async def test_a_dump_shows_what_an_order_says(tmp_path: Path) -> None:
+    storage = PosixStorage(tmp_path / "journal")
+    trader = Trader(1, public_key(5))
+    async with running(storage) as shard:
+        items = (place(), with_terms(place(), display_lots=3, stp=2))
+        await do(shard, orders(trader, 1, items, phased=True))
+    dumped = call_dex("journal", "dump", str(storage.directory))
+    assert " terms=[(3, 0, 0, 0, 0, 0, 2, 0)] phased=1 " in dumped.stdout
