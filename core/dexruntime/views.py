@@ -37,11 +37,18 @@ from dexcore.events import (
 )
 from dexcore.exchange import Exchange
 from dexcore.market import MarketKind
-from dexcore.quote_events import BlockTraded
+from dexcore.quote_events import (
+    BlockTraded,
+    QuoteClosed,
+    QuoteGiven,
+    QuoteRequestClosed,
+    QuoteRequested,
+)
 from dexcore.results import Outcome
 from dexkline import Interval, Kline, KlineBook, TradeChunk, TradeColumns
 from dexruntime.feed import Feed
 from dexruntime.movements import Movement, Pooled, decode_movement, encode_movement
+from dexruntime.quote_views import QuoteViews
 
 # What moved an account's money lately; older movements are in the journal.
 MOVEMENTS_PER_ACCOUNT: Final = 10_000
@@ -163,6 +170,7 @@ class Views:
         self.applied_sequence = exchange.sequence
         self.markets: list[MarketView] = []
         self.movements: dict[int, deque[Movement]] = {}
+        self.quotes = QuoteViews()
         # Markets that the running moment changed, and those whose readers are to be woken.
         self._dirty: dict[int, MarketView] = {}
         self._stirred: dict[int, MarketView] = {}
@@ -181,6 +189,10 @@ class Views:
             LiquidityAdded: self._pooled,
             LiquidityRemoved: self._pooled,
             PoolSwapped: self._pooled,
+            QuoteRequested: self.quotes.requested,
+            QuoteGiven: self.quotes.given,
+            QuoteClosed: self.quotes.quote_closed,
+            QuoteRequestClosed: self.quotes.request_closed,
             EpochBegan: self._epoch,
         }
 
@@ -211,11 +223,13 @@ class Views:
             for feed in view.kline_feeds.values():
                 feed.wake()
         self._stirred.clear()
+        self.quotes.wake()
 
     def settle(self) -> None:
         """After a replay: the moment is over, and nobody reads yet who is to be woken."""
         self._fold()
         self._stirred.clear()
+        self.quotes.wake()
 
     def due_ns(self) -> int | None:
         """When a clock tick is due next."""
@@ -267,6 +281,7 @@ class Views:
         self._fold()
         for view in self.markets:
             view.jump(event.first_sequence)
+        self.quotes.jump(event.first_sequence)
 
     def _level(self, event: LevelChanged, outcome: Outcome) -> None:
         view = self.markets[event.market_index]
@@ -373,7 +388,8 @@ class Views:
         movements = [
             (key, [encode_movement(row) for row in rows]) for key, rows in self.movements.items()
         ]
-        return msgspec.msgpack.encode((self.applied_sequence, markets, movements))
+        quotes = self.quotes.checkpoint()
+        return msgspec.msgpack.encode((self.applied_sequence, markets, movements, quotes))
 
     @classmethod
     def restore(
@@ -384,13 +400,16 @@ class Views:
     ) -> Views:
         """The views of the exchange as they were checkpointed."""
         views = cls(exchange, on_full)
-        applied_sequence, markets, movements = msgspec.msgpack.decode(data)
+        # Release 0.1.0 knew no quotes.
+        applied_sequence, markets, movements, *quotes = msgspec.msgpack.decode(data)
         if applied_sequence != exchange.sequence:
             raise ValueError("views and state of a snapshot are of different commands")
         for index, row in enumerate(markets):
             views.markets.append(_restore_market(index, row, on_full))
         for account_key, rows in movements:
             views._movements(account_key).extend(decode_movement(row) for row in rows)
+        if quotes:
+            views.quotes.restore(quotes[0])
         return views
 
 

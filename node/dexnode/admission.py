@@ -46,7 +46,7 @@ _STRIKES: Final = frozenset(
     }
 )
 # What takes risk away is charged apart from what adds some.
-_CANCELS: Final = frozenset({"cancel", "cancel_all"})
+_CANCELS: Final = frozenset({"cancel", "cancel_all", "quote_cancel"})
 
 
 @final

@@ -18,6 +18,8 @@ from dexrpc import CallContext, MethodKind
 
 # Health watchers are to see NOT_SERVING, and stay.
 GRPC_PREFIX = "/grpc."
+# A feed whose reader also speaks.
+QUOTE_STREAM = "/dex.matching.v1.Matching/QuoteStream"
 
 
 @final
@@ -30,6 +32,11 @@ class FeedInterceptor:
         self._running: set[trio.CancelScope] = set()
         self._stopping = False
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether feeds end because the node does."""
+        return self._stopping
+
     def stop(self) -> None:
         """End all feeds and begin no more."""
         self._stopping = True
@@ -39,7 +46,8 @@ class FeedInterceptor:
     async def __call__(self, ctx: CallContext, call_next: Callable[[], Awaitable[None]]) -> None:
         """Run the call; a feed ends with NODE_DRAINING when the node stops."""
         method = ctx.method
-        if method.kind is not MethodKind.UNARY_STREAM or method.path.startswith(GRPC_PREFIX):
+        is_feed = method.kind is MethodKind.UNARY_STREAM or method.path == QUOTE_STREAM
+        if not is_feed or method.path.startswith(GRPC_PREFIX):
             await call_next()
             return
         with trio.CancelScope() as scope:

@@ -30,6 +30,7 @@ from dexnode.admission import Admission, cost_of, say_standing
 from dexnode.errors import refuse, refuse_field
 from dexnode.ids import IdFormat
 from dexnode.order_items import OrderItems, check_size
+from dexnode.quote_intake import QUOTE_ACTIONS, QuoteIntake
 from dexnode.rate_limit import Standing
 from dexnode.settings import LimitSettings
 from dexnode.times import time_ns_of
@@ -80,6 +81,7 @@ class Intake:
         self._clock_ns = clock_ns
         self._network_id = shard.identity.network_id
         self.items = OrderItems(ids, shard.exchange.markets_by_id)
+        self._quotes = QuoteIntake(ids, shard.exchange.markets_by_id)
 
     # --- a call with one envelope
 
@@ -288,6 +290,8 @@ class Intake:
         )
         if signed.action in ORDER_ACTIONS:
             return self._orders(head, payload, signed.action)
+        if signed.action in QUOTE_ACTIONS:
+            return self._quotes.command(head, signed.action, getattr(payload, signed.action))
         if signed.action == "register_key":
             return self._register_key(head, payload.register_key)
         if signed.action == "revoke_key":

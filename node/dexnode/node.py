@@ -220,7 +220,9 @@ class Node:
         pages = PageTokens(self._key("page tokens"))
         servicers: dict[str, object] = {
             binding.ORDER_INTAKE.full_name: OrderIntakeService(shard, intake, ids, disconnects),
-            binding.MATCHING.full_name: MatchingService(shard, ids, pages),
+            binding.MATCHING.full_name: MatchingService(
+                shard, intake, ids, pages, lambda: self._feeds.is_stopping
+            ),
             binding.KLINE_QUERY.full_name: KlineQueryService(shard, pages),
             binding.ACCOUNTS.full_name: AccountsService(shard, intake, ids, pages),
             binding.ADMIN.full_name: AdminService(shard, intake, ids, self, audit),

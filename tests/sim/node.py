@@ -319,7 +319,7 @@ class Node:
 
         servicers: dict[ServiceDescriptor, object] = {
             binding.ORDER_INTAKE: OrderIntakeService(shard, intake, ids, disconnects),
-            binding.MATCHING: MatchingService(shard, ids, pages),
+            binding.MATCHING: MatchingService(shard, intake, ids, pages, lambda: False),
             binding.KLINE_QUERY: KlineQueryService(shard, pages),
             binding.ACCOUNTS: AccountsService(shard, intake, ids, pages),
             binding.ADMIN: AdminService(shard, intake, ids, NodeControl(), NO_AUDIT),

@@ -20,6 +20,7 @@ COMMANDS: Final = {
     "top": ("dexnode.cli.top_command", "top", "Watch a market live in the terminal."),
     "account": ("dexnode.cli.account_commands", "account", "Keys, balances, deposits."),
     "order": ("dexnode.cli.order_commands", "order", "Place, amend and cancel orders."),
+    "quote": ("dexnode.cli.quote_commands", "quote", "Large sizes on request: ask, accept, make."),
     "market": ("dexnode.cli.market_commands", "market", "List, watch, create, import, replay."),
     "kline": ("dexnode.cli.kline_commands", "kline", "K-lines (candles)."),
     "node": ("dexnode.cli.node_commands", "node", "Run, check and stop a node."),

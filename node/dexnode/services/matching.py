@@ -9,8 +9,7 @@ from dex.matching.v1 import matching_pb2 as pb
 from dexcore.market import Market
 from dexnode import render
 from dexnode.errors import refuse
-from dexnode.ids import IdFormat
-from dexnode.pagination import PageTokens
+from dexnode.services.quotes import QuoteMethods
 from dexnode.services.streams import follow, gone
 from dexrpc import CallContext, Sender
 from dexruntime.feed import SequenceGone
@@ -26,13 +25,8 @@ CHANGES_AT_ONCE: Final = 256
 
 
 @final
-class MatchingService:
-    """Serves dex.matching.v1.Matching."""
-
-    def __init__(self, shard: Shard, ids: IdFormat, pages: PageTokens) -> None:
-        self._shard = shard
-        self._ids = ids
-        self._pages = pages
+class MatchingService(QuoteMethods):
+    """Serves dex.matching.v1.Matching; its methods of quotes are QuoteMethods."""
 
     async def list_markets(
         self, request: pb.ListMarketsRequest, _ctx: CallContext

@@ -12,12 +12,13 @@ from dexsdk import (
     feeds,
     market_operations,
     order_operations,
+    quote_operations,
 )
 from dexsdk.channel import Channel, Tls
 from dexsdk.connection import flight_target, make_session
 from dexsdk.keys import Key
 from dexsdk.order_window import WINDOW_DEFAULT
-from dexsdk.trio_driver import TrioFace, TrioOrderStream, awaited, streamed
+from dexsdk.trio_driver import TrioFace, TrioOrderStream, TrioQuoteSession, awaited, streamed
 
 
 @final
@@ -109,6 +110,12 @@ class Client(TrioFace):
         """
         return TrioOrderStream(self, window, cancel_on_disconnect)
 
+    def quote_session(
+        self, *, after_sequence: int = 0, keep_quotes: bool = False
+    ) -> TrioQuoteSession:
+        """A maker's session; `after_sequence` resumes behind the last item that was seen."""
+        return TrioQuoteSession(self, after_sequence, keep_quotes)
+
     register_key = awaited(order_operations.register_key)
     revoke_key = awaited(order_operations.revoke_key)
     list_keys = awaited(order_operations.list_keys)
@@ -121,6 +128,10 @@ class Client(TrioFace):
     transfer = awaited(order_operations.transfer)
     get_account = awaited(order_operations.get_account)
     list_ledger_entries = awaited(order_operations.list_ledger_entries)
+
+    request_quote = streamed(quote_operations.request_quote)
+    accept_quote = awaited(quote_operations.accept_quote)
+    list_quotes = awaited(quote_operations.list_quotes)
 
     list_markets = awaited(market_operations.list_markets)
     get_market = awaited(market_operations.get_market)

@@ -13,6 +13,7 @@ from dex.admin.v1 import admin_pb2 as admin
 from dex.audit.v1 import audit_pb2 as audit
 from dex.kline.v1 import kline_query_pb2 as kline
 from dex.matching.v1 import matching_pb2 as matching
+from dex.matching.v1 import quote_pb2 as quotes
 from dex.options.v1 import options_pb2 as options
 from dex.orders.v1 import order_intake_pb2 as orders
 
@@ -136,6 +137,27 @@ STREAM_TRADES: Final = _method(
     "Matching.StreamTrades",
     matching.StreamTradesRequest,
     matching.StreamTradesResponse,
+)
+REQUEST_QUOTE: Final = _method(
+    matching.DESCRIPTOR,
+    "Matching.RequestQuote",
+    quotes.RequestQuoteRequest,
+    quotes.RequestQuoteResponse,
+)
+ACCEPT_QUOTE: Final = _method(
+    matching.DESCRIPTOR,
+    "Matching.AcceptQuote",
+    quotes.AcceptQuoteRequest,
+    quotes.AcceptQuoteResponse,
+)
+QUOTE_STREAM: Final = _method(
+    matching.DESCRIPTOR,
+    "Matching.QuoteStream",
+    quotes.QuoteStreamRequest,
+    quotes.QuoteStreamResponse,
+)
+LIST_QUOTES: Final = _method(
+    matching.DESCRIPTOR, "Matching.ListQuotes", quotes.ListQuotesRequest, quotes.ListQuotesResponse
 )
 LIST_KLINES: Final = _method(
     kline.DESCRIPTOR, "KlineQuery.ListKlines", kline.ListKlinesRequest, kline.ListKlinesResponse

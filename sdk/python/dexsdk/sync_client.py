@@ -12,12 +12,13 @@ from dexsdk import (
     feeds,
     market_operations,
     order_operations,
+    quote_operations,
 )
 from dexsdk.channel import Channel, Tls
 from dexsdk.connection import flight_target, make_session
 from dexsdk.keys import Key
 from dexsdk.order_window import WINDOW_DEFAULT
-from dexsdk.sync_driver import SyncFace, SyncOrderStream, blocking, iterated
+from dexsdk.sync_driver import SyncFace, SyncOrderStream, SyncQuoteSession, blocking, iterated
 
 
 @final
@@ -109,6 +110,12 @@ class SyncClient(SyncFace):
         """
         return SyncOrderStream(self, window, cancel_on_disconnect)
 
+    def quote_session(
+        self, *, after_sequence: int = 0, keep_quotes: bool = False
+    ) -> SyncQuoteSession:
+        """A maker's session; `after_sequence` resumes behind the last item that was seen."""
+        return SyncQuoteSession(self, after_sequence, keep_quotes)
+
     register_key = blocking(order_operations.register_key)
     revoke_key = blocking(order_operations.revoke_key)
     list_keys = blocking(order_operations.list_keys)
@@ -121,6 +128,10 @@ class SyncClient(SyncFace):
     transfer = blocking(order_operations.transfer)
     get_account = blocking(order_operations.get_account)
     list_ledger_entries = blocking(order_operations.list_ledger_entries)
+
+    request_quote = iterated(quote_operations.request_quote)
+    accept_quote = blocking(quote_operations.accept_quote)
+    list_quotes = blocking(quote_operations.list_quotes)
 
     list_markets = blocking(market_operations.list_markets)
     get_market = blocking(market_operations.get_market)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import wraps
+from functools import partial, wraps
 from types import TracebackType
 from typing import Any, Concatenate, Final, Generic, ParamSpec, Self, TypeVar, final
 
+from dex.matching.v1 import quote_pb2 as quotes
 from dex.orders.v1 import order_intake_pb2 as orders
+from dexsdk import quote_operations
 from dexsdk.channel import Channel, Stream, Tls
 from dexsdk.effects import Effect, Emit, Feed, Open, Operation, Pull, Read, Send, Sleep, checked
 from dexsdk.errors import CallerError, DexError
@@ -123,6 +125,67 @@ class SyncOrderStream:
         """How often the connection broke; with `cancel_on_disconnect` each break cancelled every
         open order of the account."""
         return self._window.breaks
+
+
+@final
+class SyncQuoteSession:
+    """A maker's session: `with` it, in one thread.
+
+    `receive` gives open requests first (`opened`), then what happens, with the answers to what was
+    sent in between. Leaving the block withdraws the open quotes that it gave, unless `keep_quotes`.
+    A session whose connection broke is over: open another, after the last sequence seen.
+    """
+
+    def __init__(self, face: SyncFace, after_sequence: int, keep_quotes: bool) -> None:
+        self._session: Final = face._session
+        self._open: Final = partial(
+            quote_operations.open_session, face._session, after_sequence, keep_quotes=keep_quotes
+        )
+        self._performer: Final = _Performer(face._channel, face._flight)
+
+    def __enter__(self) -> Self:
+        self._performer.perform(self._open())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._performer.close()
+
+    def quote(
+        self,
+        quote_request_id: str,
+        *,
+        bid_price_ticks: int = 0,
+        ask_price_ticks: int = 0,
+        seconds: float = 30.0,
+        client_quote_id: int = 0,
+    ) -> int:
+        """Sends a firm quote on the whole size of a request; the payload's nonce."""
+        signed = quote_operations.sign_quote(
+            self._session,
+            quote_request_id,
+            bid_price_ticks=bid_price_ticks,
+            ask_price_ticks=ask_price_ticks,
+            seconds=seconds,
+            client_quote_id=client_quote_id,
+        )
+        return self._write(signed)
+
+    def withdraw(self, quote_id: str = "") -> int:
+        """Withdraws one open quote, or all of the account; the payload's nonce."""
+        return self._write(quote_operations.sign_quote_cancel(self._session, quote_id))
+
+    def _write(self, signed: Signed) -> int:
+        self._performer.write(quote_operations.message_of(signed))
+        return signed.nonce
+
+    def receive(self) -> quotes.QuoteStreamResponse:
+        """The next item. A refused envelope is data: see `result.rejection`."""
+        return self._performer.run(quote_operations.receive())
 
 
 class _Performer:

@@ -1340,7 +1340,7 @@ var File_dex_matching_v1_matching_proto protoreflect.FileDescriptor
 
 const file_dex_matching_v1_matching_proto_rawDesc = "" +
 	"\n" +
-	"\x1edex/matching/v1/matching.proto\x12\x0fdex.matching.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cdex/options/v1/options.proto\x1a\"dex/orders/v1/signed_payload.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"_\n" +
+	"\x1edex/matching/v1/matching.proto\x12\x0fdex.matching.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1bdex/matching/v1/quote.proto\x1a\x1cdex/options/v1/options.proto\x1a\"dex/orders/v1/signed_payload.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"_\n" +
 	"\x05Asset\x125\n" +
 	"\basset_id\x18\x01 \x01(\tB\x1a\xbaH\x17r\x15\x10\x01\x18\x102\x0f^[A-Za-z0-9.]+$R\aassetId\x12\x1f\n" +
 	"\x05scale\x18\x02 \x01(\x05B\t\xbaH\x06\x1a\x04\x18\x12(\x00R\x05scale\"\x8f\b\n" +
@@ -1443,7 +1443,7 @@ const file_dex_matching_v1_matching_proto_rawDesc = "" +
 	"MarketKind\x12\x1b\n" +
 	"\x17MARKET_KIND_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16MARKET_KIND_ORDER_BOOK\x10\x01\x12\x18\n" +
-	"\x14MARKET_KIND_EXTERNAL\x10\x022\xdf\x03\n" +
+	"\x14MARKET_KIND_EXTERNAL\x10\x022\xe5\x06\n" +
 	"\bMatching\x12^\n" +
 	"\vListMarkets\x12#.dex.matching.v1.ListMarketsRequest\x1a$.dex.matching.v1.ListMarketsResponse\"\x04\xa8\xbb\x18\x01\x12R\n" +
 	"\aGetBook\x12\x1f.dex.matching.v1.GetBookRequest\x1a .dex.matching.v1.GetBookResponse\"\x04\xa8\xbb\x18\x01\x12]\n" +
@@ -1451,7 +1451,12 @@ const file_dex_matching_v1_matching_proto_rawDesc = "" +
 	"StreamBook\x12\".dex.matching.v1.StreamBookRequest\x1a#.dex.matching.v1.StreamBookResponse\"\x04\xa8\xbb\x18\x010\x01\x12c\n" +
 	"\fStreamTrades\x12$.dex.matching.v1.StreamTradesRequest\x1a%.dex.matching.v1.StreamTradesResponse\"\x04\xa8\xbb\x18\x010\x01\x12[\n" +
 	"\n" +
-	"ListTrades\x12\".dex.matching.v1.ListTradesRequest\x1a#.dex.matching.v1.ListTradesResponse\"\x04\xa8\xbb\x18\x01B\xb5\x01\n" +
+	"ListTrades\x12\".dex.matching.v1.ListTradesRequest\x1a#.dex.matching.v1.ListTradesResponse\"\x04\xa8\xbb\x18\x01\x12c\n" +
+	"\fRequestQuote\x12$.dex.matching.v1.RequestQuoteRequest\x1a%.dex.matching.v1.RequestQuoteResponse\"\x04\xa8\xbb\x18\x020\x01\x12^\n" +
+	"\vAcceptQuote\x12#.dex.matching.v1.AcceptQuoteRequest\x1a$.dex.matching.v1.AcceptQuoteResponse\"\x04\xa8\xbb\x18\x02\x12b\n" +
+	"\vQuoteStream\x12#.dex.matching.v1.QuoteStreamRequest\x1a$.dex.matching.v1.QuoteStreamResponse\"\x04\xa8\xbb\x18\x03(\x010\x01\x12[\n" +
+	"\n" +
+	"ListQuotes\x12\".dex.matching.v1.ListQuotesRequest\x1a#.dex.matching.v1.ListQuotesResponse\"\x04\xa8\xbb\x18\x03B\xb5\x01\n" +
 	"\x13com.dex.matching.v1B\rMatchingProtoP\x01Z1triodex.example/gen/go/dex/matching/v1;matchingv1\xa2\x02\x03DMX\xaa\x02\x0fDex.Matching.V1\xca\x02\x0fDex\\Matching\\V1\xe2\x02\x1bDex\\Matching\\V1\\GPBMetadata\xea\x02\x11Dex::Matching::V1b\x06proto3"
 
 var (
@@ -1489,6 +1494,14 @@ var file_dex_matching_v1_matching_proto_goTypes = []any{
 	(*ListTradesResponse)(nil),    // 17: dex.matching.v1.ListTradesResponse
 	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
 	(v1.Side)(0),                  // 19: dex.orders.v1.Side
+	(*RequestQuoteRequest)(nil),   // 20: dex.matching.v1.RequestQuoteRequest
+	(*AcceptQuoteRequest)(nil),    // 21: dex.matching.v1.AcceptQuoteRequest
+	(*QuoteStreamRequest)(nil),    // 22: dex.matching.v1.QuoteStreamRequest
+	(*ListQuotesRequest)(nil),     // 23: dex.matching.v1.ListQuotesRequest
+	(*RequestQuoteResponse)(nil),  // 24: dex.matching.v1.RequestQuoteResponse
+	(*AcceptQuoteResponse)(nil),   // 25: dex.matching.v1.AcceptQuoteResponse
+	(*QuoteStreamResponse)(nil),   // 26: dex.matching.v1.QuoteStreamResponse
+	(*ListQuotesResponse)(nil),    // 27: dex.matching.v1.ListQuotesResponse
 }
 var file_dex_matching_v1_matching_proto_depIdxs = []int32{
 	2,  // 0: dex.matching.v1.Market.base_asset:type_name -> dex.matching.v1.Asset
@@ -1514,13 +1527,21 @@ var file_dex_matching_v1_matching_proto_depIdxs = []int32{
 	12, // 20: dex.matching.v1.Matching.StreamBook:input_type -> dex.matching.v1.StreamBookRequest
 	14, // 21: dex.matching.v1.Matching.StreamTrades:input_type -> dex.matching.v1.StreamTradesRequest
 	16, // 22: dex.matching.v1.Matching.ListTrades:input_type -> dex.matching.v1.ListTradesRequest
-	9,  // 23: dex.matching.v1.Matching.ListMarkets:output_type -> dex.matching.v1.ListMarketsResponse
-	11, // 24: dex.matching.v1.Matching.GetBook:output_type -> dex.matching.v1.GetBookResponse
-	13, // 25: dex.matching.v1.Matching.StreamBook:output_type -> dex.matching.v1.StreamBookResponse
-	15, // 26: dex.matching.v1.Matching.StreamTrades:output_type -> dex.matching.v1.StreamTradesResponse
-	17, // 27: dex.matching.v1.Matching.ListTrades:output_type -> dex.matching.v1.ListTradesResponse
-	23, // [23:28] is the sub-list for method output_type
-	18, // [18:23] is the sub-list for method input_type
+	20, // 23: dex.matching.v1.Matching.RequestQuote:input_type -> dex.matching.v1.RequestQuoteRequest
+	21, // 24: dex.matching.v1.Matching.AcceptQuote:input_type -> dex.matching.v1.AcceptQuoteRequest
+	22, // 25: dex.matching.v1.Matching.QuoteStream:input_type -> dex.matching.v1.QuoteStreamRequest
+	23, // 26: dex.matching.v1.Matching.ListQuotes:input_type -> dex.matching.v1.ListQuotesRequest
+	9,  // 27: dex.matching.v1.Matching.ListMarkets:output_type -> dex.matching.v1.ListMarketsResponse
+	11, // 28: dex.matching.v1.Matching.GetBook:output_type -> dex.matching.v1.GetBookResponse
+	13, // 29: dex.matching.v1.Matching.StreamBook:output_type -> dex.matching.v1.StreamBookResponse
+	15, // 30: dex.matching.v1.Matching.StreamTrades:output_type -> dex.matching.v1.StreamTradesResponse
+	17, // 31: dex.matching.v1.Matching.ListTrades:output_type -> dex.matching.v1.ListTradesResponse
+	24, // 32: dex.matching.v1.Matching.RequestQuote:output_type -> dex.matching.v1.RequestQuoteResponse
+	25, // 33: dex.matching.v1.Matching.AcceptQuote:output_type -> dex.matching.v1.AcceptQuoteResponse
+	26, // 34: dex.matching.v1.Matching.QuoteStream:output_type -> dex.matching.v1.QuoteStreamResponse
+	27, // 35: dex.matching.v1.Matching.ListQuotes:output_type -> dex.matching.v1.ListQuotesResponse
+	27, // [27:36] is the sub-list for method output_type
+	18, // [18:27] is the sub-list for method input_type
 	18, // [18:18] is the sub-list for extension type_name
 	18, // [18:18] is the sub-list for extension extendee
 	0,  // [0:18] is the sub-list for field type_name
@@ -1531,6 +1552,7 @@ func file_dex_matching_v1_matching_proto_init() {
 	if File_dex_matching_v1_matching_proto != nil {
 		return
 	}
+	file_dex_matching_v1_quote_proto_init()
 	file_dex_matching_v1_matching_proto_msgTypes[11].OneofWrappers = []any{
 		(*StreamBookResponse_Snapshot)(nil),
 		(*StreamBookResponse_Delta)(nil),

@@ -26,13 +26,19 @@ const (
 	Matching_StreamBook_FullMethodName   = "/dex.matching.v1.Matching/StreamBook"
 	Matching_StreamTrades_FullMethodName = "/dex.matching.v1.Matching/StreamTrades"
 	Matching_ListTrades_FullMethodName   = "/dex.matching.v1.Matching/ListTrades"
+	Matching_RequestQuote_FullMethodName = "/dex.matching.v1.Matching/RequestQuote"
+	Matching_AcceptQuote_FullMethodName  = "/dex.matching.v1.Matching/AcceptQuote"
+	Matching_QuoteStream_FullMethodName  = "/dex.matching.v1.Matching/QuoteStream"
+	Matching_ListQuotes_FullMethodName   = "/dex.matching.v1.Matching/ListQuotes"
 )
 
 // MatchingClient is the client API for Matching service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Reads the book. Everything it shows is already on disk.
+// Reads the book, and brings takers of large sizes and makers together. Everything
+// it shows is already on disk. Quotes are firm and trade beside the book: they
+// neither rest in it nor touch its queue, and are no trades of the market.
 type MatchingClient interface {
 	// Lists the markets by id.
 	// cli: dex market list
@@ -49,6 +55,27 @@ type MatchingClient interface {
 	StreamTrades(ctx context.Context, in *StreamTradesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StreamTradesResponse], error)
 	// Past trades, oldest first.
 	ListTrades(ctx context.Context, in *ListTradesRequest, opts ...grpc.CallOption) (*ListTradesResponse, error)
+	// Sends a request to the makers and streams their quotes as they become
+	// durable. The call ends when the request does: at `close_time`, or when a quote
+	// was accepted. A taker that cancels the call, or whose connection is lost,
+	// withdraws the request. A call that the node ended (SLOW_CONSUMER,
+	// NODE_DRAINING, a crash) leaves it open: sending the same envelope again
+	// resumes, every quote is sent again, then the new ones.
+	// cli: dex quote request
+	RequestQuote(ctx context.Context, in *RequestQuoteRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[RequestQuoteResponse], error)
+	// Trades on a quote, in full or not at all. Safe to retry with the same
+	// envelope.
+	// cli: dex quote accept
+	AcceptQuote(ctx context.Context, in *AcceptQuoteRequest, opts ...grpc.CallOption) (*AcceptQuoteResponse, error)
+	// A maker's session: requests come in, signed quotes and cancels go out, each
+	// answered in the order sent. The first message names the account and what to
+	// resume from. When the session ends the open quotes that it gave are withdrawn,
+	// unless the first message says otherwise; when the node crashes they stand.
+	// cli: dex quote make
+	QuoteStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[QuoteStreamRequest, QuoteStreamResponse], error)
+	// Quotes of an account, as maker or as taker, newest first.
+	// cli: dex quote list
+	ListQuotes(ctx context.Context, in *ListQuotesRequest, opts ...grpc.CallOption) (*ListQuotesResponse, error)
 }
 
 type matchingClient struct {
@@ -127,11 +154,65 @@ func (c *matchingClient) ListTrades(ctx context.Context, in *ListTradesRequest, 
 	return out, nil
 }
 
+func (c *matchingClient) RequestQuote(ctx context.Context, in *RequestQuoteRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[RequestQuoteResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Matching_ServiceDesc.Streams[2], Matching_RequestQuote_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[RequestQuoteRequest, RequestQuoteResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Matching_RequestQuoteClient = grpc.ServerStreamingClient[RequestQuoteResponse]
+
+func (c *matchingClient) AcceptQuote(ctx context.Context, in *AcceptQuoteRequest, opts ...grpc.CallOption) (*AcceptQuoteResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AcceptQuoteResponse)
+	err := c.cc.Invoke(ctx, Matching_AcceptQuote_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *matchingClient) QuoteStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[QuoteStreamRequest, QuoteStreamResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Matching_ServiceDesc.Streams[3], Matching_QuoteStream_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[QuoteStreamRequest, QuoteStreamResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Matching_QuoteStreamClient = grpc.BidiStreamingClient[QuoteStreamRequest, QuoteStreamResponse]
+
+func (c *matchingClient) ListQuotes(ctx context.Context, in *ListQuotesRequest, opts ...grpc.CallOption) (*ListQuotesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListQuotesResponse)
+	err := c.cc.Invoke(ctx, Matching_ListQuotes_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // MatchingServer is the server API for Matching service.
 // All implementations must embed UnimplementedMatchingServer
 // for forward compatibility.
 //
-// Reads the book. Everything it shows is already on disk.
+// Reads the book, and brings takers of large sizes and makers together. Everything
+// it shows is already on disk. Quotes are firm and trade beside the book: they
+// neither rest in it nor touch its queue, and are no trades of the market.
 type MatchingServer interface {
 	// Lists the markets by id.
 	// cli: dex market list
@@ -148,6 +229,27 @@ type MatchingServer interface {
 	StreamTrades(*StreamTradesRequest, grpc.ServerStreamingServer[StreamTradesResponse]) error
 	// Past trades, oldest first.
 	ListTrades(context.Context, *ListTradesRequest) (*ListTradesResponse, error)
+	// Sends a request to the makers and streams their quotes as they become
+	// durable. The call ends when the request does: at `close_time`, or when a quote
+	// was accepted. A taker that cancels the call, or whose connection is lost,
+	// withdraws the request. A call that the node ended (SLOW_CONSUMER,
+	// NODE_DRAINING, a crash) leaves it open: sending the same envelope again
+	// resumes, every quote is sent again, then the new ones.
+	// cli: dex quote request
+	RequestQuote(*RequestQuoteRequest, grpc.ServerStreamingServer[RequestQuoteResponse]) error
+	// Trades on a quote, in full or not at all. Safe to retry with the same
+	// envelope.
+	// cli: dex quote accept
+	AcceptQuote(context.Context, *AcceptQuoteRequest) (*AcceptQuoteResponse, error)
+	// A maker's session: requests come in, signed quotes and cancels go out, each
+	// answered in the order sent. The first message names the account and what to
+	// resume from. When the session ends the open quotes that it gave are withdrawn,
+	// unless the first message says otherwise; when the node crashes they stand.
+	// cli: dex quote make
+	QuoteStream(grpc.BidiStreamingServer[QuoteStreamRequest, QuoteStreamResponse]) error
+	// Quotes of an account, as maker or as taker, newest first.
+	// cli: dex quote list
+	ListQuotes(context.Context, *ListQuotesRequest) (*ListQuotesResponse, error)
 	mustEmbedUnimplementedMatchingServer()
 }
 
@@ -172,6 +274,18 @@ func (UnimplementedMatchingServer) StreamTrades(*StreamTradesRequest, grpc.Serve
 }
 func (UnimplementedMatchingServer) ListTrades(context.Context, *ListTradesRequest) (*ListTradesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListTrades not implemented")
+}
+func (UnimplementedMatchingServer) RequestQuote(*RequestQuoteRequest, grpc.ServerStreamingServer[RequestQuoteResponse]) error {
+	return status.Error(codes.Unimplemented, "method RequestQuote not implemented")
+}
+func (UnimplementedMatchingServer) AcceptQuote(context.Context, *AcceptQuoteRequest) (*AcceptQuoteResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method AcceptQuote not implemented")
+}
+func (UnimplementedMatchingServer) QuoteStream(grpc.BidiStreamingServer[QuoteStreamRequest, QuoteStreamResponse]) error {
+	return status.Error(codes.Unimplemented, "method QuoteStream not implemented")
+}
+func (UnimplementedMatchingServer) ListQuotes(context.Context, *ListQuotesRequest) (*ListQuotesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListQuotes not implemented")
 }
 func (UnimplementedMatchingServer) mustEmbedUnimplementedMatchingServer() {}
 func (UnimplementedMatchingServer) testEmbeddedByValue()                  {}
@@ -270,6 +384,60 @@ func _Matching_ListTrades_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Matching_RequestQuote_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(RequestQuoteRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(MatchingServer).RequestQuote(m, &grpc.GenericServerStream[RequestQuoteRequest, RequestQuoteResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Matching_RequestQuoteServer = grpc.ServerStreamingServer[RequestQuoteResponse]
+
+func _Matching_AcceptQuote_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AcceptQuoteRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MatchingServer).AcceptQuote(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Matching_AcceptQuote_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MatchingServer).AcceptQuote(ctx, req.(*AcceptQuoteRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Matching_QuoteStream_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(MatchingServer).QuoteStream(&grpc.GenericServerStream[QuoteStreamRequest, QuoteStreamResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Matching_QuoteStreamServer = grpc.BidiStreamingServer[QuoteStreamRequest, QuoteStreamResponse]
+
+func _Matching_ListQuotes_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListQuotesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MatchingServer).ListQuotes(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Matching_ListQuotes_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MatchingServer).ListQuotes(ctx, req.(*ListQuotesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Matching_ServiceDesc is the grpc.ServiceDesc for Matching service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -289,6 +457,14 @@ var Matching_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "ListTrades",
 			Handler:    _Matching_ListTrades_Handler,
 		},
+		{
+			MethodName: "AcceptQuote",
+			Handler:    _Matching_AcceptQuote_Handler,
+		},
+		{
+			MethodName: "ListQuotes",
+			Handler:    _Matching_ListQuotes_Handler,
+		},
 	},
 	Streams: []grpc.StreamDesc{
 		{
@@ -300,6 +476,17 @@ var Matching_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "StreamTrades",
 			Handler:       _Matching_StreamTrades_Handler,
 			ServerStreams: true,
+		},
+		{
+			StreamName:    "RequestQuote",
+			Handler:       _Matching_RequestQuote_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "QuoteStream",
+			Handler:       _Matching_QuoteStream_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
 		},
 	},
 	Metadata: "dex/matching/v1/matching.proto",

@@ -106,7 +106,8 @@ func (OrderStatus) EnumDescriptor() ([]byte, []int) {
 // One fill of the order, from the view of its owner.
 type Fill struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Number of the trade in the market's trade feed; starts at 1.
+	// Number of the trade in the market's trade feed; starts at 1. Zero for a block
+	// trade, which is in no feed.
 	TradeSequence int64 `protobuf:"varint,1,opt,name=trade_sequence,json=tradeSequence,proto3" json:"trade_sequence,omitempty"`
 	// Price of the trade in ticks.
 	PriceTicks int64 `protobuf:"varint,2,opt,name=price_ticks,json=priceTicks,proto3" json:"price_ticks,omitempty"`

@@ -501,6 +501,10 @@ type Payload struct {
 	//	*Payload_RegisterKey
 	//	*Payload_Transfer
 	//	*Payload_RevokeKey
+	//	*Payload_QuoteRequest
+	//	*Payload_Quote
+	//	*Payload_QuoteCancel
+	//	*Payload_QuoteAcceptance
 	Action        isPayload_Action `protobuf_oneof:"action"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -643,6 +647,42 @@ func (x *Payload) GetRevokeKey() *KeyRevocation {
 	return nil
 }
 
+func (x *Payload) GetQuoteRequest() *QuoteRequest {
+	if x != nil {
+		if x, ok := x.Action.(*Payload_QuoteRequest); ok {
+			return x.QuoteRequest
+		}
+	}
+	return nil
+}
+
+func (x *Payload) GetQuote() *NewQuote {
+	if x != nil {
+		if x, ok := x.Action.(*Payload_Quote); ok {
+			return x.Quote
+		}
+	}
+	return nil
+}
+
+func (x *Payload) GetQuoteCancel() *QuoteCancel {
+	if x != nil {
+		if x, ok := x.Action.(*Payload_QuoteCancel); ok {
+			return x.QuoteCancel
+		}
+	}
+	return nil
+}
+
+func (x *Payload) GetQuoteAcceptance() *QuoteAcceptance {
+	if x != nil {
+		if x, ok := x.Action.(*Payload_QuoteAcceptance); ok {
+			return x.QuoteAcceptance
+		}
+	}
+	return nil
+}
+
 type isPayload_Action interface {
 	isPayload_Action()
 }
@@ -687,6 +727,26 @@ type Payload_RevokeKey struct {
 	RevokeKey *KeyRevocation `protobuf:"bytes,12,opt,name=revoke_key,json=revokeKey,proto3,oneof"`
 }
 
+type Payload_QuoteRequest struct {
+	// Ask makers for quotes (Matching.RequestQuote).
+	QuoteRequest *QuoteRequest `protobuf:"bytes,21,opt,name=quote_request,json=quoteRequest,proto3,oneof"`
+}
+
+type Payload_Quote struct {
+	// Give a firm quote (Matching.QuoteStream).
+	Quote *NewQuote `protobuf:"bytes,22,opt,name=quote,proto3,oneof"`
+}
+
+type Payload_QuoteCancel struct {
+	// Withdraw quotes (Matching.QuoteStream).
+	QuoteCancel *QuoteCancel `protobuf:"bytes,23,opt,name=quote_cancel,json=quoteCancel,proto3,oneof"`
+}
+
+type Payload_QuoteAcceptance struct {
+	// Trade on a quote (Matching.AcceptQuote).
+	QuoteAcceptance *QuoteAcceptance `protobuf:"bytes,24,opt,name=quote_acceptance,json=quoteAcceptance,proto3,oneof"`
+}
+
 func (*Payload_Place) isPayload_Action() {}
 
 func (*Payload_Cancel) isPayload_Action() {}
@@ -702,6 +762,14 @@ func (*Payload_RegisterKey) isPayload_Action() {}
 func (*Payload_Transfer) isPayload_Action() {}
 
 func (*Payload_RevokeKey) isPayload_Action() {}
+
+func (*Payload_QuoteRequest) isPayload_Action() {}
+
+func (*Payload_Quote) isPayload_Action() {}
+
+func (*Payload_QuoteCancel) isPayload_Action() {}
+
+func (*Payload_QuoteAcceptance) isPayload_Action() {}
 
 // A new order.
 type NewOrder struct {
@@ -1516,6 +1584,285 @@ func (x *FundsTransfer) GetAmountAtoms() int64 {
 	return 0
 }
 
+// Asks makers for firm quotes on one size.
+type QuoteRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The market.
+	MarketId string `protobuf:"bytes,1,opt,name=market_id,json=marketId,proto3" json:"market_id,omitempty"`
+	// Side of the taker; SIDE_UNSPECIFIED hides it and asks for a price on both
+	// sides.
+	Side Side `protobuf:"varint,2,opt,name=side,proto3,enum=dex.orders.v1.Side" json:"side,omitempty"`
+	// Size in lots of the market.
+	QuantityLots int64 `protobuf:"varint,3,opt,name=quantity_lots,json=quantityLots,proto3" json:"quantity_lots,omitempty"`
+	// No quote is given or accepted from this time on. At most five minutes ahead.
+	CloseTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=close_time,json=closeTime,proto3" json:"close_time,omitempty"`
+	// Accounts of the makers that may see the request; empty: every account. At
+	// most 100.
+	MakerAccountIds []string `protobuf:"bytes,5,rep,name=maker_account_ids,json=makerAccountIds,proto3" json:"maker_account_ids,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *QuoteRequest) Reset() {
+	*x = QuoteRequest{}
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QuoteRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QuoteRequest) ProtoMessage() {}
+
+func (x *QuoteRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QuoteRequest.ProtoReflect.Descriptor instead.
+func (*QuoteRequest) Descriptor() ([]byte, []int) {
+	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *QuoteRequest) GetMarketId() string {
+	if x != nil {
+		return x.MarketId
+	}
+	return ""
+}
+
+func (x *QuoteRequest) GetSide() Side {
+	if x != nil {
+		return x.Side
+	}
+	return Side_SIDE_UNSPECIFIED
+}
+
+func (x *QuoteRequest) GetQuantityLots() int64 {
+	if x != nil {
+		return x.QuantityLots
+	}
+	return 0
+}
+
+func (x *QuoteRequest) GetCloseTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CloseTime
+	}
+	return nil
+}
+
+func (x *QuoteRequest) GetMakerAccountIds() []string {
+	if x != nil {
+		return x.MakerAccountIds
+	}
+	return nil
+}
+
+// A maker's firm quote. While it is open the maker's worst case over both sides
+// is reserved in the ledger.
+type NewQuote struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The request it answers.
+	QuoteRequestId string `protobuf:"bytes,1,opt,name=quote_request_id,json=quoteRequestId,proto3" json:"quote_request_id,omitempty"`
+	// Price in ticks at which the maker buys the whole size; zero: no bid.
+	BidPriceTicks int64 `protobuf:"varint,2,opt,name=bid_price_ticks,json=bidPriceTicks,proto3" json:"bid_price_ticks,omitempty"`
+	// Price in ticks at which the maker sells the whole size; zero: no ask. At
+	// least one of the two is set, and a bid is below an ask.
+	AskPriceTicks int64 `protobuf:"varint,3,opt,name=ask_price_ticks,json=askPriceTicks,proto3" json:"ask_price_ticks,omitempty"`
+	// The quote is firm until this time. At most five minutes ahead.
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// The maker's own number for the quote, unique among the account's open
+	// quotes; zero for none. FIX tag 117 is the exchange's id instead.
+	ClientQuoteId int64 `protobuf:"varint,5,opt,name=client_quote_id,json=clientQuoteId,proto3" json:"client_quote_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NewQuote) Reset() {
+	*x = NewQuote{}
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NewQuote) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NewQuote) ProtoMessage() {}
+
+func (x *NewQuote) ProtoReflect() protoreflect.Message {
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NewQuote.ProtoReflect.Descriptor instead.
+func (*NewQuote) Descriptor() ([]byte, []int) {
+	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *NewQuote) GetQuoteRequestId() string {
+	if x != nil {
+		return x.QuoteRequestId
+	}
+	return ""
+}
+
+func (x *NewQuote) GetBidPriceTicks() int64 {
+	if x != nil {
+		return x.BidPriceTicks
+	}
+	return 0
+}
+
+func (x *NewQuote) GetAskPriceTicks() int64 {
+	if x != nil {
+		return x.AskPriceTicks
+	}
+	return 0
+}
+
+func (x *NewQuote) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+func (x *NewQuote) GetClientQuoteId() int64 {
+	if x != nil {
+		return x.ClientQuoteId
+	}
+	return 0
+}
+
+// Withdraws a maker's open quotes and frees what they reserve.
+type QuoteCancel struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One quote; empty: every open quote of the account.
+	QuoteId       string `protobuf:"bytes,1,opt,name=quote_id,json=quoteId,proto3" json:"quote_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QuoteCancel) Reset() {
+	*x = QuoteCancel{}
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QuoteCancel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QuoteCancel) ProtoMessage() {}
+
+func (x *QuoteCancel) ProtoReflect() protoreflect.Message {
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QuoteCancel.ProtoReflect.Descriptor instead.
+func (*QuoteCancel) Descriptor() ([]byte, []int) {
+	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *QuoteCancel) GetQuoteId() string {
+	if x != nil {
+		return x.QuoteId
+	}
+	return ""
+}
+
+// Trades the whole size of a quote at its price.
+type QuoteAcceptance struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The quote.
+	QuoteId string `protobuf:"bytes,1,opt,name=quote_id,json=quoteId,proto3" json:"quote_id,omitempty"`
+	// Side of the taker: SIDE_BUY takes the ask, SIDE_SELL the bid.
+	Side Side `protobuf:"varint,2,opt,name=side,proto3,enum=dex.orders.v1.Side" json:"side,omitempty"`
+	// Price in ticks the taker agreed to; refused when the quote has another.
+	PriceTicks    int64 `protobuf:"varint,3,opt,name=price_ticks,json=priceTicks,proto3" json:"price_ticks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QuoteAcceptance) Reset() {
+	*x = QuoteAcceptance{}
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QuoteAcceptance) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QuoteAcceptance) ProtoMessage() {}
+
+func (x *QuoteAcceptance) ProtoReflect() protoreflect.Message {
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QuoteAcceptance.ProtoReflect.Descriptor instead.
+func (*QuoteAcceptance) Descriptor() ([]byte, []int) {
+	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *QuoteAcceptance) GetQuoteId() string {
+	if x != nil {
+		return x.QuoteId
+	}
+	return ""
+}
+
+func (x *QuoteAcceptance) GetSide() Side {
+	if x != nil {
+		return x.Side
+	}
+	return Side_SIDE_UNSPECIFIED
+}
+
+func (x *QuoteAcceptance) GetPriceTicks() int64 {
+	if x != nil {
+		return x.PriceTicks
+	}
+	return 0
+}
+
 var File_dex_orders_v1_signed_payload_proto protoreflect.FileDescriptor
 
 const file_dex_orders_v1_signed_payload_proto_rawDesc = "" +
@@ -1525,7 +1872,7 @@ const file_dex_orders_v1_signed_payload_proto_rawDesc = "" +
 	"\apayload\x18\x01 \x01(\fB\v\xbaH\bz\x06\x10\x01\x18\x80\x80\x04R\apayload\x12%\n" +
 	"\tsignature\x18\x02 \x01(\fB\a\xbaH\x04z\x02h@R\tsignature\x12&\n" +
 	"\n" +
-	"public_key\x18\x03 \x01(\fB\a\xbaH\x04z\x02h R\tpublicKey\"\x98\x05\n" +
+	"public_key\x18\x03 \x01(\fB\a\xbaH\x04z\x02h R\tpublicKey\"\x9b\a\n" +
 	"\aPayload\x12(\n" +
 	"\n" +
 	"network_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\tnetworkId\x12&\n" +
@@ -1544,7 +1891,11 @@ const file_dex_orders_v1_signed_payload_proto_rawDesc = "" +
 	" \x01(\v2\x1e.dex.orders.v1.KeyRegistrationH\x00R\vregisterKey\x12:\n" +
 	"\btransfer\x18\v \x01(\v2\x1c.dex.orders.v1.FundsTransferH\x00R\btransfer\x12=\n" +
 	"\n" +
-	"revoke_key\x18\f \x01(\v2\x1c.dex.orders.v1.KeyRevocationH\x00R\trevokeKeyB\x0f\n" +
+	"revoke_key\x18\f \x01(\v2\x1c.dex.orders.v1.KeyRevocationH\x00R\trevokeKey\x12B\n" +
+	"\rquote_request\x18\x15 \x01(\v2\x1b.dex.orders.v1.QuoteRequestH\x00R\fquoteRequest\x12/\n" +
+	"\x05quote\x18\x16 \x01(\v2\x17.dex.orders.v1.NewQuoteH\x00R\x05quote\x12?\n" +
+	"\fquote_cancel\x18\x17 \x01(\v2\x1a.dex.orders.v1.QuoteCancelH\x00R\vquoteCancel\x12K\n" +
+	"\x10quote_acceptance\x18\x18 \x01(\v2\x1e.dex.orders.v1.QuoteAcceptanceH\x00R\x0fquoteAcceptanceB\x0f\n" +
 	"\x06action\x12\x05\xbaH\x02\b\x01\"\xc4\x03\n" +
 	"\bNewOrder\x12&\n" +
 	"\tmarket_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x03\x18 R\bmarketId\x123\n" +
@@ -1612,7 +1963,30 @@ const file_dex_orders_v1_signed_payload_proto_rawDesc = "" +
 	"\rFundsTransfer\x12-\n" +
 	"\rto_account_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\vtoAccountId\x12$\n" +
 	"\basset_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x10R\aassetId\x12*\n" +
-	"\famount_atoms\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02 \x00R\vamountAtoms*9\n" +
+	"\famount_atoms\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02 \x00R\vamountAtoms\"\x98\x02\n" +
+	"\fQuoteRequest\x12&\n" +
+	"\tmarket_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x03\x18 R\bmarketId\x121\n" +
+	"\x04side\x18\x02 \x01(\x0e2\x13.dex.orders.v1.SideB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04side\x12,\n" +
+	"\rquantity_lots\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02 \x00R\fquantityLots\x12A\n" +
+	"\n" +
+	"close_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\tcloseTime\x12<\n" +
+	"\x11maker_account_ids\x18\x05 \x03(\tB\x10\xbaH\r\x92\x01\n" +
+	"\x10d\"\x06r\x04\x10\x01\x18 R\x0fmakerAccountIds\"\x97\x02\n" +
+	"\bNewQuote\x123\n" +
+	"\x10quote_request_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\x0equoteRequestId\x12/\n" +
+	"\x0fbid_price_ticks\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\rbidPriceTicks\x12/\n" +
+	"\x0fask_price_ticks\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\raskPriceTicks\x12C\n" +
+	"\vexpire_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\n" +
+	"expireTime\x12/\n" +
+	"\x0fclient_quote_id\x18\x05 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\rclientQuoteId\"1\n" +
+	"\vQuoteCancel\x12\"\n" +
+	"\bquote_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18 R\aquoteId\"\x96\x01\n" +
+	"\x0fQuoteAcceptance\x12$\n" +
+	"\bquote_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\aquoteId\x123\n" +
+	"\x04side\x18\x02 \x01(\x0e2\x13.dex.orders.v1.SideB\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04side\x12(\n" +
+	"\vprice_ticks\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02 \x00R\n" +
+	"priceTicks*9\n" +
 	"\x04Side\x12\x14\n" +
 	"\x10SIDE_UNSPECIFIED\x10\x00\x12\f\n" +
 	"\bSIDE_BUY\x10\x01\x12\r\n" +
@@ -1666,7 +2040,7 @@ func file_dex_orders_v1_signed_payload_proto_rawDescGZIP() []byte {
 }
 
 var file_dex_orders_v1_signed_payload_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_dex_orders_v1_signed_payload_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_dex_orders_v1_signed_payload_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_dex_orders_v1_signed_payload_proto_goTypes = []any{
 	(Side)(0),                     // 0: dex.orders.v1.Side
 	(OrderType)(0),                // 1: dex.orders.v1.OrderType
@@ -1686,10 +2060,14 @@ var file_dex_orders_v1_signed_payload_proto_goTypes = []any{
 	(*KeyRegistration)(nil),       // 15: dex.orders.v1.KeyRegistration
 	(*KeyRevocation)(nil),         // 16: dex.orders.v1.KeyRevocation
 	(*FundsTransfer)(nil),         // 17: dex.orders.v1.FundsTransfer
-	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
+	(*QuoteRequest)(nil),          // 18: dex.orders.v1.QuoteRequest
+	(*NewQuote)(nil),              // 19: dex.orders.v1.NewQuote
+	(*QuoteCancel)(nil),           // 20: dex.orders.v1.QuoteCancel
+	(*QuoteAcceptance)(nil),       // 21: dex.orders.v1.QuoteAcceptance
+	(*timestamppb.Timestamp)(nil), // 22: google.protobuf.Timestamp
 }
 var file_dex_orders_v1_signed_payload_proto_depIdxs = []int32{
-	18, // 0: dex.orders.v1.Payload.expire_time:type_name -> google.protobuf.Timestamp
+	22, // 0: dex.orders.v1.Payload.expire_time:type_name -> google.protobuf.Timestamp
 	8,  // 1: dex.orders.v1.Payload.place:type_name -> dex.orders.v1.NewOrder
 	10, // 2: dex.orders.v1.Payload.cancel:type_name -> dex.orders.v1.OrderCancel
 	11, // 3: dex.orders.v1.Payload.amend:type_name -> dex.orders.v1.OrderAmend
@@ -1698,25 +2076,33 @@ var file_dex_orders_v1_signed_payload_proto_depIdxs = []int32{
 	15, // 6: dex.orders.v1.Payload.register_key:type_name -> dex.orders.v1.KeyRegistration
 	17, // 7: dex.orders.v1.Payload.transfer:type_name -> dex.orders.v1.FundsTransfer
 	16, // 8: dex.orders.v1.Payload.revoke_key:type_name -> dex.orders.v1.KeyRevocation
-	0,  // 9: dex.orders.v1.NewOrder.side:type_name -> dex.orders.v1.Side
-	1,  // 10: dex.orders.v1.NewOrder.type:type_name -> dex.orders.v1.OrderType
-	2,  // 11: dex.orders.v1.NewOrder.time_in_force:type_name -> dex.orders.v1.TimeInForce
-	9,  // 12: dex.orders.v1.NewOrder.terms:type_name -> dex.orders.v1.OrderTerms
-	3,  // 13: dex.orders.v1.OrderTerms.peg:type_name -> dex.orders.v1.PegReference
-	18, // 14: dex.orders.v1.OrderTerms.expire_time:type_name -> google.protobuf.Timestamp
-	4,  // 15: dex.orders.v1.OrderTerms.self_trade_prevention:type_name -> dex.orders.v1.SelfTradePrevention
-	0,  // 16: dex.orders.v1.OrderCancelAll.side:type_name -> dex.orders.v1.Side
-	14, // 17: dex.orders.v1.Batch.items:type_name -> dex.orders.v1.BatchItem
-	8,  // 18: dex.orders.v1.BatchItem.place:type_name -> dex.orders.v1.NewOrder
-	10, // 19: dex.orders.v1.BatchItem.cancel:type_name -> dex.orders.v1.OrderCancel
-	11, // 20: dex.orders.v1.BatchItem.amend:type_name -> dex.orders.v1.OrderAmend
-	5,  // 21: dex.orders.v1.KeyRegistration.scopes:type_name -> dex.orders.v1.KeyScope
-	18, // 22: dex.orders.v1.KeyRegistration.expire_time:type_name -> google.protobuf.Timestamp
-	23, // [23:23] is the sub-list for method output_type
-	23, // [23:23] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	18, // 9: dex.orders.v1.Payload.quote_request:type_name -> dex.orders.v1.QuoteRequest
+	19, // 10: dex.orders.v1.Payload.quote:type_name -> dex.orders.v1.NewQuote
+	20, // 11: dex.orders.v1.Payload.quote_cancel:type_name -> dex.orders.v1.QuoteCancel
+	21, // 12: dex.orders.v1.Payload.quote_acceptance:type_name -> dex.orders.v1.QuoteAcceptance
+	0,  // 13: dex.orders.v1.NewOrder.side:type_name -> dex.orders.v1.Side
+	1,  // 14: dex.orders.v1.NewOrder.type:type_name -> dex.orders.v1.OrderType
+	2,  // 15: dex.orders.v1.NewOrder.time_in_force:type_name -> dex.orders.v1.TimeInForce
+	9,  // 16: dex.orders.v1.NewOrder.terms:type_name -> dex.orders.v1.OrderTerms
+	3,  // 17: dex.orders.v1.OrderTerms.peg:type_name -> dex.orders.v1.PegReference
+	22, // 18: dex.orders.v1.OrderTerms.expire_time:type_name -> google.protobuf.Timestamp
+	4,  // 19: dex.orders.v1.OrderTerms.self_trade_prevention:type_name -> dex.orders.v1.SelfTradePrevention
+	0,  // 20: dex.orders.v1.OrderCancelAll.side:type_name -> dex.orders.v1.Side
+	14, // 21: dex.orders.v1.Batch.items:type_name -> dex.orders.v1.BatchItem
+	8,  // 22: dex.orders.v1.BatchItem.place:type_name -> dex.orders.v1.NewOrder
+	10, // 23: dex.orders.v1.BatchItem.cancel:type_name -> dex.orders.v1.OrderCancel
+	11, // 24: dex.orders.v1.BatchItem.amend:type_name -> dex.orders.v1.OrderAmend
+	5,  // 25: dex.orders.v1.KeyRegistration.scopes:type_name -> dex.orders.v1.KeyScope
+	22, // 26: dex.orders.v1.KeyRegistration.expire_time:type_name -> google.protobuf.Timestamp
+	0,  // 27: dex.orders.v1.QuoteRequest.side:type_name -> dex.orders.v1.Side
+	22, // 28: dex.orders.v1.QuoteRequest.close_time:type_name -> google.protobuf.Timestamp
+	22, // 29: dex.orders.v1.NewQuote.expire_time:type_name -> google.protobuf.Timestamp
+	0,  // 30: dex.orders.v1.QuoteAcceptance.side:type_name -> dex.orders.v1.Side
+	31, // [31:31] is the sub-list for method output_type
+	31, // [31:31] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_dex_orders_v1_signed_payload_proto_init() }
@@ -1733,6 +2119,10 @@ func file_dex_orders_v1_signed_payload_proto_init() {
 		(*Payload_RegisterKey)(nil),
 		(*Payload_Transfer)(nil),
 		(*Payload_RevokeKey)(nil),
+		(*Payload_QuoteRequest)(nil),
+		(*Payload_Quote)(nil),
+		(*Payload_QuoteCancel)(nil),
+		(*Payload_QuoteAcceptance)(nil),
 	}
 	file_dex_orders_v1_signed_payload_proto_msgTypes[8].OneofWrappers = []any{
 		(*BatchItem_Place)(nil),
@@ -1745,7 +2135,7 @@ func file_dex_orders_v1_signed_payload_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dex_orders_v1_signed_payload_proto_rawDesc), len(file_dex_orders_v1_signed_payload_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   12,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

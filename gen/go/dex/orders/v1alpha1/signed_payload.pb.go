@@ -18,8 +18,7 @@ import (
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
-	v1alpha1 "triodex.example/gen/go/dex/matching/v1alpha1"
-	v1alpha11 "triodex.example/gen/go/dex/settlement/v1alpha1"
+	v1alpha1 "triodex.example/gen/go/dex/settlement/v1alpha1"
 	unsafe "unsafe"
 )
 
@@ -47,10 +46,6 @@ type Payload struct {
 	//
 	// Types that are valid to be assigned to Action:
 	//
-	//	*Payload_QuoteRequest
-	//	*Payload_Quote
-	//	*Payload_QuoteCancel
-	//	*Payload_QuoteAcceptance
 	//	*Payload_DepositAddress
 	//	*Payload_Withdrawal
 	//	*Payload_WithdrawalCancel
@@ -126,43 +121,7 @@ func (x *Payload) GetAction() isPayload_Action {
 	return nil
 }
 
-func (x *Payload) GetQuoteRequest() *v1alpha1.QuoteRequest {
-	if x != nil {
-		if x, ok := x.Action.(*Payload_QuoteRequest); ok {
-			return x.QuoteRequest
-		}
-	}
-	return nil
-}
-
-func (x *Payload) GetQuote() *v1alpha1.NewQuote {
-	if x != nil {
-		if x, ok := x.Action.(*Payload_Quote); ok {
-			return x.Quote
-		}
-	}
-	return nil
-}
-
-func (x *Payload) GetQuoteCancel() *v1alpha1.QuoteCancel {
-	if x != nil {
-		if x, ok := x.Action.(*Payload_QuoteCancel); ok {
-			return x.QuoteCancel
-		}
-	}
-	return nil
-}
-
-func (x *Payload) GetQuoteAcceptance() *v1alpha1.QuoteAcceptance {
-	if x != nil {
-		if x, ok := x.Action.(*Payload_QuoteAcceptance); ok {
-			return x.QuoteAcceptance
-		}
-	}
-	return nil
-}
-
-func (x *Payload) GetDepositAddress() *v1alpha11.NewDepositAddress {
+func (x *Payload) GetDepositAddress() *v1alpha1.NewDepositAddress {
 	if x != nil {
 		if x, ok := x.Action.(*Payload_DepositAddress); ok {
 			return x.DepositAddress
@@ -171,7 +130,7 @@ func (x *Payload) GetDepositAddress() *v1alpha11.NewDepositAddress {
 	return nil
 }
 
-func (x *Payload) GetWithdrawal() *v1alpha11.NewWithdrawal {
+func (x *Payload) GetWithdrawal() *v1alpha1.NewWithdrawal {
 	if x != nil {
 		if x, ok := x.Action.(*Payload_Withdrawal); ok {
 			return x.Withdrawal
@@ -180,7 +139,7 @@ func (x *Payload) GetWithdrawal() *v1alpha11.NewWithdrawal {
 	return nil
 }
 
-func (x *Payload) GetWithdrawalCancel() *v1alpha11.WithdrawalCancel {
+func (x *Payload) GetWithdrawalCancel() *v1alpha1.WithdrawalCancel {
 	if x != nil {
 		if x, ok := x.Action.(*Payload_WithdrawalCancel); ok {
 			return x.WithdrawalCancel
@@ -189,7 +148,7 @@ func (x *Payload) GetWithdrawalCancel() *v1alpha11.WithdrawalCancel {
 	return nil
 }
 
-func (x *Payload) GetSwapAcceptance() *v1alpha11.SwapAcceptance {
+func (x *Payload) GetSwapAcceptance() *v1alpha1.SwapAcceptance {
 	if x != nil {
 		if x, ok := x.Action.(*Payload_SwapAcceptance); ok {
 			return x.SwapAcceptance
@@ -198,7 +157,7 @@ func (x *Payload) GetSwapAcceptance() *v1alpha11.SwapAcceptance {
 	return nil
 }
 
-func (x *Payload) GetSwapTransaction() *v1alpha11.SwapTransaction {
+func (x *Payload) GetSwapTransaction() *v1alpha1.SwapTransaction {
 	if x != nil {
 		if x, ok := x.Action.(*Payload_SwapTransaction); ok {
 			return x.SwapTransaction
@@ -211,58 +170,30 @@ type isPayload_Action interface {
 	isPayload_Action()
 }
 
-type Payload_QuoteRequest struct {
-	// Ask makers for quotes (Matching.RequestQuote).
-	QuoteRequest *v1alpha1.QuoteRequest `protobuf:"bytes,21,opt,name=quote_request,json=quoteRequest,proto3,oneof"`
-}
-
-type Payload_Quote struct {
-	// Give a firm quote (Matching.QuoteStream).
-	Quote *v1alpha1.NewQuote `protobuf:"bytes,22,opt,name=quote,proto3,oneof"`
-}
-
-type Payload_QuoteCancel struct {
-	// Withdraw quotes (Matching.QuoteStream).
-	QuoteCancel *v1alpha1.QuoteCancel `protobuf:"bytes,23,opt,name=quote_cancel,json=quoteCancel,proto3,oneof"`
-}
-
-type Payload_QuoteAcceptance struct {
-	// Trade on a quote (Matching.AcceptQuote).
-	QuoteAcceptance *v1alpha1.QuoteAcceptance `protobuf:"bytes,24,opt,name=quote_acceptance,json=quoteAcceptance,proto3,oneof"`
-}
-
 type Payload_DepositAddress struct {
 	// Ask for a deposit address (Settlement.CreateDepositAddress).
-	DepositAddress *v1alpha11.NewDepositAddress `protobuf:"bytes,16,opt,name=deposit_address,json=depositAddress,proto3,oneof"`
+	DepositAddress *v1alpha1.NewDepositAddress `protobuf:"bytes,16,opt,name=deposit_address,json=depositAddress,proto3,oneof"`
 }
 
 type Payload_Withdrawal struct {
 	// Pay out to a chain (Settlement.CreateWithdrawal).
-	Withdrawal *v1alpha11.NewWithdrawal `protobuf:"bytes,17,opt,name=withdrawal,proto3,oneof"`
+	Withdrawal *v1alpha1.NewWithdrawal `protobuf:"bytes,17,opt,name=withdrawal,proto3,oneof"`
 }
 
 type Payload_WithdrawalCancel struct {
 	// Take a payout back (Settlement.CancelWithdrawal).
-	WithdrawalCancel *v1alpha11.WithdrawalCancel `protobuf:"bytes,18,opt,name=withdrawal_cancel,json=withdrawalCancel,proto3,oneof"`
+	WithdrawalCancel *v1alpha1.WithdrawalCancel `protobuf:"bytes,18,opt,name=withdrawal_cancel,json=withdrawalCancel,proto3,oneof"`
 }
 
 type Payload_SwapAcceptance struct {
 	// Agree to the terms of a swap (Settlement.AcceptSwap).
-	SwapAcceptance *v1alpha11.SwapAcceptance `protobuf:"bytes,19,opt,name=swap_acceptance,json=swapAcceptance,proto3,oneof"`
+	SwapAcceptance *v1alpha1.SwapAcceptance `protobuf:"bytes,19,opt,name=swap_acceptance,json=swapAcceptance,proto3,oneof"`
 }
 
 type Payload_SwapTransaction struct {
 	// Hand in a signed transaction of a swap (Settlement.SubmitSwapTransaction).
-	SwapTransaction *v1alpha11.SwapTransaction `protobuf:"bytes,20,opt,name=swap_transaction,json=swapTransaction,proto3,oneof"`
+	SwapTransaction *v1alpha1.SwapTransaction `protobuf:"bytes,20,opt,name=swap_transaction,json=swapTransaction,proto3,oneof"`
 }
-
-func (*Payload_QuoteRequest) isPayload_Action() {}
-
-func (*Payload_Quote) isPayload_Action() {}
-
-func (*Payload_QuoteCancel) isPayload_Action() {}
-
-func (*Payload_QuoteAcceptance) isPayload_Action() {}
 
 func (*Payload_DepositAddress) isPayload_Action() {}
 
@@ -278,7 +209,7 @@ var File_dex_orders_v1alpha1_signed_payload_proto protoreflect.FileDescriptor
 
 const file_dex_orders_v1alpha1_signed_payload_proto_rawDesc = "" +
 	"\n" +
-	"(dex/orders/v1alpha1/signed_payload.proto\x12\x13dex.orders.v1alpha1\x1a\x1bbuf/validate/validate.proto\x1a!dex/matching/v1alpha1/quote.proto\x1a%dex/settlement/v1alpha1/funding.proto\x1a\"dex/settlement/v1alpha1/swap.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa1\a\n" +
+	"(dex/orders/v1alpha1/signed_payload.proto\x12\x13dex.orders.v1alpha1\x1a\x1bbuf/validate/validate.proto\x1a%dex/settlement/v1alpha1/funding.proto\x1a\"dex/settlement/v1alpha1/swap.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x84\x05\n" +
 	"\aPayload\x12(\n" +
 	"\n" +
 	"network_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\tnetworkId\x12(\n" +
@@ -286,11 +217,7 @@ const file_dex_orders_v1alpha1_signed_payload_proto_rawDesc = "" +
 	"account_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\taccountId\x12\x1d\n" +
 	"\x05nonce\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02 \x00R\x05nonce\x12C\n" +
 	"\vexpire_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\n" +
-	"expireTime\x12J\n" +
-	"\rquote_request\x18\x15 \x01(\v2#.dex.matching.v1alpha1.QuoteRequestH\x00R\fquoteRequest\x127\n" +
-	"\x05quote\x18\x16 \x01(\v2\x1f.dex.matching.v1alpha1.NewQuoteH\x00R\x05quote\x12G\n" +
-	"\fquote_cancel\x18\x17 \x01(\v2\".dex.matching.v1alpha1.QuoteCancelH\x00R\vquoteCancel\x12S\n" +
-	"\x10quote_acceptance\x18\x18 \x01(\v2&.dex.matching.v1alpha1.QuoteAcceptanceH\x00R\x0fquoteAcceptance\x12U\n" +
+	"expireTime\x12U\n" +
 	"\x0fdeposit_address\x18\x10 \x01(\v2*.dex.settlement.v1alpha1.NewDepositAddressH\x00R\x0edepositAddress\x12H\n" +
 	"\n" +
 	"withdrawal\x18\x11 \x01(\v2&.dex.settlement.v1alpha1.NewWithdrawalH\x00R\n" +
@@ -298,7 +225,7 @@ const file_dex_orders_v1alpha1_signed_payload_proto_rawDesc = "" +
 	"\x11withdrawal_cancel\x18\x12 \x01(\v2).dex.settlement.v1alpha1.WithdrawalCancelH\x00R\x10withdrawalCancel\x12R\n" +
 	"\x0fswap_acceptance\x18\x13 \x01(\v2'.dex.settlement.v1alpha1.SwapAcceptanceH\x00R\x0eswapAcceptance\x12U\n" +
 	"\x10swap_transaction\x18\x14 \x01(\v2(.dex.settlement.v1alpha1.SwapTransactionH\x00R\x0fswapTransactionB\x0f\n" +
-	"\x06action\x12\x05\xbaH\x02\b\x01J\x04\b\x05\x10\x0eB\xd6\x01\n" +
+	"\x06action\x12\x05\xbaH\x02\b\x01J\x04\b\x05\x10\x0eJ\x04\b\x15\x10\x19B\xd6\x01\n" +
 	"\x17com.dex.orders.v1alpha1B\x12SignedPayloadProtoP\x01Z9triodex.example/gen/go/dex/orders/v1alpha1;ordersv1alpha1\xa2\x02\x03DOX\xaa\x02\x13Dex.Orders.V1alpha1\xca\x02\x13Dex\\Orders\\V1alpha1\xe2\x02\x1fDex\\Orders\\V1alpha1\\GPBMetadata\xea\x02\x15Dex::Orders::V1alpha1b\x06proto3"
 
 var (
@@ -315,34 +242,26 @@ func file_dex_orders_v1alpha1_signed_payload_proto_rawDescGZIP() []byte {
 
 var file_dex_orders_v1alpha1_signed_payload_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
 var file_dex_orders_v1alpha1_signed_payload_proto_goTypes = []any{
-	(*Payload)(nil),                     // 0: dex.orders.v1alpha1.Payload
-	(*timestamppb.Timestamp)(nil),       // 1: google.protobuf.Timestamp
-	(*v1alpha1.QuoteRequest)(nil),       // 2: dex.matching.v1alpha1.QuoteRequest
-	(*v1alpha1.NewQuote)(nil),           // 3: dex.matching.v1alpha1.NewQuote
-	(*v1alpha1.QuoteCancel)(nil),        // 4: dex.matching.v1alpha1.QuoteCancel
-	(*v1alpha1.QuoteAcceptance)(nil),    // 5: dex.matching.v1alpha1.QuoteAcceptance
-	(*v1alpha11.NewDepositAddress)(nil), // 6: dex.settlement.v1alpha1.NewDepositAddress
-	(*v1alpha11.NewWithdrawal)(nil),     // 7: dex.settlement.v1alpha1.NewWithdrawal
-	(*v1alpha11.WithdrawalCancel)(nil),  // 8: dex.settlement.v1alpha1.WithdrawalCancel
-	(*v1alpha11.SwapAcceptance)(nil),    // 9: dex.settlement.v1alpha1.SwapAcceptance
-	(*v1alpha11.SwapTransaction)(nil),   // 10: dex.settlement.v1alpha1.SwapTransaction
+	(*Payload)(nil),                    // 0: dex.orders.v1alpha1.Payload
+	(*timestamppb.Timestamp)(nil),      // 1: google.protobuf.Timestamp
+	(*v1alpha1.NewDepositAddress)(nil), // 2: dex.settlement.v1alpha1.NewDepositAddress
+	(*v1alpha1.NewWithdrawal)(nil),     // 3: dex.settlement.v1alpha1.NewWithdrawal
+	(*v1alpha1.WithdrawalCancel)(nil),  // 4: dex.settlement.v1alpha1.WithdrawalCancel
+	(*v1alpha1.SwapAcceptance)(nil),    // 5: dex.settlement.v1alpha1.SwapAcceptance
+	(*v1alpha1.SwapTransaction)(nil),   // 6: dex.settlement.v1alpha1.SwapTransaction
 }
 var file_dex_orders_v1alpha1_signed_payload_proto_depIdxs = []int32{
-	1,  // 0: dex.orders.v1alpha1.Payload.expire_time:type_name -> google.protobuf.Timestamp
-	2,  // 1: dex.orders.v1alpha1.Payload.quote_request:type_name -> dex.matching.v1alpha1.QuoteRequest
-	3,  // 2: dex.orders.v1alpha1.Payload.quote:type_name -> dex.matching.v1alpha1.NewQuote
-	4,  // 3: dex.orders.v1alpha1.Payload.quote_cancel:type_name -> dex.matching.v1alpha1.QuoteCancel
-	5,  // 4: dex.orders.v1alpha1.Payload.quote_acceptance:type_name -> dex.matching.v1alpha1.QuoteAcceptance
-	6,  // 5: dex.orders.v1alpha1.Payload.deposit_address:type_name -> dex.settlement.v1alpha1.NewDepositAddress
-	7,  // 6: dex.orders.v1alpha1.Payload.withdrawal:type_name -> dex.settlement.v1alpha1.NewWithdrawal
-	8,  // 7: dex.orders.v1alpha1.Payload.withdrawal_cancel:type_name -> dex.settlement.v1alpha1.WithdrawalCancel
-	9,  // 8: dex.orders.v1alpha1.Payload.swap_acceptance:type_name -> dex.settlement.v1alpha1.SwapAcceptance
-	10, // 9: dex.orders.v1alpha1.Payload.swap_transaction:type_name -> dex.settlement.v1alpha1.SwapTransaction
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	1, // 0: dex.orders.v1alpha1.Payload.expire_time:type_name -> google.protobuf.Timestamp
+	2, // 1: dex.orders.v1alpha1.Payload.deposit_address:type_name -> dex.settlement.v1alpha1.NewDepositAddress
+	3, // 2: dex.orders.v1alpha1.Payload.withdrawal:type_name -> dex.settlement.v1alpha1.NewWithdrawal
+	4, // 3: dex.orders.v1alpha1.Payload.withdrawal_cancel:type_name -> dex.settlement.v1alpha1.WithdrawalCancel
+	5, // 4: dex.orders.v1alpha1.Payload.swap_acceptance:type_name -> dex.settlement.v1alpha1.SwapAcceptance
+	6, // 5: dex.orders.v1alpha1.Payload.swap_transaction:type_name -> dex.settlement.v1alpha1.SwapTransaction
+	6, // [6:6] is the sub-list for method output_type
+	6, // [6:6] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_dex_orders_v1alpha1_signed_payload_proto_init() }
@@ -351,10 +270,6 @@ func file_dex_orders_v1alpha1_signed_payload_proto_init() {
 		return
 	}
 	file_dex_orders_v1alpha1_signed_payload_proto_msgTypes[0].OneofWrappers = []any{
-		(*Payload_QuoteRequest)(nil),
-		(*Payload_Quote)(nil),
-		(*Payload_QuoteCancel)(nil),
-		(*Payload_QuoteAcceptance)(nil),
 		(*Payload_DepositAddress)(nil),
 		(*Payload_Withdrawal)(nil),
 		(*Payload_WithdrawalCancel)(nil),

@@ -23,12 +23,13 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from dex.matching.v1 import quote_pb2 as dex_dot_matching_dot_v1_dot_quote__pb2
 from dex.options.v1 import options_pb2 as dex_dot_options_dot_v1_dot_options__pb2
 from dex.orders.v1 import signed_payload_pb2 as dex_dot_orders_dot_v1_dot_signed__payload__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x64\x65x/matching/v1/matching.proto\x12\x0f\x64\x65x.matching.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1c\x64\x65x/options/v1/options.proto\x1a\"dex/orders/v1/signed_payload.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"_\n\x05\x41sset\x12\x35\n\x08\x61sset_id\x18\x01 \x01(\tB\x1a\xbaH\x17r\x15\x10\x01\x18\x10\x32\x0f^[A-Za-z0-9.]+$R\x07\x61ssetId\x12\x1f\n\x05scale\x18\x02 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x12(\x00R\x05scale\"\x8f\x08\n\x06Market\x12\x45\n\tmarket_id\x18\x01 \x01(\tB(\xbaH%r#\x10\x03\x18 2\x1d^[A-Za-z0-9.]+-[A-Za-z0-9.]+$R\x08marketId\x12=\n\nbase_asset\x18\x02 \x01(\x0b\x32\x16.dex.matching.v1.AssetB\x06\xbaH\x03\xc8\x01\x01R\tbaseAsset\x12?\n\x0bquote_asset\x18\x03 \x01(\x0b\x32\x16.dex.matching.v1.AssetB\x06\xbaH\x03\xc8\x01\x01R\nquoteAsset\x12?\n\x18quote_atoms_per_tick_lot\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\x14quoteAtomsPerTickLot\x12\x34\n\x12\x62\x61se_atoms_per_lot\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\x0f\x62\x61seAtomsPerLot\x12\x1b\n\ttick_size\x18\x06 \x01(\tR\x08tickSize\x12\x19\n\x08lot_size\x18\x07 \x01(\tR\x07lotSize\x12;\n\x15price_increment_ticks\x18\x08 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x13priceIncrementTicks\x12?\n\x17quantity_increment_lots\x18\t \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x15quantityIncrementLots\x12/\n\x0fprice_ticks_max\x18\n \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\rpriceTicksMax\x12\x33\n\x11quantity_lots_max\x18\x0b \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x0fquantityLotsMax\x12/\n\rmaker_fee_ppm\x18\x0c \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xa0\x8d\x06(\x00R\x0bmakerFeePpm\x12/\n\rtaker_fee_ppm\x18\r \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xa0\x8d\x06(\x00R\x0btakerFeePpm\x12;\n\x04kind\x18\x0e \x01(\x0e\x32\x1b.dex.matching.v1.MarketKindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x04kind\x12\x35\n\x06status\x18\x0f \x01(\x0e\x32\x1d.dex.matching.v1.MarketStatusR\x06status\x12)\n\x10protection_ticks\x18\x10 \x01(\x03R\x0fprotectionTicks\x12$\n\x0eprice_band_ppm\x18\x11 \x01(\x03R\x0cpriceBandPpm\x12,\n\x12notional_min_atoms\x18\x12 \x01(\x03R\x10notionalMinAtoms\x12,\n\x12notional_max_atoms\x18\x13 \x01(\x03R\x10notionalMaxAtoms\x12(\n\x10last_price_ticks\x18\x14 \x01(\x03R\x0elastPriceTicks\"Q\n\tBookLevel\x12\x1f\n\x0bprice_ticks\x18\x01 \x01(\x03R\npriceTicks\x12#\n\rquantity_lots\x18\x02 \x01(\x03R\x0cquantityLots\"\xcf\x01\n\x04\x42ook\x12\x1b\n\tmarket_id\x18\x01 \x01(\tR\x08marketId\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\x12.\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04time\x12.\n\x04\x62ids\x18\x04 \x03(\x0b\x32\x1a.dex.matching.v1.BookLevelR\x04\x62ids\x12.\n\x04\x61sks\x18\x05 \x03(\x0b\x32\x1a.dex.matching.v1.BookLevelR\x04\x61sks\"\xb7\x01\n\tBookDelta\x12\x1a\n\x08sequence\x18\x01 \x01(\x03R\x08sequence\x12.\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04time\x12.\n\x04\x62ids\x18\x03 \x03(\x0b\x32\x1a.dex.matching.v1.BookLevelR\x04\x62ids\x12.\n\x04\x61sks\x18\x04 \x03(\x0b\x32\x1a.dex.matching.v1.BookLevelR\x04\x61sks\"\xc1\x02\n\x05Trade\x12\x1b\n\tmarket_id\x18\x01 \x01(\tR\x08marketId\x12%\n\x0etrade_sequence\x18\x02 \x01(\x03R\rtradeSequence\x12.\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04time\x12\x1f\n\x0bprice_ticks\x18\x04 \x01(\x03R\npriceTicks\x12#\n\rquantity_lots\x18\x05 \x01(\x03R\x0cquantityLots\x12\x32\n\ntaker_side\x18\x06 \x01(\x0e\x32\x13.dex.orders.v1.SideR\ttakerSide\x12$\n\x0emaker_order_id\x18\x07 \x01(\tR\x0cmakerOrderId\x12$\n\x0etaker_order_id\x18\x08 \x01(\tR\x0ctakerOrderId\"f\n\x12ListMarketsRequest\x12\'\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02R\tpageToken\"p\n\x13ListMarketsResponse\x12\x31\n\x07markets\x18\x01 \x03(\x0b\x32\x17.dex.matching.v1.MarketR\x07markets\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"Z\n\x0eGetBookRequest\x12&\n\tmarket_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x03\x18 R\x08marketId\x12 \n\x05\x64\x65pth\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x05\x64\x65pth\"<\n\x0fGetBookResponse\x12)\n\x04\x62ook\x18\x01 \x01(\x0b\x32\x15.dex.matching.v1.BookR\x04\x62ook\"k\n\x11StreamBookRequest\x12&\n\tmarket_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x03\x18 R\x08marketId\x12.\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\rafterSequence\"\x85\x01\n\x12StreamBookResponse\x12\x33\n\x08snapshot\x18\x01 \x01(\x0b\x32\x15.dex.matching.v1.BookH\x00R\x08snapshot\x12\x32\n\x05\x64\x65lta\x18\x02 \x01(\x0b\x32\x1a.dex.matching.v1.BookDeltaH\x00R\x05\x64\x65ltaB\x06\n\x04item\"m\n\x13StreamTradesRequest\x12&\n\tmarket_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x03\x18 R\x08marketId\x12.\n\x0estart_sequence\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\rstartSequence\"F\n\x14StreamTradesResponse\x12.\n\x06trades\x18\x01 \x03(\x0b\x32\x16.dex.matching.v1.TradeR\x06trades\"\xbd\x01\n\x11ListTradesRequest\x12&\n\tmarket_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x03\x18 R\x08marketId\x12.\n\x0estart_sequence\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\rstartSequence\x12\'\n\tpage_size\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90N(\x00R\x08pageSize\x12\'\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02R\tpageToken\"l\n\x12ListTradesResponse\x12.\n\x06trades\x18\x01 \x03(\x0b\x32\x16.dex.matching.v1.TradeR\x06trades\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*\xde\x01\n\x0cMarketStatus\x12\x1d\n\x19MARKET_STATUS_UNSPECIFIED\x10\x00\x12\x16\n\x12MARKET_STATUS_OPEN\x10\x01\x12\x1d\n\x19MARKET_STATUS_CANCEL_ONLY\x10\x02\x12\x18\n\x14MARKET_STATUS_HALTED\x10\x03\x12!\n\x1dMARKET_STATUS_OPENING_AUCTION\x10\x04\x12!\n\x1dMARKET_STATUS_CLOSING_AUCTION\x10\x05\x12\x18\n\x14MARKET_STATUS_CLOSED\x10\x06*_\n\nMarketKind\x12\x1b\n\x17MARKET_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16MARKET_KIND_ORDER_BOOK\x10\x01\x12\x18\n\x14MARKET_KIND_EXTERNAL\x10\x02\x32\xdf\x03\n\x08Matching\x12^\n\x0bListMarkets\x12#.dex.matching.v1.ListMarketsRequest\x1a$.dex.matching.v1.ListMarketsResponse\"\x04\xa8\xbb\x18\x01\x12R\n\x07GetBook\x12\x1f.dex.matching.v1.GetBookRequest\x1a .dex.matching.v1.GetBookResponse\"\x04\xa8\xbb\x18\x01\x12]\n\nStreamBook\x12\".dex.matching.v1.StreamBookRequest\x1a#.dex.matching.v1.StreamBookResponse\"\x04\xa8\xbb\x18\x01\x30\x01\x12\x63\n\x0cStreamTrades\x12$.dex.matching.v1.StreamTradesRequest\x1a%.dex.matching.v1.StreamTradesResponse\"\x04\xa8\xbb\x18\x01\x30\x01\x12[\n\nListTrades\x12\".dex.matching.v1.ListTradesRequest\x1a#.dex.matching.v1.ListTradesResponse\"\x04\xa8\xbb\x18\x01\x42\xb5\x01\n\x13\x63om.dex.matching.v1B\rMatchingProtoP\x01Z1triodex.example/gen/go/dex/matching/v1;matchingv1\xa2\x02\x03\x44MX\xaa\x02\x0f\x44\x65x.Matching.V1\xca\x02\x0f\x44\x65x\\Matching\\V1\xe2\x02\x1b\x44\x65x\\Matching\\V1\\GPBMetadata\xea\x02\x11\x44\x65x::Matching::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x64\x65x/matching/v1/matching.proto\x12\x0f\x64\x65x.matching.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1b\x64\x65x/matching/v1/quote.proto\x1a\x1c\x64\x65x/options/v1/options.proto\x1a\"dex/orders/v1/signed_payload.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"_\n\x05\x41sset\x12\x35\n\x08\x61sset_id\x18\x01 \x01(\tB\x1a\xbaH\x17r\x15\x10\x01\x18\x10\x32\x0f^[A-Za-z0-9.]+$R\x07\x61ssetId\x12\x1f\n\x05scale\x18\x02 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x12(\x00R\x05scale\"\x8f\x08\n\x06Market\x12\x45\n\tmarket_id\x18\x01 \x01(\tB(\xbaH%r#\x10\x03\x18 2\x1d^[A-Za-z0-9.]+-[A-Za-z0-9.]+$R\x08marketId\x12=\n\nbase_asset\x18\x02 \x01(\x0b\x32\x16.dex.matching.v1.AssetB\x06\xbaH\x03\xc8\x01\x01R\tbaseAsset\x12?\n\x0bquote_asset\x18\x03 \x01(\x0b\x32\x16.dex.matching.v1.AssetB\x06\xbaH\x03\xc8\x01\x01R\nquoteAsset\x12?\n\x18quote_atoms_per_tick_lot\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\x14quoteAtomsPerTickLot\x12\x34\n\x12\x62\x61se_atoms_per_lot\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\x0f\x62\x61seAtomsPerLot\x12\x1b\n\ttick_size\x18\x06 \x01(\tR\x08tickSize\x12\x19\n\x08lot_size\x18\x07 \x01(\tR\x07lotSize\x12;\n\x15price_increment_ticks\x18\x08 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x13priceIncrementTicks\x12?\n\x17quantity_increment_lots\x18\t \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x15quantityIncrementLots\x12/\n\x0fprice_ticks_max\x18\n \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\rpriceTicksMax\x12\x33\n\x11quantity_lots_max\x18\x0b \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x0fquantityLotsMax\x12/\n\rmaker_fee_ppm\x18\x0c \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xa0\x8d\x06(\x00R\x0bmakerFeePpm\x12/\n\rtaker_fee_ppm\x18\r \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xa0\x8d\x06(\x00R\x0btakerFeePpm\x12;\n\x04kind\x18\x0e \x01(\x0e\x32\x1b.dex.matching.v1.MarketKindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x04kind\x12\x35\n\x06status\x18\x0f \x01(\x0e\x32\x1d.dex.matching.v1.MarketStatusR\x06status\x12)\n\x10protection_ticks\x18\x10 \x01(\x03R\x0fprotectionTicks\x12$\n\x0eprice_band_ppm\x18\x11 \x01(\x03R\x0cpriceBandPpm\x12,\n\x12notional_min_atoms\x18\x12 \x01(\x03R\x10notionalMinAtoms\x12,\n\x12notional_max_atoms\x18\x13 \x01(\x03R\x10notionalMaxAtoms\x12(\n\x10last_price_ticks\x18\x14 \x01(\x03R\x0elastPriceTicks\"Q\n\tBookLevel\x12\x1f\n\x0bprice_ticks\x18\x01 \x01(\x03R\npriceTicks\x12#\n\rquantity_lots\x18\x02 \x01(\x03R\x0cquantityLots\"\xcf\x01\n\x04\x42ook\x12\x1b\n\tmarket_id\x18\x01 \x01(\tR\x08marketId\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\x12.\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04time\x12.\n\x04\x62ids\x18\x04 \x03(\x0b\x32\x1a.dex.matching.v1.BookLevelR\x04\x62ids\x12.\n\x04\x61sks\x18\x05 \x03(\x0b\x32\x1a.dex.matching.v1.BookLevelR\x04\x61sks\"\xb7\x01\n\tBookDelta\x12\x1a\n\x08sequence\x18\x01 \x01(\x03R\x08sequence\x12.\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04time\x12.\n\x04\x62ids\x18\x03 \x03(\x0b\x32\x1a.dex.matching.v1.BookLevelR\x04\x62ids\x12.\n\x04\x61sks\x18\x04 \x03(\x0b\x32\x1a.dex.matching.v1.BookLevelR\x04\x61sks\"\xc1\x02\n\x05Trade\x12\x1b\n\tmarket_id\x18\x01 \x01(\tR\x08marketId\x12%\n\x0etrade_sequence\x18\x02 \x01(\x03R\rtradeSequence\x12.\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04time\x12\x1f\n\x0bprice_ticks\x18\x04 \x01(\x03R\npriceTicks\x12#\n\rquantity_lots\x18\x05 \x01(\x03R\x0cquantityLots\x12\x32\n\ntaker_side\x18\x06 \x01(\x0e\x32\x13.dex.orders.v1.SideR\ttakerSide\x12$\n\x0emaker_order_id\x18\x07 \x01(\tR\x0cmakerOrderId\x12$\n\x0etaker_order_id\x18\x08 \x01(\tR\x0ctakerOrderId\"f\n\x12ListMarketsRequest\x12\'\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02R\tpageToken\"p\n\x13ListMarketsResponse\x12\x31\n\x07markets\x18\x01 \x03(\x0b\x32\x17.dex.matching.v1.MarketR\x07markets\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"Z\n\x0eGetBookRequest\x12&\n\tmarket_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x03\x18 R\x08marketId\x12 \n\x05\x64\x65pth\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x05\x64\x65pth\"<\n\x0fGetBookResponse\x12)\n\x04\x62ook\x18\x01 \x01(\x0b\x32\x15.dex.matching.v1.BookR\x04\x62ook\"k\n\x11StreamBookRequest\x12&\n\tmarket_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x03\x18 R\x08marketId\x12.\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\rafterSequence\"\x85\x01\n\x12StreamBookResponse\x12\x33\n\x08snapshot\x18\x01 \x01(\x0b\x32\x15.dex.matching.v1.BookH\x00R\x08snapshot\x12\x32\n\x05\x64\x65lta\x18\x02 \x01(\x0b\x32\x1a.dex.matching.v1.BookDeltaH\x00R\x05\x64\x65ltaB\x06\n\x04item\"m\n\x13StreamTradesRequest\x12&\n\tmarket_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x03\x18 R\x08marketId\x12.\n\x0estart_sequence\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\rstartSequence\"F\n\x14StreamTradesResponse\x12.\n\x06trades\x18\x01 \x03(\x0b\x32\x16.dex.matching.v1.TradeR\x06trades\"\xbd\x01\n\x11ListTradesRequest\x12&\n\tmarket_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x03\x18 R\x08marketId\x12.\n\x0estart_sequence\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\rstartSequence\x12\'\n\tpage_size\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90N(\x00R\x08pageSize\x12\'\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02R\tpageToken\"l\n\x12ListTradesResponse\x12.\n\x06trades\x18\x01 \x03(\x0b\x32\x16.dex.matching.v1.TradeR\x06trades\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*\xde\x01\n\x0cMarketStatus\x12\x1d\n\x19MARKET_STATUS_UNSPECIFIED\x10\x00\x12\x16\n\x12MARKET_STATUS_OPEN\x10\x01\x12\x1d\n\x19MARKET_STATUS_CANCEL_ONLY\x10\x02\x12\x18\n\x14MARKET_STATUS_HALTED\x10\x03\x12!\n\x1dMARKET_STATUS_OPENING_AUCTION\x10\x04\x12!\n\x1dMARKET_STATUS_CLOSING_AUCTION\x10\x05\x12\x18\n\x14MARKET_STATUS_CLOSED\x10\x06*_\n\nMarketKind\x12\x1b\n\x17MARKET_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16MARKET_KIND_ORDER_BOOK\x10\x01\x12\x18\n\x14MARKET_KIND_EXTERNAL\x10\x02\x32\xe5\x06\n\x08Matching\x12^\n\x0bListMarkets\x12#.dex.matching.v1.ListMarketsRequest\x1a$.dex.matching.v1.ListMarketsResponse\"\x04\xa8\xbb\x18\x01\x12R\n\x07GetBook\x12\x1f.dex.matching.v1.GetBookRequest\x1a .dex.matching.v1.GetBookResponse\"\x04\xa8\xbb\x18\x01\x12]\n\nStreamBook\x12\".dex.matching.v1.StreamBookRequest\x1a#.dex.matching.v1.StreamBookResponse\"\x04\xa8\xbb\x18\x01\x30\x01\x12\x63\n\x0cStreamTrades\x12$.dex.matching.v1.StreamTradesRequest\x1a%.dex.matching.v1.StreamTradesResponse\"\x04\xa8\xbb\x18\x01\x30\x01\x12[\n\nListTrades\x12\".dex.matching.v1.ListTradesRequest\x1a#.dex.matching.v1.ListTradesResponse\"\x04\xa8\xbb\x18\x01\x12\x63\n\x0cRequestQuote\x12$.dex.matching.v1.RequestQuoteRequest\x1a%.dex.matching.v1.RequestQuoteResponse\"\x04\xa8\xbb\x18\x02\x30\x01\x12^\n\x0b\x41\x63\x63\x65ptQuote\x12#.dex.matching.v1.AcceptQuoteRequest\x1a$.dex.matching.v1.AcceptQuoteResponse\"\x04\xa8\xbb\x18\x02\x12\x62\n\x0bQuoteStream\x12#.dex.matching.v1.QuoteStreamRequest\x1a$.dex.matching.v1.QuoteStreamResponse\"\x04\xa8\xbb\x18\x03(\x01\x30\x01\x12[\n\nListQuotes\x12\".dex.matching.v1.ListQuotesRequest\x1a#.dex.matching.v1.ListQuotesResponse\"\x04\xa8\xbb\x18\x03\x42\xb5\x01\n\x13\x63om.dex.matching.v1B\rMatchingProtoP\x01Z1triodex.example/gen/go/dex/matching/v1;matchingv1\xa2\x02\x03\x44MX\xaa\x02\x0f\x44\x65x.Matching.V1\xca\x02\x0f\x44\x65x\\Matching\\V1\xe2\x02\x1b\x44\x65x\\Matching\\V1\\GPBMetadata\xea\x02\x11\x44\x65x::Matching::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -98,42 +99,50 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MATCHING'].methods_by_name['StreamTrades']._serialized_options = b'\250\273\030\001'
   _globals['_MATCHING'].methods_by_name['ListTrades']._loaded_options = None
   _globals['_MATCHING'].methods_by_name['ListTrades']._serialized_options = b'\250\273\030\001'
-  _globals['_MARKETSTATUS']._serialized_start=3224
-  _globals['_MARKETSTATUS']._serialized_end=3446
-  _globals['_MARKETKIND']._serialized_start=3448
-  _globals['_MARKETKIND']._serialized_end=3543
-  _globals['_ASSET']._serialized_start=179
-  _globals['_ASSET']._serialized_end=274
-  _globals['_MARKET']._serialized_start=277
-  _globals['_MARKET']._serialized_end=1316
-  _globals['_BOOKLEVEL']._serialized_start=1318
-  _globals['_BOOKLEVEL']._serialized_end=1399
-  _globals['_BOOK']._serialized_start=1402
-  _globals['_BOOK']._serialized_end=1609
-  _globals['_BOOKDELTA']._serialized_start=1612
-  _globals['_BOOKDELTA']._serialized_end=1795
-  _globals['_TRADE']._serialized_start=1798
-  _globals['_TRADE']._serialized_end=2119
-  _globals['_LISTMARKETSREQUEST']._serialized_start=2121
-  _globals['_LISTMARKETSREQUEST']._serialized_end=2223
-  _globals['_LISTMARKETSRESPONSE']._serialized_start=2225
-  _globals['_LISTMARKETSRESPONSE']._serialized_end=2337
-  _globals['_GETBOOKREQUEST']._serialized_start=2339
-  _globals['_GETBOOKREQUEST']._serialized_end=2429
-  _globals['_GETBOOKRESPONSE']._serialized_start=2431
-  _globals['_GETBOOKRESPONSE']._serialized_end=2491
-  _globals['_STREAMBOOKREQUEST']._serialized_start=2493
-  _globals['_STREAMBOOKREQUEST']._serialized_end=2600
-  _globals['_STREAMBOOKRESPONSE']._serialized_start=2603
-  _globals['_STREAMBOOKRESPONSE']._serialized_end=2736
-  _globals['_STREAMTRADESREQUEST']._serialized_start=2738
-  _globals['_STREAMTRADESREQUEST']._serialized_end=2847
-  _globals['_STREAMTRADESRESPONSE']._serialized_start=2849
-  _globals['_STREAMTRADESRESPONSE']._serialized_end=2919
-  _globals['_LISTTRADESREQUEST']._serialized_start=2922
-  _globals['_LISTTRADESREQUEST']._serialized_end=3111
-  _globals['_LISTTRADESRESPONSE']._serialized_start=3113
-  _globals['_LISTTRADESRESPONSE']._serialized_end=3221
-  _globals['_MATCHING']._serialized_start=3546
-  _globals['_MATCHING']._serialized_end=4025
+  _globals['_MATCHING'].methods_by_name['RequestQuote']._loaded_options = None
+  _globals['_MATCHING'].methods_by_name['RequestQuote']._serialized_options = b'\250\273\030\002'
+  _globals['_MATCHING'].methods_by_name['AcceptQuote']._loaded_options = None
+  _globals['_MATCHING'].methods_by_name['AcceptQuote']._serialized_options = b'\250\273\030\002'
+  _globals['_MATCHING'].methods_by_name['QuoteStream']._loaded_options = None
+  _globals['_MATCHING'].methods_by_name['QuoteStream']._serialized_options = b'\250\273\030\003'
+  _globals['_MATCHING'].methods_by_name['ListQuotes']._loaded_options = None
+  _globals['_MATCHING'].methods_by_name['ListQuotes']._serialized_options = b'\250\273\030\003'
+  _globals['_MARKETSTATUS']._serialized_start=3253
+  _globals['_MARKETSTATUS']._serialized_end=3475
+  _globals['_MARKETKIND']._serialized_start=3477
+  _globals['_MARKETKIND']._serialized_end=3572
+  _globals['_ASSET']._serialized_start=208
+  _globals['_ASSET']._serialized_end=303
+  _globals['_MARKET']._serialized_start=306
+  _globals['_MARKET']._serialized_end=1345
+  _globals['_BOOKLEVEL']._serialized_start=1347
+  _globals['_BOOKLEVEL']._serialized_end=1428
+  _globals['_BOOK']._serialized_start=1431
+  _globals['_BOOK']._serialized_end=1638
+  _globals['_BOOKDELTA']._serialized_start=1641
+  _globals['_BOOKDELTA']._serialized_end=1824
+  _globals['_TRADE']._serialized_start=1827
+  _globals['_TRADE']._serialized_end=2148
+  _globals['_LISTMARKETSREQUEST']._serialized_start=2150
+  _globals['_LISTMARKETSREQUEST']._serialized_end=2252
+  _globals['_LISTMARKETSRESPONSE']._serialized_start=2254
+  _globals['_LISTMARKETSRESPONSE']._serialized_end=2366
+  _globals['_GETBOOKREQUEST']._serialized_start=2368
+  _globals['_GETBOOKREQUEST']._serialized_end=2458
+  _globals['_GETBOOKRESPONSE']._serialized_start=2460
+  _globals['_GETBOOKRESPONSE']._serialized_end=2520
+  _globals['_STREAMBOOKREQUEST']._serialized_start=2522
+  _globals['_STREAMBOOKREQUEST']._serialized_end=2629
+  _globals['_STREAMBOOKRESPONSE']._serialized_start=2632
+  _globals['_STREAMBOOKRESPONSE']._serialized_end=2765
+  _globals['_STREAMTRADESREQUEST']._serialized_start=2767
+  _globals['_STREAMTRADESREQUEST']._serialized_end=2876
+  _globals['_STREAMTRADESRESPONSE']._serialized_start=2878
+  _globals['_STREAMTRADESRESPONSE']._serialized_end=2948
+  _globals['_LISTTRADESREQUEST']._serialized_start=2951
+  _globals['_LISTTRADESREQUEST']._serialized_end=3140
+  _globals['_LISTTRADESRESPONSE']._serialized_start=3142
+  _globals['_LISTTRADESRESPONSE']._serialized_end=3250
+  _globals['_MATCHING']._serialized_start=3575
+  _globals['_MATCHING']._serialized_end=4444
 # @@protoc_insertion_point(module_scope)

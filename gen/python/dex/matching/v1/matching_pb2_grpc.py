@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from dex.matching.v1 import matching_pb2 as dex_dot_matching_dot_v1_dot_matching__pb2
+from dex.matching.v1 import quote_pb2 as dex_dot_matching_dot_v1_dot_quote__pb2
 
 GRPC_GENERATED_VERSION = '1.81.1'
 GRPC_VERSION = grpc.__version__
@@ -26,7 +27,9 @@ if _version_not_supported:
 
 
 class MatchingStub:
-    """Reads the book. Everything it shows is already on disk.
+    """Reads the book, and brings takers of large sizes and makers together. Everything
+    it shows is already on disk. Quotes are firm and trade beside the book: they
+    neither rest in it nor touch its queue, and are no trades of the market.
     """
 
     def __init__(self, channel):
@@ -60,10 +63,32 @@ class MatchingStub:
                 request_serializer=dex_dot_matching_dot_v1_dot_matching__pb2.ListTradesRequest.SerializeToString,
                 response_deserializer=dex_dot_matching_dot_v1_dot_matching__pb2.ListTradesResponse.FromString,
                 _registered_method=True)
+        self.RequestQuote = channel.unary_stream(
+                '/dex.matching.v1.Matching/RequestQuote',
+                request_serializer=dex_dot_matching_dot_v1_dot_quote__pb2.RequestQuoteRequest.SerializeToString,
+                response_deserializer=dex_dot_matching_dot_v1_dot_quote__pb2.RequestQuoteResponse.FromString,
+                _registered_method=True)
+        self.AcceptQuote = channel.unary_unary(
+                '/dex.matching.v1.Matching/AcceptQuote',
+                request_serializer=dex_dot_matching_dot_v1_dot_quote__pb2.AcceptQuoteRequest.SerializeToString,
+                response_deserializer=dex_dot_matching_dot_v1_dot_quote__pb2.AcceptQuoteResponse.FromString,
+                _registered_method=True)
+        self.QuoteStream = channel.stream_stream(
+                '/dex.matching.v1.Matching/QuoteStream',
+                request_serializer=dex_dot_matching_dot_v1_dot_quote__pb2.QuoteStreamRequest.SerializeToString,
+                response_deserializer=dex_dot_matching_dot_v1_dot_quote__pb2.QuoteStreamResponse.FromString,
+                _registered_method=True)
+        self.ListQuotes = channel.unary_unary(
+                '/dex.matching.v1.Matching/ListQuotes',
+                request_serializer=dex_dot_matching_dot_v1_dot_quote__pb2.ListQuotesRequest.SerializeToString,
+                response_deserializer=dex_dot_matching_dot_v1_dot_quote__pb2.ListQuotesResponse.FromString,
+                _registered_method=True)
 
 
 class MatchingServicer:
-    """Reads the book. Everything it shows is already on disk.
+    """Reads the book, and brings takers of large sizes and makers together. Everything
+    it shows is already on disk. Quotes are firm and trade beside the book: they
+    neither rest in it nor touch its queue, and are no trades of the market.
     """
 
     def ListMarkets(self, request, context):
@@ -106,6 +131,47 @@ class MatchingServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RequestQuote(self, request, context):
+        """Sends a request to the makers and streams their quotes as they become
+        durable. The call ends when the request does: at `close_time`, or when a quote
+        was accepted. A taker that cancels the call, or whose connection is lost,
+        withdraws the request. A call that the node ended (SLOW_CONSUMER,
+        NODE_DRAINING, a crash) leaves it open: sending the same envelope again
+        resumes, every quote is sent again, then the new ones.
+        cli: dex quote request
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AcceptQuote(self, request, context):
+        """Trades on a quote, in full or not at all. Safe to retry with the same
+        envelope.
+        cli: dex quote accept
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def QuoteStream(self, request_iterator, context):
+        """A maker's session: requests come in, signed quotes and cancels go out, each
+        answered in the order sent. The first message names the account and what to
+        resume from. When the session ends the open quotes that it gave are withdrawn,
+        unless the first message says otherwise; when the node crashes they stand.
+        cli: dex quote make
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListQuotes(self, request, context):
+        """Quotes of an account, as maker or as taker, newest first.
+        cli: dex quote list
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MatchingServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -134,6 +200,26 @@ def add_MatchingServicer_to_server(servicer, server):
                     request_deserializer=dex_dot_matching_dot_v1_dot_matching__pb2.ListTradesRequest.FromString,
                     response_serializer=dex_dot_matching_dot_v1_dot_matching__pb2.ListTradesResponse.SerializeToString,
             ),
+            'RequestQuote': grpc.unary_stream_rpc_method_handler(
+                    servicer.RequestQuote,
+                    request_deserializer=dex_dot_matching_dot_v1_dot_quote__pb2.RequestQuoteRequest.FromString,
+                    response_serializer=dex_dot_matching_dot_v1_dot_quote__pb2.RequestQuoteResponse.SerializeToString,
+            ),
+            'AcceptQuote': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcceptQuote,
+                    request_deserializer=dex_dot_matching_dot_v1_dot_quote__pb2.AcceptQuoteRequest.FromString,
+                    response_serializer=dex_dot_matching_dot_v1_dot_quote__pb2.AcceptQuoteResponse.SerializeToString,
+            ),
+            'QuoteStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.QuoteStream,
+                    request_deserializer=dex_dot_matching_dot_v1_dot_quote__pb2.QuoteStreamRequest.FromString,
+                    response_serializer=dex_dot_matching_dot_v1_dot_quote__pb2.QuoteStreamResponse.SerializeToString,
+            ),
+            'ListQuotes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListQuotes,
+                    request_deserializer=dex_dot_matching_dot_v1_dot_quote__pb2.ListQuotesRequest.FromString,
+                    response_serializer=dex_dot_matching_dot_v1_dot_quote__pb2.ListQuotesResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'dex.matching.v1.Matching', rpc_method_handlers)
@@ -143,7 +229,9 @@ def add_MatchingServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Matching:
-    """Reads the book. Everything it shows is already on disk.
+    """Reads the book, and brings takers of large sizes and makers together. Everything
+    it shows is already on disk. Quotes are firm and trade beside the book: they
+    neither rest in it nor touch its queue, and are no trades of the market.
     """
 
     @staticmethod
@@ -271,6 +359,114 @@ class Matching:
             '/dex.matching.v1.Matching/ListTrades',
             dex_dot_matching_dot_v1_dot_matching__pb2.ListTradesRequest.SerializeToString,
             dex_dot_matching_dot_v1_dot_matching__pb2.ListTradesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RequestQuote(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/dex.matching.v1.Matching/RequestQuote',
+            dex_dot_matching_dot_v1_dot_quote__pb2.RequestQuoteRequest.SerializeToString,
+            dex_dot_matching_dot_v1_dot_quote__pb2.RequestQuoteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AcceptQuote(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dex.matching.v1.Matching/AcceptQuote',
+            dex_dot_matching_dot_v1_dot_quote__pb2.AcceptQuoteRequest.SerializeToString,
+            dex_dot_matching_dot_v1_dot_quote__pb2.AcceptQuoteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def QuoteStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/dex.matching.v1.Matching/QuoteStream',
+            dex_dot_matching_dot_v1_dot_quote__pb2.QuoteStreamRequest.SerializeToString,
+            dex_dot_matching_dot_v1_dot_quote__pb2.QuoteStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListQuotes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dex.matching.v1.Matching/ListQuotes',
+            dex_dot_matching_dot_v1_dot_quote__pb2.ListQuotesRequest.SerializeToString,
+            dex_dot_matching_dot_v1_dot_quote__pb2.ListQuotesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,6 +5,7 @@ Markets, order books and trades."""
 
 from collections import abc as _abc
 from dex.matching.v1 import matching_pb2 as _matching_pb2
+from dex.matching.v1 import quote_pb2 as _quote_pb2
 from grpc import aio as _aio
 import abc as _abc_1
 import grpc as _grpc
@@ -27,7 +28,10 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class MatchingStub:
-    """Reads the book. Everything it shows is already on disk."""
+    """Reads the book, and brings takers of large sizes and makers together. Everything
+    it shows is already on disk. Quotes are firm and trade beside the book: they
+    neither rest in it nor touch its queue, and are no trades of the market.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -51,10 +55,38 @@ class MatchingStub:
     """Trades as they become durable, gap-free by `trade_sequence`."""
     ListTrades: _grpc.UnaryUnaryMultiCallable[_matching_pb2.ListTradesRequest, _matching_pb2.ListTradesResponse]
     """Past trades, oldest first."""
+    RequestQuote: _grpc.UnaryStreamMultiCallable[_quote_pb2.RequestQuoteRequest, _quote_pb2.RequestQuoteResponse]
+    """Sends a request to the makers and streams their quotes as they become
+    durable. The call ends when the request does: at `close_time`, or when a quote
+    was accepted. A taker that cancels the call, or whose connection is lost,
+    withdraws the request. A call that the node ended (SLOW_CONSUMER,
+    NODE_DRAINING, a crash) leaves it open: sending the same envelope again
+    resumes, every quote is sent again, then the new ones.
+    cli: dex quote request
+    """
+    AcceptQuote: _grpc.UnaryUnaryMultiCallable[_quote_pb2.AcceptQuoteRequest, _quote_pb2.AcceptQuoteResponse]
+    """Trades on a quote, in full or not at all. Safe to retry with the same
+    envelope.
+    cli: dex quote accept
+    """
+    QuoteStream: _grpc.StreamStreamMultiCallable[_quote_pb2.QuoteStreamRequest, _quote_pb2.QuoteStreamResponse]
+    """A maker's session: requests come in, signed quotes and cancels go out, each
+    answered in the order sent. The first message names the account and what to
+    resume from. When the session ends the open quotes that it gave are withdrawn,
+    unless the first message says otherwise; when the node crashes they stand.
+    cli: dex quote make
+    """
+    ListQuotes: _grpc.UnaryUnaryMultiCallable[_quote_pb2.ListQuotesRequest, _quote_pb2.ListQuotesResponse]
+    """Quotes of an account, as maker or as taker, newest first.
+    cli: dex quote list
+    """
 
 @_typing.type_check_only
 class MatchingAsyncStub(MatchingStub):
-    """Reads the book. Everything it shows is already on disk."""
+    """Reads the book, and brings takers of large sizes and makers together. Everything
+    it shows is already on disk. Quotes are firm and trade beside the book: they
+    neither rest in it nor touch its queue, and are no trades of the market.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListMarkets: _aio.UnaryUnaryMultiCallable[_matching_pb2.ListMarketsRequest, _matching_pb2.ListMarketsResponse]  # type: ignore[assignment]
@@ -75,9 +107,37 @@ class MatchingAsyncStub(MatchingStub):
     """Trades as they become durable, gap-free by `trade_sequence`."""
     ListTrades: _aio.UnaryUnaryMultiCallable[_matching_pb2.ListTradesRequest, _matching_pb2.ListTradesResponse]  # type: ignore[assignment]
     """Past trades, oldest first."""
+    RequestQuote: _aio.UnaryStreamMultiCallable[_quote_pb2.RequestQuoteRequest, _quote_pb2.RequestQuoteResponse]  # type: ignore[assignment]
+    """Sends a request to the makers and streams their quotes as they become
+    durable. The call ends when the request does: at `close_time`, or when a quote
+    was accepted. A taker that cancels the call, or whose connection is lost,
+    withdraws the request. A call that the node ended (SLOW_CONSUMER,
+    NODE_DRAINING, a crash) leaves it open: sending the same envelope again
+    resumes, every quote is sent again, then the new ones.
+    cli: dex quote request
+    """
+    AcceptQuote: _aio.UnaryUnaryMultiCallable[_quote_pb2.AcceptQuoteRequest, _quote_pb2.AcceptQuoteResponse]  # type: ignore[assignment]
+    """Trades on a quote, in full or not at all. Safe to retry with the same
+    envelope.
+    cli: dex quote accept
+    """
+    QuoteStream: _aio.StreamStreamMultiCallable[_quote_pb2.QuoteStreamRequest, _quote_pb2.QuoteStreamResponse]  # type: ignore[assignment]
+    """A maker's session: requests come in, signed quotes and cancels go out, each
+    answered in the order sent. The first message names the account and what to
+    resume from. When the session ends the open quotes that it gave are withdrawn,
+    unless the first message says otherwise; when the node crashes they stand.
+    cli: dex quote make
+    """
+    ListQuotes: _aio.UnaryUnaryMultiCallable[_quote_pb2.ListQuotesRequest, _quote_pb2.ListQuotesResponse]  # type: ignore[assignment]
+    """Quotes of an account, as maker or as taker, newest first.
+    cli: dex quote list
+    """
 
 class MatchingServicer(metaclass=_abc_1.ABCMeta):
-    """Reads the book. Everything it shows is already on disk."""
+    """Reads the book, and brings takers of large sizes and makers together. Everything
+    it shows is already on disk. Quotes are firm and trade beside the book: they
+    neither rest in it nor touch its queue, and are no trades of the market.
+    """
 
     @_abc_1.abstractmethod
     def ListMarkets(
@@ -126,5 +186,54 @@ class MatchingServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_matching_pb2.ListTradesResponse, _abc.Awaitable[_matching_pb2.ListTradesResponse]]:
         """Past trades, oldest first."""
+
+    @_abc_1.abstractmethod
+    def RequestQuote(
+        self,
+        request: _quote_pb2.RequestQuoteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_quote_pb2.RequestQuoteResponse], _abc.AsyncIterator[_quote_pb2.RequestQuoteResponse]]:
+        """Sends a request to the makers and streams their quotes as they become
+        durable. The call ends when the request does: at `close_time`, or when a quote
+        was accepted. A taker that cancels the call, or whose connection is lost,
+        withdraws the request. A call that the node ended (SLOW_CONSUMER,
+        NODE_DRAINING, a crash) leaves it open: sending the same envelope again
+        resumes, every quote is sent again, then the new ones.
+        cli: dex quote request
+        """
+
+    @_abc_1.abstractmethod
+    def AcceptQuote(
+        self,
+        request: _quote_pb2.AcceptQuoteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_quote_pb2.AcceptQuoteResponse, _abc.Awaitable[_quote_pb2.AcceptQuoteResponse]]:
+        """Trades on a quote, in full or not at all. Safe to retry with the same
+        envelope.
+        cli: dex quote accept
+        """
+
+    @_abc_1.abstractmethod
+    def QuoteStream(
+        self,
+        request_iterator: _MaybeAsyncIterator[_quote_pb2.QuoteStreamRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_quote_pb2.QuoteStreamResponse], _abc.AsyncIterator[_quote_pb2.QuoteStreamResponse]]:
+        """A maker's session: requests come in, signed quotes and cancels go out, each
+        answered in the order sent. The first message names the account and what to
+        resume from. When the session ends the open quotes that it gave are withdrawn,
+        unless the first message says otherwise; when the node crashes they stand.
+        cli: dex quote make
+        """
+
+    @_abc_1.abstractmethod
+    def ListQuotes(
+        self,
+        request: _quote_pb2.ListQuotesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_quote_pb2.ListQuotesResponse, _abc.Awaitable[_quote_pb2.ListQuotesResponse]]:
+        """Quotes of an account, as maker or as taker, newest first.
+        cli: dex quote list
+        """
 
 def add_MatchingServicer_to_server(servicer: MatchingServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

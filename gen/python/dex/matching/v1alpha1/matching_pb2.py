@@ -23,15 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
-from dex.errors.v1 import errors_pb2 as dex_dot_errors_dot_v1_dot_errors__pb2
-from dex.matching.v1alpha1 import quote_pb2 as dex_dot_matching_dot_v1alpha1_dot_quote__pb2
 from dex.options.v1 import options_pb2 as dex_dot_options_dot_v1_dot_options__pb2
-from dex.orders.v1 import order_intake_pb2 as dex_dot_orders_dot_v1_dot_order__intake__pb2
-from dex.orders.v1 import signed_payload_pb2 as dex_dot_orders_dot_v1_dot_signed__payload__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$dex/matching/v1alpha1/matching.proto\x12\x15\x64\x65x.matching.v1alpha1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1a\x64\x65x/errors/v1/errors.proto\x1a!dex/matching/v1alpha1/quote.proto\x1a\x1c\x64\x65x/options/v1/options.proto\x1a dex/orders/v1/order_intake.proto\x1a\"dex/orders/v1/signed_payload.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"X\n\x13RequestQuoteRequest\x12\x41\n\x08\x65nvelope\x18\x01 \x01(\x0b\x32\x1d.dex.orders.v1.SignedEnvelopeB\x06\xbaH\x03\xc8\x01\x01R\x08\x65nvelope\"\x90\x01\n\x14RequestQuoteResponse\x12(\n\x10quote_request_id\x18\x01 \x01(\tR\x0equoteRequestId\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\x12\x32\n\x05quote\x18\x03 \x01(\x0b\x32\x1c.dex.matching.v1alpha1.QuoteR\x05quote\"W\n\x12\x41\x63\x63\x65ptQuoteRequest\x12\x41\n\x08\x65nvelope\x18\x01 \x01(\x0b\x32\x1d.dex.orders.v1.SignedEnvelopeB\x06\xbaH\x03\xc8\x01\x01R\x08\x65nvelope\"\xa4\x01\n\x13\x41\x63\x63\x65ptQuoteResponse\x12\x30\n\x07\x61pplied\x18\x01 \x01(\x0b\x32\x16.dex.orders.v1.AppliedR\x07\x61pplied\x12\x32\n\x05quote\x18\x02 \x01(\x0b\x32\x1c.dex.matching.v1alpha1.QuoteR\x05quote\x12\'\n\x04\x66ill\x18\x03 \x01(\x0b\x32\x13.dex.orders.v1.FillR\x04\x66ill\"\xbe\x01\n\x0cQuoteSession\x12(\n\naccount_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\taccountId\x12\x33\n\nmarket_ids\x18\x02 \x03(\tB\x14\xbaH\x11\x92\x01\x0e\x08\x01\x10\x64\x18\x01\"\x06r\x04\x10\x03\x18 R\tmarketIds\x12.\n\x0e\x61\x66ter_sequence\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\rafterSequence\x12\x1f\n\x0bkeep_quotes\x18\x04 \x01(\x08R\nkeepQuotes\"\xa1\x01\n\x12QuoteStreamRequest\x12?\n\x07session\x18\x01 \x01(\x0b\x32#.dex.matching.v1alpha1.QuoteSessionH\x00R\x07session\x12;\n\x08\x65nvelope\x18\x02 \x01(\x0b\x32\x1d.dex.orders.v1.SignedEnvelopeH\x00R\x08\x65nvelopeB\r\n\x04item\x12\x05\xbaH\x02\x08\x01\"\xc1\x01\n\x0bQuoteResult\x12\x14\n\x05nonce\x18\x01 \x01(\x03R\x05nonce\x12\x30\n\x07\x61pplied\x18\x02 \x01(\x0b\x32\x16.dex.orders.v1.AppliedR\x07\x61pplied\x12\x32\n\x05quote\x18\x03 \x01(\x0b\x32\x1c.dex.matching.v1alpha1.QuoteR\x05quote\x12\x36\n\trejection\x18\x04 \x01(\x0b\x32\x18.dex.errors.v1.RejectionR\trejection\"\xb9\x02\n\x13QuoteStreamResponse\x12\x1a\n\x08sequence\x18\x01 \x01(\x03R\x08sequence\x12\x45\n\x07request\x18\x02 \x01(\x0b\x32).dex.matching.v1alpha1.QuoteRequestNoticeH\x00R\x07request\x12\x43\n\x06\x63losed\x18\x03 \x01(\x0b\x32).dex.matching.v1alpha1.QuoteRequestNoticeH\x00R\x06\x63losed\x12\x34\n\x05quote\x18\x04 \x01(\x0b\x32\x1c.dex.matching.v1alpha1.QuoteH\x00R\x05quote\x12<\n\x06result\x18\x05 \x01(\x0b\x32\".dex.matching.v1alpha1.QuoteResultH\x00R\x06resultB\x06\n\x04item\"\x88\x02\n\x11ListQuotesRequest\x12(\n\naccount_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\taccountId\x12\x31\n\x10quote_request_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18 R\x0equoteRequestId\x12\x44\n\x06status\x18\x03 \x01(\x0e\x32\".dex.matching.v1alpha1.QuoteStatusB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x06status\x12\'\n\tpage_size\x18\x04 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02R\tpageToken\"r\n\x12ListQuotesResponse\x12\x34\n\x06quotes\x18\x01 \x03(\x0b\x32\x1c.dex.matching.v1alpha1.QuoteR\x06quotes\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"p\n\x16StreamLiquidityRequest\x12&\n\tmarket_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x03\x18 R\x08marketId\x12.\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\rafterSequence\"\x90\x02\n\x0eLiquidityQuote\x12\x19\n\x08maker_id\x18\x01 \x01(\tR\x07makerId\x12&\n\x0f\x62id_price_ticks\x18\x02 \x01(\x03R\rbidPriceTicks\x12*\n\x11\x62id_quantity_lots\x18\x03 \x01(\x03R\x0f\x62idQuantityLots\x12&\n\x0f\x61sk_price_ticks\x18\x04 \x01(\x03R\raskPriceTicks\x12*\n\x11\x61sk_quantity_lots\x18\x05 \x01(\x03R\x0f\x61skQuantityLots\x12;\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime\"\xc0\x01\n\x17StreamLiquidityResponse\x12\x1a\n\x08sequence\x18\x01 \x01(\x03R\x08sequence\x12.\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04time\x12\x1a\n\x08snapshot\x18\x03 \x01(\x08R\x08snapshot\x12=\n\x06quotes\x18\x04 \x03(\x0b\x32%.dex.matching.v1alpha1.LiquidityQuoteR\x06quotes2\xba\x04\n\x08Matching\x12o\n\x0cRequestQuote\x12*.dex.matching.v1alpha1.RequestQuoteRequest\x1a+.dex.matching.v1alpha1.RequestQuoteResponse\"\x04\xa8\xbb\x18\x02\x30\x01\x12j\n\x0b\x41\x63\x63\x65ptQuote\x12).dex.matching.v1alpha1.AcceptQuoteRequest\x1a*.dex.matching.v1alpha1.AcceptQuoteResponse\"\x04\xa8\xbb\x18\x02\x12n\n\x0bQuoteStream\x12).dex.matching.v1alpha1.QuoteStreamRequest\x1a*.dex.matching.v1alpha1.QuoteStreamResponse\"\x04\xa8\xbb\x18\x02(\x01\x30\x01\x12g\n\nListQuotes\x12(.dex.matching.v1alpha1.ListQuotesRequest\x1a).dex.matching.v1alpha1.ListQuotesResponse\"\x04\xa8\xbb\x18\x03\x12x\n\x0fStreamLiquidity\x12-.dex.matching.v1alpha1.StreamLiquidityRequest\x1a..dex.matching.v1alpha1.StreamLiquidityResponse\"\x04\xa8\xbb\x18\x01\x30\x01\x42\xdf\x01\n\x19\x63om.dex.matching.v1alpha1B\rMatchingProtoP\x01Z=triodex.example/gen/go/dex/matching/v1alpha1;matchingv1alpha1\xa2\x02\x03\x44MX\xaa\x02\x15\x44\x65x.Matching.V1alpha1\xca\x02\x15\x44\x65x\\Matching\\V1alpha1\xe2\x02!Dex\\Matching\\V1alpha1\\GPBMetadata\xea\x02\x17\x44\x65x::Matching::V1alpha1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$dex/matching/v1alpha1/matching.proto\x12\x15\x64\x65x.matching.v1alpha1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1c\x64\x65x/options/v1/options.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"p\n\x16StreamLiquidityRequest\x12&\n\tmarket_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x03\x18 R\x08marketId\x12.\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\rafterSequence\"\x90\x02\n\x0eLiquidityQuote\x12\x19\n\x08maker_id\x18\x01 \x01(\tR\x07makerId\x12&\n\x0f\x62id_price_ticks\x18\x02 \x01(\x03R\rbidPriceTicks\x12*\n\x11\x62id_quantity_lots\x18\x03 \x01(\x03R\x0f\x62idQuantityLots\x12&\n\x0f\x61sk_price_ticks\x18\x04 \x01(\x03R\raskPriceTicks\x12*\n\x11\x61sk_quantity_lots\x18\x05 \x01(\x03R\x0f\x61skQuantityLots\x12;\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime\"\xc0\x01\n\x17StreamLiquidityResponse\x12\x1a\n\x08sequence\x18\x01 \x01(\x03R\x08sequence\x12.\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04time\x12\x1a\n\x08snapshot\x18\x03 \x01(\x08R\x08snapshot\x12=\n\x06quotes\x18\x04 \x03(\x0b\x32%.dex.matching.v1alpha1.LiquidityQuoteR\x06quotes2\x84\x01\n\x08Matching\x12x\n\x0fStreamLiquidity\x12-.dex.matching.v1alpha1.StreamLiquidityRequest\x1a..dex.matching.v1alpha1.StreamLiquidityResponse\"\x04\xa8\xbb\x18\x01\x30\x01\x42\xdf\x01\n\x19\x63om.dex.matching.v1alpha1B\rMatchingProtoP\x01Z=triodex.example/gen/go/dex/matching/v1alpha1;matchingv1alpha1\xa2\x02\x03\x44MX\xaa\x02\x15\x44\x65x.Matching.V1alpha1\xca\x02\x15\x44\x65x\\Matching\\V1alpha1\xe2\x02!Dex\\Matching\\V1alpha1\\GPBMetadata\xea\x02\x17\x44\x65x::Matching::V1alpha1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,68 +35,18 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dex.matching.v1alpha1.match
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\031com.dex.matching.v1alpha1B\rMatchingProtoP\001Z=triodex.example/gen/go/dex/matching/v1alpha1;matchingv1alpha1\242\002\003DMX\252\002\025Dex.Matching.V1alpha1\312\002\025Dex\\Matching\\V1alpha1\342\002!Dex\\Matching\\V1alpha1\\GPBMetadata\352\002\027Dex::Matching::V1alpha1'
-  _globals['_REQUESTQUOTEREQUEST'].fields_by_name['envelope']._loaded_options = None
-  _globals['_REQUESTQUOTEREQUEST'].fields_by_name['envelope']._serialized_options = b'\272H\003\310\001\001'
-  _globals['_ACCEPTQUOTEREQUEST'].fields_by_name['envelope']._loaded_options = None
-  _globals['_ACCEPTQUOTEREQUEST'].fields_by_name['envelope']._serialized_options = b'\272H\003\310\001\001'
-  _globals['_QUOTESESSION'].fields_by_name['account_id']._loaded_options = None
-  _globals['_QUOTESESSION'].fields_by_name['account_id']._serialized_options = b'\272H\006r\004\020\001\030 '
-  _globals['_QUOTESESSION'].fields_by_name['market_ids']._loaded_options = None
-  _globals['_QUOTESESSION'].fields_by_name['market_ids']._serialized_options = b'\272H\021\222\001\016\010\001\020d\030\001\"\006r\004\020\003\030 '
-  _globals['_QUOTESESSION'].fields_by_name['after_sequence']._loaded_options = None
-  _globals['_QUOTESESSION'].fields_by_name['after_sequence']._serialized_options = b'\272H\004\"\002(\000'
-  _globals['_QUOTESTREAMREQUEST'].oneofs_by_name['item']._loaded_options = None
-  _globals['_QUOTESTREAMREQUEST'].oneofs_by_name['item']._serialized_options = b'\272H\002\010\001'
-  _globals['_LISTQUOTESREQUEST'].fields_by_name['account_id']._loaded_options = None
-  _globals['_LISTQUOTESREQUEST'].fields_by_name['account_id']._serialized_options = b'\272H\006r\004\020\001\030 '
-  _globals['_LISTQUOTESREQUEST'].fields_by_name['quote_request_id']._loaded_options = None
-  _globals['_LISTQUOTESREQUEST'].fields_by_name['quote_request_id']._serialized_options = b'\272H\004r\002\030 '
-  _globals['_LISTQUOTESREQUEST'].fields_by_name['status']._loaded_options = None
-  _globals['_LISTQUOTESREQUEST'].fields_by_name['status']._serialized_options = b'\272H\005\202\001\002\020\001'
-  _globals['_LISTQUOTESREQUEST'].fields_by_name['page_size']._loaded_options = None
-  _globals['_LISTQUOTESREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\350\007(\000'
-  _globals['_LISTQUOTESREQUEST'].fields_by_name['page_token']._loaded_options = None
-  _globals['_LISTQUOTESREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\002'
   _globals['_STREAMLIQUIDITYREQUEST'].fields_by_name['market_id']._loaded_options = None
   _globals['_STREAMLIQUIDITYREQUEST'].fields_by_name['market_id']._serialized_options = b'\272H\006r\004\020\003\030 '
   _globals['_STREAMLIQUIDITYREQUEST'].fields_by_name['after_sequence']._loaded_options = None
   _globals['_STREAMLIQUIDITYREQUEST'].fields_by_name['after_sequence']._serialized_options = b'\272H\004\"\002(\000'
-  _globals['_MATCHING'].methods_by_name['RequestQuote']._loaded_options = None
-  _globals['_MATCHING'].methods_by_name['RequestQuote']._serialized_options = b'\250\273\030\002'
-  _globals['_MATCHING'].methods_by_name['AcceptQuote']._loaded_options = None
-  _globals['_MATCHING'].methods_by_name['AcceptQuote']._serialized_options = b'\250\273\030\002'
-  _globals['_MATCHING'].methods_by_name['QuoteStream']._loaded_options = None
-  _globals['_MATCHING'].methods_by_name['QuoteStream']._serialized_options = b'\250\273\030\002'
-  _globals['_MATCHING'].methods_by_name['ListQuotes']._loaded_options = None
-  _globals['_MATCHING'].methods_by_name['ListQuotes']._serialized_options = b'\250\273\030\003'
   _globals['_MATCHING'].methods_by_name['StreamLiquidity']._loaded_options = None
   _globals['_MATCHING'].methods_by_name['StreamLiquidity']._serialized_options = b'\250\273\030\001'
-  _globals['_REQUESTQUOTEREQUEST']._serialized_start=288
-  _globals['_REQUESTQUOTEREQUEST']._serialized_end=376
-  _globals['_REQUESTQUOTERESPONSE']._serialized_start=379
-  _globals['_REQUESTQUOTERESPONSE']._serialized_end=523
-  _globals['_ACCEPTQUOTEREQUEST']._serialized_start=525
-  _globals['_ACCEPTQUOTEREQUEST']._serialized_end=612
-  _globals['_ACCEPTQUOTERESPONSE']._serialized_start=615
-  _globals['_ACCEPTQUOTERESPONSE']._serialized_end=779
-  _globals['_QUOTESESSION']._serialized_start=782
-  _globals['_QUOTESESSION']._serialized_end=972
-  _globals['_QUOTESTREAMREQUEST']._serialized_start=975
-  _globals['_QUOTESTREAMREQUEST']._serialized_end=1136
-  _globals['_QUOTERESULT']._serialized_start=1139
-  _globals['_QUOTERESULT']._serialized_end=1332
-  _globals['_QUOTESTREAMRESPONSE']._serialized_start=1335
-  _globals['_QUOTESTREAMRESPONSE']._serialized_end=1648
-  _globals['_LISTQUOTESREQUEST']._serialized_start=1651
-  _globals['_LISTQUOTESREQUEST']._serialized_end=1915
-  _globals['_LISTQUOTESRESPONSE']._serialized_start=1917
-  _globals['_LISTQUOTESRESPONSE']._serialized_end=2031
-  _globals['_STREAMLIQUIDITYREQUEST']._serialized_start=2033
-  _globals['_STREAMLIQUIDITYREQUEST']._serialized_end=2145
-  _globals['_LIQUIDITYQUOTE']._serialized_start=2148
-  _globals['_LIQUIDITYQUOTE']._serialized_end=2420
-  _globals['_STREAMLIQUIDITYRESPONSE']._serialized_start=2423
-  _globals['_STREAMLIQUIDITYRESPONSE']._serialized_end=2615
-  _globals['_MATCHING']._serialized_start=2618
-  _globals['_MATCHING']._serialized_end=3188
+  _globals['_STREAMLIQUIDITYREQUEST']._serialized_start=155
+  _globals['_STREAMLIQUIDITYREQUEST']._serialized_end=267
+  _globals['_LIQUIDITYQUOTE']._serialized_start=270
+  _globals['_LIQUIDITYQUOTE']._serialized_end=542
+  _globals['_STREAMLIQUIDITYRESPONSE']._serialized_start=545
+  _globals['_STREAMLIQUIDITYRESPONSE']._serialized_end=737
+  _globals['_MATCHING']._serialized_start=740
+  _globals['_MATCHING']._serialized_end=872
 # @@protoc_insertion_point(module_scope)

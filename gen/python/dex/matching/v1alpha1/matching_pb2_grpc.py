@@ -26,8 +26,7 @@ if _version_not_supported:
 
 
 class MatchingStub:
-    """Brings takers of large sizes and makers together. Quotes are firm and trade
-    beside the book: they neither rest in it nor touch its queue.
+    """Shows what makers would trade.
     """
 
     def __init__(self, channel):
@@ -36,26 +35,6 @@ class MatchingStub:
         Args:
             channel: A grpc.Channel.
         """
-        self.RequestQuote = channel.unary_stream(
-                '/dex.matching.v1alpha1.Matching/RequestQuote',
-                request_serializer=dex_dot_matching_dot_v1alpha1_dot_matching__pb2.RequestQuoteRequest.SerializeToString,
-                response_deserializer=dex_dot_matching_dot_v1alpha1_dot_matching__pb2.RequestQuoteResponse.FromString,
-                _registered_method=True)
-        self.AcceptQuote = channel.unary_unary(
-                '/dex.matching.v1alpha1.Matching/AcceptQuote',
-                request_serializer=dex_dot_matching_dot_v1alpha1_dot_matching__pb2.AcceptQuoteRequest.SerializeToString,
-                response_deserializer=dex_dot_matching_dot_v1alpha1_dot_matching__pb2.AcceptQuoteResponse.FromString,
-                _registered_method=True)
-        self.QuoteStream = channel.stream_stream(
-                '/dex.matching.v1alpha1.Matching/QuoteStream',
-                request_serializer=dex_dot_matching_dot_v1alpha1_dot_matching__pb2.QuoteStreamRequest.SerializeToString,
-                response_deserializer=dex_dot_matching_dot_v1alpha1_dot_matching__pb2.QuoteStreamResponse.FromString,
-                _registered_method=True)
-        self.ListQuotes = channel.unary_unary(
-                '/dex.matching.v1alpha1.Matching/ListQuotes',
-                request_serializer=dex_dot_matching_dot_v1alpha1_dot_matching__pb2.ListQuotesRequest.SerializeToString,
-                response_deserializer=dex_dot_matching_dot_v1alpha1_dot_matching__pb2.ListQuotesResponse.FromString,
-                _registered_method=True)
         self.StreamLiquidity = channel.unary_stream(
                 '/dex.matching.v1alpha1.Matching/StreamLiquidity',
                 request_serializer=dex_dot_matching_dot_v1alpha1_dot_matching__pb2.StreamLiquidityRequest.SerializeToString,
@@ -64,47 +43,8 @@ class MatchingStub:
 
 
 class MatchingServicer:
-    """Brings takers of large sizes and makers together. Quotes are firm and trade
-    beside the book: they neither rest in it nor touch its queue.
+    """Shows what makers would trade.
     """
-
-    def RequestQuote(self, request, context):
-        """Sends a request to the makers and streams their quotes as they become
-        durable. The call ends at `close_time` or when a quote was accepted; a taker
-        that cancels the call withdraws the request. Sending the same envelope again
-        resumes: every quote is sent again, then the new ones.
-        cli: dex quote request
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def AcceptQuote(self, request, context):
-        """Trades on a quote, in full or not at all. Safe to retry with the same
-        envelope.
-        cli: dex quote accept
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def QuoteStream(self, request_iterator, context):
-        """A maker's session: requests come in, signed quotes and cancels go out, each
-        answered in the order sent. The first message names the account and what to
-        resume from. When the session ends the maker's open quotes are withdrawn,
-        unless the first message says otherwise.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def ListQuotes(self, request, context):
-        """Quotes of an account, as maker or as taker, newest first.
-        cli: dex quote list
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
 
     def StreamLiquidity(self, request, context):
         """What makers say they would trade: indicative, not firm. A snapshot, then
@@ -117,26 +57,6 @@ class MatchingServicer:
 
 def add_MatchingServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'RequestQuote': grpc.unary_stream_rpc_method_handler(
-                    servicer.RequestQuote,
-                    request_deserializer=dex_dot_matching_dot_v1alpha1_dot_matching__pb2.RequestQuoteRequest.FromString,
-                    response_serializer=dex_dot_matching_dot_v1alpha1_dot_matching__pb2.RequestQuoteResponse.SerializeToString,
-            ),
-            'AcceptQuote': grpc.unary_unary_rpc_method_handler(
-                    servicer.AcceptQuote,
-                    request_deserializer=dex_dot_matching_dot_v1alpha1_dot_matching__pb2.AcceptQuoteRequest.FromString,
-                    response_serializer=dex_dot_matching_dot_v1alpha1_dot_matching__pb2.AcceptQuoteResponse.SerializeToString,
-            ),
-            'QuoteStream': grpc.stream_stream_rpc_method_handler(
-                    servicer.QuoteStream,
-                    request_deserializer=dex_dot_matching_dot_v1alpha1_dot_matching__pb2.QuoteStreamRequest.FromString,
-                    response_serializer=dex_dot_matching_dot_v1alpha1_dot_matching__pb2.QuoteStreamResponse.SerializeToString,
-            ),
-            'ListQuotes': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListQuotes,
-                    request_deserializer=dex_dot_matching_dot_v1alpha1_dot_matching__pb2.ListQuotesRequest.FromString,
-                    response_serializer=dex_dot_matching_dot_v1alpha1_dot_matching__pb2.ListQuotesResponse.SerializeToString,
-            ),
             'StreamLiquidity': grpc.unary_stream_rpc_method_handler(
                     servicer.StreamLiquidity,
                     request_deserializer=dex_dot_matching_dot_v1alpha1_dot_matching__pb2.StreamLiquidityRequest.FromString,
@@ -151,117 +71,8 @@ def add_MatchingServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Matching:
-    """Brings takers of large sizes and makers together. Quotes are firm and trade
-    beside the book: they neither rest in it nor touch its queue.
+    """Shows what makers would trade.
     """
-
-    @staticmethod
-    def RequestQuote(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_stream(
-            request,
-            target,
-            '/dex.matching.v1alpha1.Matching/RequestQuote',
-            dex_dot_matching_dot_v1alpha1_dot_matching__pb2.RequestQuoteRequest.SerializeToString,
-            dex_dot_matching_dot_v1alpha1_dot_matching__pb2.RequestQuoteResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def AcceptQuote(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/dex.matching.v1alpha1.Matching/AcceptQuote',
-            dex_dot_matching_dot_v1alpha1_dot_matching__pb2.AcceptQuoteRequest.SerializeToString,
-            dex_dot_matching_dot_v1alpha1_dot_matching__pb2.AcceptQuoteResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def QuoteStream(request_iterator,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.stream_stream(
-            request_iterator,
-            target,
-            '/dex.matching.v1alpha1.Matching/QuoteStream',
-            dex_dot_matching_dot_v1alpha1_dot_matching__pb2.QuoteStreamRequest.SerializeToString,
-            dex_dot_matching_dot_v1alpha1_dot_matching__pb2.QuoteStreamResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def ListQuotes(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/dex.matching.v1alpha1.Matching/ListQuotes',
-            dex_dot_matching_dot_v1alpha1_dot_matching__pb2.ListQuotesRequest.SerializeToString,
-            dex_dot_matching_dot_v1alpha1_dot_matching__pb2.ListQuotesResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
 
     @staticmethod
     def StreamLiquidity(request,

@@ -87,7 +87,9 @@ class Fill(_message.Message):
     QUANTITY_LOTS_FIELD_NUMBER: _builtins.int
     FEE_ATOMS_FIELD_NUMBER: _builtins.int
     trade_sequence: _builtins.int
-    """Number of the trade in the market's trade feed; starts at 1."""
+    """Number of the trade in the market's trade feed; starts at 1. Zero for a block
+    trade, which is in no feed.
+    """
     price_ticks: _builtins.int
     """Price of the trade in ticks."""
     quantity_lots: _builtins.int

@@ -305,6 +305,10 @@ class Payload(_message.Message):
     REGISTER_KEY_FIELD_NUMBER: _builtins.int
     TRANSFER_FIELD_NUMBER: _builtins.int
     REVOKE_KEY_FIELD_NUMBER: _builtins.int
+    QUOTE_REQUEST_FIELD_NUMBER: _builtins.int
+    QUOTE_FIELD_NUMBER: _builtins.int
+    QUOTE_CANCEL_FIELD_NUMBER: _builtins.int
+    QUOTE_ACCEPTANCE_FIELD_NUMBER: _builtins.int
     network_id: _builtins.str
     """The network the payload is for; any other network refuses it."""
     account_id: _builtins.str
@@ -350,6 +354,22 @@ class Payload(_message.Message):
     def revoke_key(self) -> Global___KeyRevocation:
         """End a key of the account (Accounts.RevokeKey)."""
 
+    @_builtins.property
+    def quote_request(self) -> Global___QuoteRequest:
+        """Ask makers for quotes (Matching.RequestQuote)."""
+
+    @_builtins.property
+    def quote(self) -> Global___NewQuote:
+        """Give a firm quote (Matching.QuoteStream)."""
+
+    @_builtins.property
+    def quote_cancel(self) -> Global___QuoteCancel:
+        """Withdraw quotes (Matching.QuoteStream)."""
+
+    @_builtins.property
+    def quote_acceptance(self) -> Global___QuoteAcceptance:
+        """Trade on a quote (Matching.AcceptQuote)."""
+
     def __init__(
         self,
         *,
@@ -365,12 +385,16 @@ class Payload(_message.Message):
         register_key: Global___KeyRegistration | None = ...,
         transfer: Global___FundsTransfer | None = ...,
         revoke_key: Global___KeyRevocation | None = ...,
+        quote_request: Global___QuoteRequest | None = ...,
+        quote: Global___NewQuote | None = ...,
+        quote_cancel: Global___QuoteCancel | None = ...,
+        quote_acceptance: Global___QuoteAcceptance | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "amend", b"amend", "batch", b"batch", "cancel", b"cancel", "cancel_all", b"cancel_all", "expire_time", b"expire_time", "place", b"place", "register_key", b"register_key", "revoke_key", b"revoke_key", "transfer", b"transfer"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "amend", b"amend", "batch", b"batch", "cancel", b"cancel", "cancel_all", b"cancel_all", "expire_time", b"expire_time", "place", b"place", "quote", b"quote", "quote_acceptance", b"quote_acceptance", "quote_cancel", b"quote_cancel", "quote_request", b"quote_request", "register_key", b"register_key", "revoke_key", b"revoke_key", "transfer", b"transfer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "action", b"action", "amend", b"amend", "batch", b"batch", "cancel", b"cancel", "cancel_all", b"cancel_all", "expire_time", b"expire_time", "network_id", b"network_id", "nonce", b"nonce", "place", b"place", "register_key", b"register_key", "revoke_key", b"revoke_key", "transfer", b"transfer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "action", b"action", "amend", b"amend", "batch", b"batch", "cancel", b"cancel", "cancel_all", b"cancel_all", "expire_time", b"expire_time", "network_id", b"network_id", "nonce", b"nonce", "place", b"place", "quote", b"quote", "quote_acceptance", b"quote_acceptance", "quote_cancel", b"quote_cancel", "quote_request", b"quote_request", "register_key", b"register_key", "revoke_key", b"revoke_key", "transfer", b"transfer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["place", "cancel", "amend", "cancel_all", "batch", "register_key", "transfer", "revoke_key"]  # noqa: Y015
+    _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["place", "cancel", "amend", "cancel_all", "batch", "register_key", "transfer", "revoke_key", "quote_request", "quote", "quote_cancel", "quote_acceptance"]  # noqa: Y015
     _WhichOneofArgType_action: _TypeAlias = _typing.Literal["action", b"action"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_action) -> _WhichOneofReturnType_action | None: ...
 
@@ -787,3 +811,147 @@ class FundsTransfer(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FundsTransfer: _TypeAlias = FundsTransfer  # noqa: Y015
+
+@_typing.final
+class QuoteRequest(_message.Message):
+    """Asks makers for firm quotes on one size."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MARKET_ID_FIELD_NUMBER: _builtins.int
+    SIDE_FIELD_NUMBER: _builtins.int
+    QUANTITY_LOTS_FIELD_NUMBER: _builtins.int
+    CLOSE_TIME_FIELD_NUMBER: _builtins.int
+    MAKER_ACCOUNT_IDS_FIELD_NUMBER: _builtins.int
+    market_id: _builtins.str
+    """The market."""
+    side: Global___Side.ValueType
+    """Side of the taker; SIDE_UNSPECIFIED hides it and asks for a price on both
+    sides.
+    """
+    quantity_lots: _builtins.int
+    """Size in lots of the market."""
+    @_builtins.property
+    def close_time(self) -> _timestamp_pb2.Timestamp:
+        """No quote is given or accepted from this time on. At most five minutes ahead."""
+
+    @_builtins.property
+    def maker_account_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Accounts of the makers that may see the request; empty: every account. At
+        most 100.
+        """
+
+    def __init__(
+        self,
+        *,
+        market_id: _builtins.str = ...,
+        side: Global___Side.ValueType = ...,
+        quantity_lots: _builtins.int = ...,
+        close_time: _timestamp_pb2.Timestamp | None = ...,
+        maker_account_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["close_time", b"close_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["close_time", b"close_time", "maker_account_ids", b"maker_account_ids", "market_id", b"market_id", "quantity_lots", b"quantity_lots", "side", b"side"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuoteRequest: _TypeAlias = QuoteRequest  # noqa: Y015
+
+@_typing.final
+class NewQuote(_message.Message):
+    """A maker's firm quote. While it is open the maker's worst case over both sides
+    is reserved in the ledger.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUOTE_REQUEST_ID_FIELD_NUMBER: _builtins.int
+    BID_PRICE_TICKS_FIELD_NUMBER: _builtins.int
+    ASK_PRICE_TICKS_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    CLIENT_QUOTE_ID_FIELD_NUMBER: _builtins.int
+    quote_request_id: _builtins.str
+    """The request it answers."""
+    bid_price_ticks: _builtins.int
+    """Price in ticks at which the maker buys the whole size; zero: no bid."""
+    ask_price_ticks: _builtins.int
+    """Price in ticks at which the maker sells the whole size; zero: no ask. At
+    least one of the two is set, and a bid is below an ask.
+    """
+    client_quote_id: _builtins.int
+    """The maker's own number for the quote, unique among the account's open
+    quotes; zero for none. FIX tag 117 is the exchange's id instead.
+    """
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """The quote is firm until this time. At most five minutes ahead."""
+
+    def __init__(
+        self,
+        *,
+        quote_request_id: _builtins.str = ...,
+        bid_price_ticks: _builtins.int = ...,
+        ask_price_ticks: _builtins.int = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        client_quote_id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ask_price_ticks", b"ask_price_ticks", "bid_price_ticks", b"bid_price_ticks", "client_quote_id", b"client_quote_id", "expire_time", b"expire_time", "quote_request_id", b"quote_request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NewQuote: _TypeAlias = NewQuote  # noqa: Y015
+
+@_typing.final
+class QuoteCancel(_message.Message):
+    """Withdraws a maker's open quotes and frees what they reserve."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUOTE_ID_FIELD_NUMBER: _builtins.int
+    quote_id: _builtins.str
+    """One quote; empty: every open quote of the account."""
+    def __init__(
+        self,
+        *,
+        quote_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["quote_id", b"quote_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuoteCancel: _TypeAlias = QuoteCancel  # noqa: Y015
+
+@_typing.final
+class QuoteAcceptance(_message.Message):
+    """Trades the whole size of a quote at its price."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUOTE_ID_FIELD_NUMBER: _builtins.int
+    SIDE_FIELD_NUMBER: _builtins.int
+    PRICE_TICKS_FIELD_NUMBER: _builtins.int
+    quote_id: _builtins.str
+    """The quote."""
+    side: Global___Side.ValueType
+    """Side of the taker: SIDE_BUY takes the ask, SIDE_SELL the bid."""
+    price_ticks: _builtins.int
+    """Price in ticks the taker agreed to; refused when the quote has another."""
+    def __init__(
+        self,
+        *,
+        quote_id: _builtins.str = ...,
+        side: Global___Side.ValueType = ...,
+        price_ticks: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["price_ticks", b"price_ticks", "quote_id", b"quote_id", "side", b"side"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuoteAcceptance: _TypeAlias = QuoteAcceptance  # noqa: Y015

@@ -7,7 +7,6 @@ fields, same signing prefix. When a draft is served its action moves to
 dex.orders.v1.Payload under the number it has here.
 """
 
-from dex.matching.v1alpha1 import quote_pb2 as _quote_pb2
 from dex.settlement.v1alpha1 import funding_pb2 as _funding_pb2
 from dex.settlement.v1alpha1 import swap_pb2 as _swap_pb2
 from google.protobuf import descriptor as _descriptor
@@ -36,10 +35,6 @@ class Payload(_message.Message):
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     NONCE_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
-    QUOTE_REQUEST_FIELD_NUMBER: _builtins.int
-    QUOTE_FIELD_NUMBER: _builtins.int
-    QUOTE_CANCEL_FIELD_NUMBER: _builtins.int
-    QUOTE_ACCEPTANCE_FIELD_NUMBER: _builtins.int
     DEPOSIT_ADDRESS_FIELD_NUMBER: _builtins.int
     WITHDRAWAL_FIELD_NUMBER: _builtins.int
     WITHDRAWAL_CANCEL_FIELD_NUMBER: _builtins.int
@@ -56,22 +51,6 @@ class Payload(_message.Message):
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """After this time the payload is refused. At most five minutes ahead."""
-
-    @_builtins.property
-    def quote_request(self) -> _quote_pb2.QuoteRequest:
-        """Ask makers for quotes (Matching.RequestQuote)."""
-
-    @_builtins.property
-    def quote(self) -> _quote_pb2.NewQuote:
-        """Give a firm quote (Matching.QuoteStream)."""
-
-    @_builtins.property
-    def quote_cancel(self) -> _quote_pb2.QuoteCancel:
-        """Withdraw quotes (Matching.QuoteStream)."""
-
-    @_builtins.property
-    def quote_acceptance(self) -> _quote_pb2.QuoteAcceptance:
-        """Trade on a quote (Matching.AcceptQuote)."""
 
     @_builtins.property
     def deposit_address(self) -> _funding_pb2.NewDepositAddress:
@@ -100,21 +79,17 @@ class Payload(_message.Message):
         account_id: _builtins.str = ...,
         nonce: _builtins.int = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
-        quote_request: _quote_pb2.QuoteRequest | None = ...,
-        quote: _quote_pb2.NewQuote | None = ...,
-        quote_cancel: _quote_pb2.QuoteCancel | None = ...,
-        quote_acceptance: _quote_pb2.QuoteAcceptance | None = ...,
         deposit_address: _funding_pb2.NewDepositAddress | None = ...,
         withdrawal: _funding_pb2.NewWithdrawal | None = ...,
         withdrawal_cancel: _funding_pb2.WithdrawalCancel | None = ...,
         swap_acceptance: _swap_pb2.SwapAcceptance | None = ...,
         swap_transaction: _swap_pb2.SwapTransaction | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "deposit_address", b"deposit_address", "expire_time", b"expire_time", "quote", b"quote", "quote_acceptance", b"quote_acceptance", "quote_cancel", b"quote_cancel", "quote_request", b"quote_request", "swap_acceptance", b"swap_acceptance", "swap_transaction", b"swap_transaction", "withdrawal", b"withdrawal", "withdrawal_cancel", b"withdrawal_cancel"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "deposit_address", b"deposit_address", "expire_time", b"expire_time", "swap_acceptance", b"swap_acceptance", "swap_transaction", b"swap_transaction", "withdrawal", b"withdrawal", "withdrawal_cancel", b"withdrawal_cancel"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "action", b"action", "deposit_address", b"deposit_address", "expire_time", b"expire_time", "network_id", b"network_id", "nonce", b"nonce", "quote", b"quote", "quote_acceptance", b"quote_acceptance", "quote_cancel", b"quote_cancel", "quote_request", b"quote_request", "swap_acceptance", b"swap_acceptance", "swap_transaction", b"swap_transaction", "withdrawal", b"withdrawal", "withdrawal_cancel", b"withdrawal_cancel"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "action", b"action", "deposit_address", b"deposit_address", "expire_time", b"expire_time", "network_id", b"network_id", "nonce", b"nonce", "swap_acceptance", b"swap_acceptance", "swap_transaction", b"swap_transaction", "withdrawal", b"withdrawal", "withdrawal_cancel", b"withdrawal_cancel"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["quote_request", "quote", "quote_cancel", "quote_acceptance", "deposit_address", "withdrawal", "withdrawal_cancel", "swap_acceptance", "swap_transaction"]  # noqa: Y015
+    _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["deposit_address", "withdrawal", "withdrawal_cancel", "swap_acceptance", "swap_transaction"]  # noqa: Y015
     _WhichOneofArgType_action: _TypeAlias = _typing.Literal["action", b"action"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_action) -> _WhichOneofReturnType_action | None: ...
 

@@ -8,6 +8,7 @@ import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobu
 import type { Message } from "@bufbuild/protobuf";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import type { Side } from "../../orders/v1/signed_payload_pb.js";
+import type { AcceptQuoteRequestSchema, AcceptQuoteResponseSchema, ListQuotesRequestSchema, ListQuotesResponseSchema, QuoteStreamRequestSchema, QuoteStreamResponseSchema, RequestQuoteRequestSchema, RequestQuoteResponseSchema } from "./quote_pb.js";
 
 /**
  * Describes the file dex/matching/v1/matching.proto.
@@ -767,7 +768,9 @@ export enum MarketKind {
 export declare const MarketKindSchema: GenEnum<MarketKind>;
 
 /**
- * Reads the book. Everything it shows is already on disk.
+ * Reads the book, and brings takers of large sizes and makers together. Everything
+ * it shows is already on disk. Quotes are firm and trade beside the book: they
+ * neither rest in it nor touch its queue, and are no trades of the market.
  *
  * @generated from service dex.matching.v1.Matching
  */
@@ -826,6 +829,59 @@ export declare const Matching: GenService<{
     methodKind: "unary";
     input: typeof ListTradesRequestSchema;
     output: typeof ListTradesResponseSchema;
+  },
+  /**
+   * Sends a request to the makers and streams their quotes as they become
+   * durable. The call ends when the request does: at `close_time`, or when a quote
+   * was accepted. A taker that cancels the call, or whose connection is lost,
+   * withdraws the request. A call that the node ended (SLOW_CONSUMER,
+   * NODE_DRAINING, a crash) leaves it open: sending the same envelope again
+   * resumes, every quote is sent again, then the new ones.
+   * cli: dex quote request
+   *
+   * @generated from rpc dex.matching.v1.Matching.RequestQuote
+   */
+  requestQuote: {
+    methodKind: "server_streaming";
+    input: typeof RequestQuoteRequestSchema;
+    output: typeof RequestQuoteResponseSchema;
+  },
+  /**
+   * Trades on a quote, in full or not at all. Safe to retry with the same
+   * envelope.
+   * cli: dex quote accept
+   *
+   * @generated from rpc dex.matching.v1.Matching.AcceptQuote
+   */
+  acceptQuote: {
+    methodKind: "unary";
+    input: typeof AcceptQuoteRequestSchema;
+    output: typeof AcceptQuoteResponseSchema;
+  },
+  /**
+   * A maker's session: requests come in, signed quotes and cancels go out, each
+   * answered in the order sent. The first message names the account and what to
+   * resume from. When the session ends the open quotes that it gave are withdrawn,
+   * unless the first message says otherwise; when the node crashes they stand.
+   * cli: dex quote make
+   *
+   * @generated from rpc dex.matching.v1.Matching.QuoteStream
+   */
+  quoteStream: {
+    methodKind: "bidi_streaming";
+    input: typeof QuoteStreamRequestSchema;
+    output: typeof QuoteStreamResponseSchema;
+  },
+  /**
+   * Quotes of an account, as maker or as taker, newest first.
+   * cli: dex quote list
+   *
+   * @generated from rpc dex.matching.v1.Matching.ListQuotes
+   */
+  listQuotes: {
+    methodKind: "unary";
+    input: typeof ListQuotesRequestSchema;
+    output: typeof ListQuotesResponseSchema;
   },
 }>;
 

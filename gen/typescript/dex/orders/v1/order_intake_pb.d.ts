@@ -23,7 +23,8 @@ export declare const file_dex_orders_v1_order_intake: GenFile;
  */
 export declare type Fill = Message<"dex.orders.v1.Fill"> & {
   /**
-   * Number of the trade in the market's trade feed; starts at 1.
+   * Number of the trade in the market's trade feed; starts at 1. Zero for a block
+   * trade, which is in no feed.
    *
    * @generated from field: int64 trade_sequence = 1;
    */

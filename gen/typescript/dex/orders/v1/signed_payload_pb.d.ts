@@ -155,6 +155,38 @@ export declare type Payload = Message<"dex.orders.v1.Payload"> & {
      */
     value: KeyRevocation;
     case: "revokeKey";
+  } | {
+    /**
+     * Ask makers for quotes (Matching.RequestQuote).
+     *
+     * @generated from field: dex.orders.v1.QuoteRequest quote_request = 21;
+     */
+    value: QuoteRequest;
+    case: "quoteRequest";
+  } | {
+    /**
+     * Give a firm quote (Matching.QuoteStream).
+     *
+     * @generated from field: dex.orders.v1.NewQuote quote = 22;
+     */
+    value: NewQuote;
+    case: "quote";
+  } | {
+    /**
+     * Withdraw quotes (Matching.QuoteStream).
+     *
+     * @generated from field: dex.orders.v1.QuoteCancel quote_cancel = 23;
+     */
+    value: QuoteCancel;
+    case: "quoteCancel";
+  } | {
+    /**
+     * Trade on a quote (Matching.AcceptQuote).
+     *
+     * @generated from field: dex.orders.v1.QuoteAcceptance quote_acceptance = 24;
+     */
+    value: QuoteAcceptance;
+    case: "quoteAcceptance";
   } | { case: undefined; value?: undefined };
 };
 
@@ -622,6 +654,161 @@ export declare type FundsTransfer = Message<"dex.orders.v1.FundsTransfer"> & {
  * Use `create(FundsTransferSchema)` to create a new message.
  */
 export declare const FundsTransferSchema: GenMessage<FundsTransfer>;
+
+/**
+ * Asks makers for firm quotes on one size.
+ *
+ * @generated from message dex.orders.v1.QuoteRequest
+ */
+export declare type QuoteRequest = Message<"dex.orders.v1.QuoteRequest"> & {
+  /**
+   * The market.
+   *
+   * @generated from field: string market_id = 1;
+   */
+  marketId: string;
+
+  /**
+   * Side of the taker; SIDE_UNSPECIFIED hides it and asks for a price on both
+   * sides.
+   *
+   * @generated from field: dex.orders.v1.Side side = 2;
+   */
+  side: Side;
+
+  /**
+   * Size in lots of the market.
+   *
+   * @generated from field: int64 quantity_lots = 3;
+   */
+  quantityLots: bigint;
+
+  /**
+   * No quote is given or accepted from this time on. At most five minutes ahead.
+   *
+   * @generated from field: google.protobuf.Timestamp close_time = 4;
+   */
+  closeTime?: Timestamp | undefined;
+
+  /**
+   * Accounts of the makers that may see the request; empty: every account. At
+   * most 100.
+   *
+   * @generated from field: repeated string maker_account_ids = 5;
+   */
+  makerAccountIds: string[];
+};
+
+/**
+ * Describes the message dex.orders.v1.QuoteRequest.
+ * Use `create(QuoteRequestSchema)` to create a new message.
+ */
+export declare const QuoteRequestSchema: GenMessage<QuoteRequest>;
+
+/**
+ * A maker's firm quote. While it is open the maker's worst case over both sides
+ * is reserved in the ledger.
+ *
+ * @generated from message dex.orders.v1.NewQuote
+ */
+export declare type NewQuote = Message<"dex.orders.v1.NewQuote"> & {
+  /**
+   * The request it answers.
+   *
+   * @generated from field: string quote_request_id = 1;
+   */
+  quoteRequestId: string;
+
+  /**
+   * Price in ticks at which the maker buys the whole size; zero: no bid.
+   *
+   * @generated from field: int64 bid_price_ticks = 2;
+   */
+  bidPriceTicks: bigint;
+
+  /**
+   * Price in ticks at which the maker sells the whole size; zero: no ask. At
+   * least one of the two is set, and a bid is below an ask.
+   *
+   * @generated from field: int64 ask_price_ticks = 3;
+   */
+  askPriceTicks: bigint;
+
+  /**
+   * The quote is firm until this time. At most five minutes ahead.
+   *
+   * @generated from field: google.protobuf.Timestamp expire_time = 4;
+   */
+  expireTime?: Timestamp | undefined;
+
+  /**
+   * The maker's own number for the quote, unique among the account's open
+   * quotes; zero for none. FIX tag 117 is the exchange's id instead.
+   *
+   * @generated from field: int64 client_quote_id = 5;
+   */
+  clientQuoteId: bigint;
+};
+
+/**
+ * Describes the message dex.orders.v1.NewQuote.
+ * Use `create(NewQuoteSchema)` to create a new message.
+ */
+export declare const NewQuoteSchema: GenMessage<NewQuote>;
+
+/**
+ * Withdraws a maker's open quotes and frees what they reserve.
+ *
+ * @generated from message dex.orders.v1.QuoteCancel
+ */
+export declare type QuoteCancel = Message<"dex.orders.v1.QuoteCancel"> & {
+  /**
+   * One quote; empty: every open quote of the account.
+   *
+   * @generated from field: string quote_id = 1;
+   */
+  quoteId: string;
+};
+
+/**
+ * Describes the message dex.orders.v1.QuoteCancel.
+ * Use `create(QuoteCancelSchema)` to create a new message.
+ */
+export declare const QuoteCancelSchema: GenMessage<QuoteCancel>;
+
+/**
+ * Trades the whole size of a quote at its price.
+ *
+ * @generated from message dex.orders.v1.QuoteAcceptance
+ */
+export declare type QuoteAcceptance = Message<"dex.orders.v1.QuoteAcceptance"> & {
+  /**
+   * The quote.
+   *
+   * @generated from field: string quote_id = 1;
+   */
+  quoteId: string;
+
+  /**
+   * Side of the taker: SIDE_BUY takes the ask, SIDE_SELL the bid.
+   *
+   * @generated from field: dex.orders.v1.Side side = 2;
+   */
+  side: Side;
+
+  /**
+   * Price in ticks the taker agreed to; refused when the quote has another.
+   *
+   * @generated from field: int64 price_ticks = 3;
+   */
+  priceTicks: bigint;
+};
+
+/**
+ * Describes the message dex.orders.v1.QuoteAcceptance.
+ * Use `create(QuoteAcceptanceSchema)` to create a new message.
+ */
+export declare const QuoteAcceptanceSchema: GenMessage<QuoteAcceptance>;
 
 /**
  * Which side of the book. FIX tag 54.

@@ -10,7 +10,6 @@
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import type { NewQuote, QuoteAcceptance, QuoteCancel, QuoteRequest } from "../../matching/v1alpha1/quote_pb.js";
 import type { NewDepositAddress, NewWithdrawal, WithdrawalCancel } from "../../settlement/v1alpha1/funding_pb.js";
 import type { SwapAcceptance, SwapTransaction } from "../../settlement/v1alpha1/swap_pb.js";
 
@@ -61,38 +60,6 @@ export declare type Payload = Message<"dex.orders.v1alpha1.Payload"> & {
    * @generated from oneof dex.orders.v1alpha1.Payload.action
    */
   action: {
-    /**
-     * Ask makers for quotes (Matching.RequestQuote).
-     *
-     * @generated from field: dex.matching.v1alpha1.QuoteRequest quote_request = 21;
-     */
-    value: QuoteRequest;
-    case: "quoteRequest";
-  } | {
-    /**
-     * Give a firm quote (Matching.QuoteStream).
-     *
-     * @generated from field: dex.matching.v1alpha1.NewQuote quote = 22;
-     */
-    value: NewQuote;
-    case: "quote";
-  } | {
-    /**
-     * Withdraw quotes (Matching.QuoteStream).
-     *
-     * @generated from field: dex.matching.v1alpha1.QuoteCancel quote_cancel = 23;
-     */
-    value: QuoteCancel;
-    case: "quoteCancel";
-  } | {
-    /**
-     * Trade on a quote (Matching.AcceptQuote).
-     *
-     * @generated from field: dex.matching.v1alpha1.QuoteAcceptance quote_acceptance = 24;
-     */
-    value: QuoteAcceptance;
-    case: "quoteAcceptance";
-  } | {
     /**
      * Ask for a deposit address (Settlement.CreateDepositAddress).
      *
