@@ -84,6 +84,10 @@ class Market:
         "maker_fee_ppm",
         "may_be_crossed",
         "pool",
+        "price_increment_ticks",
+        "price_ticks_max",
+        "quantity_increment_lots",
+        "quantity_lots_max",
         "quote",
         "quote_atoms_per_tick_lot",
         "spec",
@@ -100,6 +104,10 @@ class Market:
         # Also here: every order and fill reads them.
         self.base_atoms_per_lot = spec.base_atoms_per_lot
         self.quote_atoms_per_tick_lot = spec.quote_atoms_per_tick_lot
+        self.price_increment_ticks = spec.price_increment_ticks
+        self.price_ticks_max = spec.price_ticks_max
+        self.quantity_increment_lots = spec.quantity_increment_lots
+        self.quantity_lots_max = spec.quantity_lots_max
         self.is_external = spec.kind == MarketKind.EXTERNAL
         self.base = base
         self.quote = quote
@@ -146,18 +154,16 @@ class Market:
 
     def check_price(self, price_ticks: int, field: str = "price_ticks") -> None:
         """Refuse a price outside the range or off the increment."""
-        spec = self.spec
-        if not 0 < price_ticks <= spec.price_ticks_max:
+        if not 0 < price_ticks <= self.price_ticks_max:
             raise Refused(Reason.PRICE_OUT_OF_RANGE, field)
-        if price_ticks % spec.price_increment_ticks:
+        if price_ticks % self.price_increment_ticks:
             raise Refused(Reason.PRICE_OFF_TICK, field)
 
     def check_quantity(self, quantity_lots: int) -> None:
         """Refuse a size outside the range or off the increment."""
-        spec = self.spec
-        if not 0 < quantity_lots <= spec.quantity_lots_max:
+        if not 0 < quantity_lots <= self.quantity_lots_max:
             raise Refused(Reason.QUANTITY_OUT_OF_RANGE, "quantity_lots")
-        if quantity_lots % spec.quantity_increment_lots:
+        if quantity_lots % self.quantity_increment_lots:
             raise Refused(Reason.QUANTITY_OFF_LOT, "quantity_lots")
 
     def check_limits(self, price_ticks: int, quantity_lots: int, *, moves: bool = True) -> None:

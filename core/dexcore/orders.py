@@ -7,7 +7,7 @@ from typing import Final, final
 from dexcore.accounts import Account
 from dexcore.amending import amend, cancel, cancel_all
 from dexcore.commands import RULES_1, OrderCommand
-from dexcore.events import ItemRefused
+from dexcore.events import Event, ItemRefused
 from dexcore.items import (
     ACTION_AMEND,
     ACTION_CANCEL,
@@ -118,6 +118,27 @@ class OrderDesk:
             matcher.events.append(ItemRefused(account.key, index, refused.reason))
         if matcher.stirred:
             end_step(matcher)
+
+
+def carry_out(
+    matcher: Matcher, account: Account, item: Item, order_key: int, events: list[Event]
+) -> ItemResult:
+    """One new order or cancel by itself, without command, signature and terms: for backtests.
+
+    ``events`` takes what it does. A refusal is a result, and no event.
+    """
+    matcher.events = events
+    try:
+        if item[0] == ACTION_PLACE:
+            result = matcher.place(account, item, order_key)
+        else:
+            result = cancel(matcher, account, item[9], item[8])
+    except Refused as refused:
+        return refused_item(refused.reason, refused.field, item[8])
+    if matcher.stirred:
+        end_step(matcher)
+    matcher.flush_levels()
+    return result
 
 
 def _phase(item: Item) -> int:

@@ -62,7 +62,12 @@ class Child:
         self.process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), site)))},
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), site))),
+                # Coverage is that of Python's own code: what is compiled guides nobody.
+                "TRIODEX_CORE": "interpreted",
+            },
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from dexcore.amending import cancel
 from dexcore.commands import OrderCommand
 from dexcore.events import Trade
 from dexcore.funds import NoFunds
-from dexcore.items import ACTION_PLACE, ITEM
+from dexcore.items import ITEM
 from dexcore.limits import ITEM_INDEX_LIMIT
-from dexcore.orders import OrderDesk
-from dexcore.reasons import Refused
+from dexcore.orders import OrderDesk, carry_out
 from dexcore.results import Outcome
 from tests.bench.matching.peers import Call, Command
 from tests.reference.seeded_market import Record
@@ -39,19 +37,10 @@ class Triodex:
         """See Engine."""
         self._run = MatcherRun(None if self._ledger else NoFunds())
         matcher, accounts = self._run.matcher, self._run.accounts
-        place, flush = matcher.place, matcher.flush_levels
 
         def call(command: Command) -> None:
             owner, item, order_key = command
-            matcher.events = []
-            try:
-                if item[0] == ACTION_PLACE:
-                    place(accounts[owner], item, order_key)
-                else:
-                    cancel(matcher, accounts[owner], order_key, 0)
-                flush()
-            except Refused:
-                pass
+            carry_out(matcher, accounts[owner], item, order_key, [])
 
         return call
 

@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from dexcore.amending import cancel
 from dexcore.funds import NoFunds
-from dexcore.items import ACTION_PLACE, GTC, IOC, TYPE_LIMIT, Item
+from dexcore.items import ACTION_CANCEL, ACTION_PLACE, GTC, IOC, TYPE_LIMIT, Item
+from dexcore.orders import carry_out
 from tests.reference.seeded_market import ACCOUNTS
 from tests.unit.core.seeded import MatcherRun
 
@@ -27,7 +27,7 @@ LEVELS: Final = 1_000
 PAGE_BYTES: Final = 4_096
 COMMANDS: Final = 100_000
 ROUNDS: Final = 3
-Step = tuple[int, Item | None, int]
+Step = tuple[int, Item, int]
 
 
 def resident_bytes() -> int:
@@ -48,7 +48,7 @@ def _item(side: int, price: int, tif: int, lots: int, client_id: int) -> Item:
 
 
 def steps(chance: random.Random, orders: int, count: int) -> Iterator[Step]:
-    """The commands of a book that keeps its size; one without an item cancels."""
+    """The commands of a book that keeps its size."""
     live = list(range(1, orders + 1))
     key = orders
     for index in range(count):
@@ -60,7 +60,8 @@ def steps(chance: random.Random, orders: int, count: int) -> Iterator[Step]:
         elif turn in (1, 3, 5, 7):
             at = chance.randrange(len(live))
             live[at], live[-1] = live[-1], live[at]
-            yield live[-1] % ACCOUNTS, None, live.pop()
+            ended = live.pop()
+            yield ended % ACCOUNTS, (ACTION_CANCEL, 0, 0, 0, 0, 0, 0, 0, 0, ended), ended
         elif turn == 8:
             yield key % ACCOUNTS, _item(2, MIDDLE + 1, GTC, 10, key), key
         else:
@@ -72,7 +73,6 @@ def filled(chance: random.Random, orders: int) -> MatcherRun:
     run = MatcherRun(NoFunds())
     for key in range(1, orders + 1):
         owner, item, _ = resting(chance, key)
-        assert item is not None
         assert run.step(run.accounts[owner], item, key).order_key == key
     return run
 
@@ -98,17 +98,11 @@ def speed(orders: int) -> float:
     gc.freeze()
     gc.disable()
     matcher, accounts = run.matcher, run.accounts
-    place, flush = matcher.place, matcher.flush_levels
     least = 1e9
     for start in range(0, len(made), COMMANDS):
         begun_ns = time.process_time_ns()
         for owner, item, key in made[start : start + COMMANDS]:
-            matcher.events = []
-            if item is None:
-                cancel(matcher, accounts[owner], key, 0)
-            else:
-                place(accounts[owner], item, key)
-            flush()
+            carry_out(matcher, accounts[owner], item, key, [])
         least = min(least, (time.process_time_ns() - begun_ns) / 1_000 / COMMANDS)
     return least
 

@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from dexcore.accounts import Account
-from dexcore.amending import cancel as cancel_order
 from dexcore.commands import CreateMarket, Deposit, OrderCommand, RegisterKey
 from dexcore.events import Event, ItemRefused, OrderAccepted, OrderClosed, Trade
 from dexcore.exchange import Exchange
@@ -33,8 +32,9 @@ from dexcore.ledger import FEE_ACCOUNT_KEY, Ledger
 from dexcore.limits import ITEM_INDEX_LIMIT
 from dexcore.market import Market, MarketSpec
 from dexcore.matching import Matcher
-from dexcore.reasons import Reason, Refused
-from dexcore.results import ItemResult, OrderStatus, refused_item
+from dexcore.orders import carry_out
+from dexcore.reasons import Reason
+from dexcore.results import ItemResult, OrderStatus
 from tests.reference import seeded_market as plain
 from tests.reference.seeded_market import EventDigest, Record, SeededMarket
 
@@ -120,17 +120,7 @@ class MatcherRun:
 
     def step(self, account: Account, item: Item, order_key: int) -> ItemResult:
         """One item. Its events are in the matcher's."""
-        matcher = self.matcher
-        matcher.events = []
-        try:
-            if item[0] == ACTION_PLACE:
-                result = matcher.place(account, item, order_key)
-            else:
-                result = cancel_order(matcher, account, item[9], 0)
-        except Refused as refused:
-            result = refused_item(refused.reason, refused.field)
-        matcher.flush_levels()
-        return result
+        return carry_out(self.matcher, account, item, order_key, [])
 
 
 class ExchangeRun:
