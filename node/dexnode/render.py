@@ -20,6 +20,7 @@ from dex.orders.v1 import signed_payload_pb2 as payload_pb
 from dexcore.book import Order
 from dexcore.items import TYPE_PEGGED
 from dexcore.market import Market
+from dexcore.parking import limit_price_ticks
 from dexcore.results import ItemResult, Outcome
 from dexcore.terms import OrderTerms
 from dexkline import Interval, Kline
@@ -92,6 +93,10 @@ def fill_open_order(
     message.type = terms.order_type  # type: ignore[assignment]
     message.time_in_force = terms.time_in_force  # type: ignore[assignment]
     _fill_terms(message.terms, terms)
+    if terms.is_parked and terms.is_stop and source.waiting is not None:
+        # Of a trailing stop it moves; the order's own price is the worst that it may trade at.
+        message.terms.trigger_price_ticks = source.waiting.triggers.trigger_price_ticks(order.key)
+        message.price_ticks = limit_price_ticks(order)
     if terms.order_type == TYPE_PEGGED:
         message.limit_price_ticks = terms.limit_price_ticks
     if terms.other is not None:

@@ -299,7 +299,7 @@ def test_orders_end_with_a_client_that_is_killed(
             {"time_in_force": wire.TIME_IN_FORCE_FOK},
             {"display_lots": 3},
             "TIME_IN_FORCE_INVALID",
-            "display_lots",
+            "time_in_force",
         ),
     ],
 )

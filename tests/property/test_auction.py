@@ -9,7 +9,7 @@ from dexcore.auction import pair, uncross
 
 # (price in increments, lots) of orders; few prices, so that levels meet and gaps appear.
 ORDERS = st.lists(st.tuples(st.integers(1, 30), st.integers(1, 9)), max_size=8)
-SETTINGS = settings(max_examples=600, deadline=None)
+SETTINGS = settings(max_examples=200, deadline=None)
 
 Levels = list[tuple[int, int]]
 

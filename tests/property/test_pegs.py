@@ -12,7 +12,7 @@ from dexcore.pegs import WAITS, peg_price, reference_ticks
 BUY, SELL = 1, 2
 PRIMARY, MARKET, MIDPOINT = 1, 2, 3
 PRICES = st.integers(0, 40)
-SETTINGS = settings(max_examples=500, deadline=None)
+SETTINGS = settings(max_examples=200, deadline=None)
 
 
 @SETTINGS

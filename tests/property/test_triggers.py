@@ -72,5 +72,5 @@ class TriggersMachine(RuleBasedStateMachine):
         assert self.triggers.trailing_count == sum(1 for row in self.kept.values() if row[2])
 
 
-TriggersMachine.TestCase.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+TriggersMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
 TestTriggers = TriggersMachine.TestCase
