@@ -21,7 +21,8 @@ from dexruntime.journal.format import BLOCK_HEADER_BYTES, CHAIN_BYTES, FormatErr
 from dexruntime.snapshot_file import decode_snapshot, encode_snapshot
 from tests.fuzz.family import Family, Target
 from tests.fuzz.memory import OneFile
-from tests.unit.core.exchanges import CommandMaker, small_world
+from tests.unit.core.command_maker import CommandMaker
+from tests.unit.core.exchanges import small_world
 from tests.unit.journal.journals import FIRST_NAME, IDENTITY, make_records
 from tests.unit.journal.test_snapshot_file import make_snapshot
 

@@ -38,7 +38,8 @@ from dexcore.commands import (
 from dexcore.items import ITEM, TERMS
 from dexcore.market import MarketSpec
 from dexcore.pool_commands import AddLiquidity, CreatePool, PoolSwap, RemoveLiquidity
-from tests.unit.core.exchanges import CommandMaker, seed_of, small_world
+from tests.unit.core.command_maker import CommandMaker
+from tests.unit.core.exchanges import seed_of, small_world
 
 ints = st.integers(-(2**63), 2**63 - 1)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

@@ -12,12 +12,13 @@ from dexcore.checkpoint import decode_state, encode_state
 from dexcore.commands import Command, OrderCommand
 from dexcore.events import CommandRefused, ExternalTrade, ItemRefused, Trade
 from dexcore.exchange import Exchange
-from dexcore.items import ITEM
+from dexcore.items import ITEM, NO_TERMS, TERMS
 from dexcore.ledger import Cell
 from dexcore.reasons import Reason, Refused
 from dexcore.results import Outcome
 from tests.unit.core.beside_twin import Pair
-from tests.unit.core.exchanges import CommandMaker, seed_of, small_world
+from tests.unit.core.command_maker import CommandMaker
+from tests.unit.core.exchanges import seed_of, small_world
 
 REFUSALS = (CommandRefused, ItemRefused)
 # Tables of methods, what the last command left behind, and an index made from the answers.
@@ -183,9 +184,10 @@ def test_a_preview_says_what_placing_does() -> None:
             pair.apply(time_ns, command)
             continue
         item = ITEM.unpack(command.items)
+        said = TERMS.unpack(command.terms) if command.terms else NO_TERMS
         before = encode_state(pair.exchange)
         try:
-            promised = pair.exchange.preview(command.account_key, item)
+            promised = pair.exchange.preview(command.account_key, item, said)
             refusal = Reason.NONE
         except Refused as no:
             refusal = no.reason

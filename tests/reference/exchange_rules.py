@@ -6,11 +6,30 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 INT64_MAX = 2**63 - 1
-BUY, SELL = 1, 2
-LIMIT, MARKET = 1, 2
-GTC, IOC, FOK = 1, 2, 3
-PLACE, CANCEL, AMEND, CANCEL_ALL = 1, 2, 3, 4
+SECOND_NS = 10**9
+DAY_NS = 86_400 * SECOND_NS
 ANY_MARKET = 0xFFFF
+
+BUY, SELL = 1, 2
+PLACE, CANCEL, AMEND, CANCEL_ALL = 1, 2, 3, 4
+LIMIT, MARKET, STOP, STOP_LIMIT, TRAILING, PEGGED = 1, 2, 3, 4, 5, 6
+STOPS = (STOP, STOP_LIMIT, TRAILING)
+GTC, IOC, FOK, DAY, GTD, AT_OPEN, AT_CLOSE = 1, 2, 3, 4, 5, 6, 7
+LASTING = (GTC, DAY, GTD)
+POST_ONLY, SLIDE, HAS_TERMS, OCO = 1, 2, 4, 8
+NEWEST, OLDEST, BOTH, DECREMENT = 1, 2, 3, 4
+PRIMARY, OTHER_SIDE, MIDPOINT = 1, 2, 3
+
+STATUSES = {
+    1: "OPEN",
+    2: "CANCEL_ONLY",
+    3: "HALTED",
+    4: "OPENING_AUCTION",
+    5: "CLOSING_AUCTION",
+    6: "CLOSED",
+}
+CALLS = ("OPENING_AUCTION", "CLOSING_AUCTION")
+PARKED_MAX = 1_000
 
 Spec = dict[str, Any]
 
@@ -37,11 +56,11 @@ class No(Exception):
         self.where = where
 
 
-def check_price(spec: Spec, price: int) -> None:
+def check_price(spec: Spec, price: int, where: str = "price_ticks") -> None:
     if not 0 < price <= spec["price_ticks_max"]:
-        raise No("PRICE_OUT_OF_RANGE", "price_ticks")
+        raise No("PRICE_OUT_OF_RANGE", where)
     if price % spec["price_increment_ticks"]:
-        raise No("PRICE_OFF_TICK", "price_ticks")
+        raise No("PRICE_OFF_TICK", where)
 
 
 def check_size(spec: Spec, size: int) -> None:
@@ -51,15 +70,9 @@ def check_size(spec: Spec, size: int) -> None:
         raise No("QUANTITY_OFF_LOT", "quantity_lots")
 
 
-def check_kind(spec: Spec, kind: int, tif: int, post_only: bool, price: int) -> None:
-    if kind == LIMIT:
-        check_price(spec, price)
-    elif price:
-        raise No("FIELD_INVALID", "price_ticks")
-    elif tif == GTC:
-        raise No("TIME_IN_FORCE_INVALID", "time_in_force")
-    if post_only and (kind, tif) != (LIMIT, GTC):
-        raise No("TIME_IN_FORCE_INVALID", "post_only")
+def valid_price(spec: Spec, price: int) -> bool:
+    """Whether an order may rest at this price."""
+    return 0 < price <= spec["price_ticks_max"] and not price % spec["price_increment_ticks"]
 
 
 def check_spec(spec: Spec) -> None:

@@ -42,8 +42,9 @@ JOBS: Final = (
     ),
     Job(
         "twin",
-        "Random commands to the exchange and to its naive twin: answers, trades, balances, "
-        "reservations, queues and levels are compared after each.",
+        "Random commands to the exchange and to its naive twin, on all cores: answers, trades, "
+        "ends of orders, balances, reservations, queues, what is parked, levels and auction prices "
+        "are compared after each, and every order type, time, condition, phase and refusal is met.",
         "commands",
         10_000_000,
         twin.work,

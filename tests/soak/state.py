@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.property.test_exchange_twin import Beside
+from tests.property.test_exchange_machine import Beside
 from tests.soak.job import Run
 
 STEPS = 200

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
 from typing import Any
 
 from dexcore.book import Order
@@ -13,14 +15,25 @@ from dexcore.commands import (
     OrderCommand,
     RecordTrades,
 )
-from dexcore.events import LevelChanged, OrderAccepted, OrderAmended, OrderClosed, Trade
+from dexcore.events import (
+    LevelChanged,
+    OrderAccepted,
+    OrderAmended,
+    OrderClosed,
+    SelfTradePrevented,
+    Trade,
+)
 from dexcore.exchange import Exchange
-from dexcore.items import ITEM
+from dexcore.items import ITEM, STP_DECREMENT, TERMS
 from dexcore.ledger import EXTERNAL_ACCOUNT_KEY, FEE_ACCOUNT_KEY
-from dexcore.quote_commands import EndQuoteSession, RequestQuote, keys_of
+from dexcore.market import Market
 from dexcore.reasons import Reason
 from dexcore.results import OrderStatus, Outcome
-from tests.reference.exchange_twin import Answer, Twin
+from dexcore.waiting import Waiting
+from tests.reference.exchange_answer import Answer
+from tests.reference.exchange_orders import Market as TwinMarket
+from tests.reference.exchange_twin import Twin
+from tests.unit.core.command_maker import CommandMaker
 from tests.unit.core.exchanges import (
     ASSETS,
     BUY,
@@ -32,7 +45,7 @@ from tests.unit.core.exchanges import (
     public_key,
     register,
 )
-from tests.unit.core.quote_reader import QuoteReader
+from tests.unit.core.features import Features
 
 
 class Pair:
@@ -41,10 +54,12 @@ class Pair:
     def __init__(self, traders: int = 5) -> None:
         self.exchange = Exchange()
         self.twin = Twin()
-        self.quote_reader = QuoteReader()
         self.journal: list[tuple[int, int, Command]] = []
         # Off where a test is after something else and only wants the commands.
         self.compare = True
+        # The twin's answer to the last command, and what all of them met.
+        self.answer = Answer(0, 0)
+        self.features = Features()
         # What a reader of events alone would know: size and filled lots of orders, and levels.
         self.orders: dict[int, tuple[int, int]] = {}
         self.levels: dict[tuple[int, int, int], int] = {}
@@ -66,12 +81,14 @@ class Pair:
         outcome = self.exchange.apply(sequence, time_ns, command)
         if not self.compare:
             return outcome
-        answer = self.twin.apply(sequence, time_ns, type(command).__name__, **_fields(command))
-        _compare_answers(outcome, answer)
+        kind, fields = type(command).__name__, _fields(command)
+        phases = [market.status for market in self.twin.books.markets]
+        self.answer = self.twin.apply(sequence, time_ns, kind, **fields)
+        self.features.take(kind, fields, self.answer, phases)
+        _compare_answers(outcome, self.answer)
+        _compare_deeds(outcome, self.answer)
         self._read_events(outcome)
-        self.quote_reader.read(outcome)
         self._compare_states()
-        self.quote_reader.compare(self.exchange, self.twin.quotes)
         return outcome
 
     def _read_events(self, outcome: Outcome) -> None:
@@ -83,6 +100,11 @@ class Pair:
                 for key in (event.maker_order_key, event.taker_order_key):
                     size, filled = orders[key]
                     orders[key] = (size, filled + event.quantity_lots)
+            elif isinstance(event, SelfTradePrevented):
+                if event.stp == STP_DECREMENT:
+                    for key in (event.taker_order_key, event.maker_order_key):
+                        size, filled = orders[key]
+                        orders[key] = (size - event.maker_lots, filled)
             elif isinstance(event, OrderAmended):
                 orders[event.order_key] = (event.quantity_lots, orders[event.order_key][1])
             elif isinstance(event, OrderClosed):
@@ -90,78 +112,129 @@ class Pair:
                 assert (event.filled_lots, event.remaining_lots) == (filled, size - filled)
             elif isinstance(event, LevelChanged):
                 self.levels[event[:3]] = event.quantity_lots
+                if not event.quantity_lots:
+                    del self.levels[event[:3]]
 
     def _compare_states(self) -> None:
-        exchange, twin = self.exchange, self.twin
         ours: dict[int, Order] = {}
-        for market, other in zip(exchange.markets, twin.markets, strict=True):
-            assert market.status.name == other.status
-            assert (market.maker_fee_ppm, market.taker_fee_ppm) == (
-                other.maker_ppm,
-                other.taker_ppm,
-            )
-            assert market.trade_sequence == other.trade_sequence
-            assert (market.last_external_id, market.watermark_ns) == (
-                other.last_external,
-                other.watermark_ns,
-            )
+        told: dict[tuple[int, int], dict[int, int]] = {}
+        for (index, its_side, price), lots in self.levels.items():
+            told.setdefault((index, its_side), {})[price] = lots
+        markets = self.twin.books.markets
+        for market, other in zip(self.exchange.markets, markets, strict=True):
+            _compare_market(market, other)
             for number, side in ((BUY, market.book.bids), (SELL, market.book.asks)):
-                depth = side.depth(1_000)
-                assert depth == twin.depth(other, number)
-                mirrored = [
-                    (price, lots)
-                    for (index, its_side, price), lots in self.levels.items()
-                    if (index, its_side) == (market.index, number) and lots
-                ]
-                assert sorted(mirrored) == sorted(depth)
                 queue = [order for level in side.levels.values() for order in level]
-                assert [o.key for o in queue] == [o.key for o in twin.queue(other, number)]
+                theirs = other.queue(number)
+                rows = [(o.key, o.price, o.size, o.filled, o.shown) for o in theirs]
+                _same("queues", [_row(order) for order in queue], rows)
+                levels: Counter[int] = Counter()
+                for _, price, _, _, shown in rows:
+                    levels[price] += shown
+                _same("levels", side.depth(1_000), [*levels.items()])
+                _same("levels of the events", told.get((market.index, number), {}), levels)
                 ours.update((order.key, order) for order in queue)
+            waiting = market.waiting
+            parked = waiting.parked if waiting else {}
+            rows_parked = {key: _parked_row(waiting, order) for key, order in parked.items()}
+            theirs_parked = {o.key: (o.size, o.filled, o.trigger) for o in other.parked}
+            _same("parked orders", rows_parked, theirs_parked)
+            ours.update(parked)
         self._compare_money(ours)
 
     def _compare_money(self, ours: dict[int, Order]) -> None:
         exchange, twin = self.exchange, self.twin
-        theirs = twin.open_orders()
-        assert sorted(ours) == [order.key for order in theirs]
-        assert self.orders == {order.key: (order.size, order.filled) for order in theirs}
-        held: dict[tuple[int, str], int] = {}
+        theirs = twin.books.open_orders()
+        _same("open orders", sorted(ours), [order.key for order in theirs])
+        sizes = {order.key: (order.size, order.filled) for order in theirs}
+        _same("sizes of the events", self.orders, sizes)
+        reserved: Counter[int] = Counter()
+        reserves: Counter[int] = Counter()
+        held: Counter[tuple[int, str]] = Counter()
         for order in theirs:
-            mine = ours[order.key]
-            reserve = order.reserve()
-            assert mine.reserved_atoms == reserve, "an order's reservation is not exact"
-            assert (mine.filled_lots, mine.quantity_lots) == (order.filled, order.size)
-            place = order.owner, order.asset()
-            held[place] = held.get(place, 0) + reserve
-        for account_key in twin.accounts:
-            for asset_id in ASSETS:
-                place = account_key, asset_id
-                held[place] = held.get(place, 0) + twin.quotes.held(*place)
+            holds = order.holds()
+            held[order.owner, order.asset()] += holds
+            # Which of a pair holds how much is nobody's business.
+            key = order.partner.key if order.partner and order.is_stop else order.key
+            reserved[key] += ours[order.key].reserved_atoms
+            reserves[key] += holds
+        _same("reservations", reserved, reserves)
+        owned, fees, supply = twin.books.owned, twin.books.fees, twin.desk.supply
+        balances, expected = {}, {}
         for account_key, cells in exchange.ledger.cells.items():
             for cell in cells.values():
                 place = account_key, cell.asset.asset_id
+                balances[place] = (cell.available + cell.held, cell.held)
                 if account_key == FEE_ACCOUNT_KEY:
-                    assert (cell.available, cell.held) == (twin.fees.get(place[1], 0), 0)
+                    expected[place] = (fees.get(place[1], 0), 0)
                 elif account_key == EXTERNAL_ACCOUNT_KEY:
-                    assert (cell.available, cell.held) == (-twin.supply.get(place[1], 0), 0)
+                    expected[place] = (-supply.get(place[1], 0), 0)
                 else:
-                    assert cell.held == held.get(place, 0)
-                    assert cell.available + cell.held == twin.owned.get(place, 0)
-                    assert cell.available >= 0
-        for account_key, asset_id in twin.owned:
-            cell = exchange.ledger.cell(account_key, exchange.ledger.assets_by_id[asset_id])
-            assert cell.available + cell.held == twin.owned[account_key, asset_id]
+                    expected[place] = (owned.get(place, 0), held[place])
+                    assert cell.available >= 0, "somebody owes"
+        _same("balances and holds", balances, expected)
+        _same("other balances", [p for p in owned.keys() - balances.keys() if owned[p]], [])
+
+
+def _same(what: str, ours: object, theirs: object) -> None:
+    """An AssertionError says what differs, so that a run of hours is not lost."""
+    assert ours == theirs, f"{what} differ:\nexchange: {ours}\ntwin:     {theirs}"
+
+
+def run_beside(seed: str, commands: int) -> Counter[str]:
+    """Random commands to a fresh pair: what it met, or the error of the first difference."""
+    pair = Pair()
+    maker = CommandMaker(random.Random(seed), pair.exchange, pair.traders)
+    for step in range(commands):
+        time_ns, command = maker.next()
+        try:
+            pair.apply(time_ns, command)
+        except BaseException as error:
+            error.add_note(f"run_beside({seed!r}, {step + 1}), at the last command: {command}")
+            raise
+    pair.features.counts["commands"] += commands
+    return pair.features.counts
+
+
+def _compare_market(market: Market, other: TwinMarket) -> None:
+    ours = (
+        market.status.name,
+        (market.maker_fee_ppm, market.taker_fee_ppm),
+        (market.trade_sequence, market.last_external_id, market.watermark_ns),
+        market.last_price_ticks,
+        market.may_be_crossed,
+    )
+    theirs = (
+        other.status,
+        (other.maker_ppm, other.taker_ppm),
+        (other.trade_sequence, other.last_external, other.watermark_ns),
+        other.last,
+        other.uncross_due,
+    )
+    _same("markets", ours, theirs)
+    bid, ask = other.best(BUY), other.best(SELL)
+    assert market.may_be_crossed or not (bid and ask) or bid < ask, "a book is crossed"
+
+
+def _row(order: Order) -> tuple[int, ...]:
+    hidden = order.terms.hidden_lots if order.terms else 0
+    shown = order.open_lots - hidden
+    return (order.key, order.price_ticks, order.quantity_lots, order.filled_lots, shown)
+
+
+def _parked_row(waiting: Waiting | None, order: Order) -> tuple[int, ...]:
+    assert order.terms is not None
+    assert waiting is not None
+    trigger = order.terms.trigger_price_ticks
+    return (order.quantity_lots, order.filled_lots, trigger)
 
 
 def _fields(command: Command) -> dict[str, Any]:
     fields = command._asdict()
     if isinstance(command, OrderCommand):
         fields["items"] = list(ITEM.iter_unpack(command.items))
-        # What is not carried out yet: docs/reference/order-semantics.md.
-        del fields["terms"], fields["phased"], fields["rules"]
-    elif isinstance(command, RequestQuote):
-        fields["maker_account_keys"] = keys_of(command.maker_account_keys)
-    elif isinstance(command, EndQuoteSession):
-        fields["quote_keys"] = keys_of(command.quote_keys)
+        fields["terms"] = list(TERMS.iter_unpack(command.terms))
+        del fields["rules"]
     elif isinstance(command, RecordTrades):
         fields["trades"] = list(EXTERNAL_TRADE.iter_unpack(command.trades))
     elif isinstance(command, CreateMarket):
@@ -170,14 +243,26 @@ def _fields(command: Command) -> dict[str, Any]:
 
 
 def _compare_answers(outcome: Outcome, answer: Answer) -> None:
-    assert (outcome.reason.name, outcome.field) == (answer.reason, answer.where)
-    assert (outcome.sequence, outcome.time_ns) == (answer.sequence, answer.time_ns)
-    assert (outcome.repeated, outcome.key) == (answer.repeated, answer.key)
-    assert outcome.counts == answer.counts
+    ours = (outcome.reason.name, outcome.field, outcome.sequence, outcome.time_ns)
+    _same("answers", ours, (answer.reason, answer.where, answer.sequence, answer.time_ns))
+    ours_more = (outcome.repeated, outcome.key, outcome.counts)
+    _same("answers", ours_more, (answer.repeated, answer.key, answer.counts))
     got = [
         (*r[:2], OrderStatus(r.status).name, *r[3:6], Reason(r.reason).name, r.field)
         for r in outcome.items
     ]
-    assert got == [tuple(item) for item in answer.items]
-    trades = [tuple(event) for event in outcome.events if isinstance(event, Trade)]
-    assert trades == ([] if answer.repeated else answer.trades)
+    _same("results", got, [tuple(item) for item in answer.items])
+
+
+def _compare_deeds(outcome: Outcome, answer: Answer) -> None:
+    deeds, events = answer.deeds, outcome.events
+    trades = [tuple(event) for event in events if isinstance(event, Trade)]
+    _same("trades", trades, deeds.trades)
+    prevented = [tuple(event) for event in events if isinstance(event, SelfTradePrevented)]
+    _same("self-trades prevented", prevented, deeds.prevented)
+    closed = {
+        event.order_key: (OrderStatus(event.status).name, event.filled_lots, event.remaining_lots)
+        for event in events
+        if isinstance(event, OrderClosed)
+    }
+    _same("ends of orders", closed, deeds.closed)

@@ -65,11 +65,11 @@ from dexcore.quote_commands import (
     WithdrawRequest,
 )
 from tests.unit.core.beside_twin import Pair
+from tests.unit.core.command_maker import CommandMaker
 from tests.unit.core.exchanges import (
     BUY,
     MARKETS,
     OPERATOR,
-    CommandMaker,
     Trader,
     WithTerms,
     orders,
@@ -221,7 +221,7 @@ def _waits(chance: random.Random) -> list[Item | WithTerms]:
 def _with_terms(maker: CommandMaker, trader: Trader) -> Item | WithTerms:
     """An item of which nearly every one says more."""
     chance = maker.chance
-    item = maker.item(trader)
+    item, _ = maker.items(trader)[0]
     if item[0] != ACTION_PLACE:
         return item
     terms: dict[str, int] = {}

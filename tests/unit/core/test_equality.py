@@ -26,7 +26,8 @@ from dexcore.commands import (
 from tests.support.pythons import ROOT, SUPPORTED, find_python, import_path
 from tests.unit.core import replay as program
 from tests.unit.core.beside_twin import Pair
-from tests.unit.core.exchanges import OPERATOR, SECOND_NS, CommandMaker, seed_of
+from tests.unit.core.command_maker import CommandMaker
+from tests.unit.core.exchanges import OPERATOR, SECOND_NS, seed_of
 from tests.unit.core.goldens import order_semantics, waiting
 from tests.unit.core.pool_exchange import pool_life
 from tests.unit.core.replay import Hashes, Row, replay

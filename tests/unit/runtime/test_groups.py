@@ -12,7 +12,8 @@ from dexruntime.recovery import Recovered, recover
 from dexruntime.snapshotter import take_snapshot
 from tests.sim.disk import SimulatedDisk
 from tests.unit.core.beside_twin import Pair
-from tests.unit.core.exchanges import CommandMaker, seed_of
+from tests.unit.core.command_maker import CommandMaker
+from tests.unit.core.exchanges import seed_of
 from tests.unit.journal.journals import append_block, open_appender
 from tests.unit.runtime.shards import (
     IDENTITY,

@@ -1,0 +1,111 @@
+"""The naive twin's books: what everybody owns, all open orders, and what a command did to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tests.reference.exchange_orders import Market, Order, Trade
+from tests.reference.exchange_rules import BUY, No, Result
+
+
+@dataclass
+class Deeds:
+    """What the running command did: trades, self-trades prevented, triggers, ends of orders."""
+
+    trades: list[Trade] = field(default_factory=list)
+    # Market, aggressor, resting, their owners, mode, aggressor's lots ended, resting's.
+    prevented: list[tuple[int, ...]] = field(default_factory=list)
+    triggered: list[int] = field(default_factory=list)
+    # Of each order that ended: status, filled lots, lots left.
+    closed: dict[int, tuple[str, int, int]] = field(default_factory=dict)
+
+
+class Books:
+    """Everything that orders and trades touch."""
+
+    def __init__(self) -> None:
+        self.time_ns = 0
+        self.markets: list[Market] = []
+        self.owned: dict[tuple[int, str], int] = {}
+        self.fees: dict[str, int] = {}
+        self.groups: dict[int, int] = {}
+        self.deeds = Deeds()
+
+    def market(self, index: int) -> Market:
+        if not 0 <= index < len(self.markets):
+            raise No("UNKNOWN_MARKET", "market_id")
+        return self.markets[index]
+
+    def open_orders(self, owner: int | None = None) -> list[Order]:
+        """Open orders, wherever they are, oldest first."""
+        found = [
+            o for m in self.markets for o in [*m.resting, *m.parked] if owner in (None, o.owner)
+        ]
+        return sorted(found, key=lambda order: order.key)
+
+    def named(self, owner: int, key: int, client_id: int) -> Order:
+        for order in self.open_orders(owner):
+            if key and order.key == key:
+                return order
+            if not key and client_id and order.client_id == client_id:
+                return order
+        raise No("UNKNOWN_ORDER", "order_id" if key else "client_order_id")
+
+    def available(self, owner: int, asset: str) -> int:
+        """What is owned and not held by open orders."""
+        held = sum(o.holds() for o in self.open_orders(owner) if o.asset() == asset)
+        return self.owned.get((owner, asset), 0) - held
+
+    def own(self, owner: int, asset: str, change: int) -> None:
+        self.owned[(owner, asset)] = self.owned.get((owner, asset), 0) + change
+
+    def same_owner(self, one: Order, other: Order) -> bool:
+        """Whether self-trade prevention takes both for one's own."""
+        group = self.groups.get(one.owner, 0)
+        if group:
+            return group == self.groups.get(other.owner, 0)
+        return one.owner == other.owner
+
+    def take_out(self, order: Order) -> None:
+        """Take an order out of the book or the park, if it is in either."""
+        for orders in (order.market.resting, order.market.parked):
+            if order in orders:
+                orders.remove(order)
+
+    def rest(self, order: Order) -> None:
+        """Put an order at the tail of its level; in a call phase it may still have to take."""
+        order.part = min(order.display, order.left)
+        order.made = not order.market.is_call
+        order.market.resting.append(order)
+
+    def close(self, order: Order, status: str) -> Result:
+        """End an order."""
+        self.take_out(order)
+        self.deeds.closed[order.key] = (status, order.filled, order.left)
+        return order.result(status)
+
+    def trade(
+        self, maker: Order, taker: Order, price: int, lots: int, taker_ppm: int
+    ) -> tuple[int, int, int, int]:
+        """Book one trade; the taker's fill."""
+        market = taker.market
+        notional = taker.cost(lots, price)
+        quote, base = market.spec["quote_asset_id"], market.spec["base_asset_id"]
+        fees = []
+        for order, rate in ((maker, maker.maker_ppm), (taker, taker_ppm)):
+            before = order.fee()
+            order.charges.append((notional, rate))
+            fees.append(order.fee() - before)
+            order.filled += lots
+            order.part -= min(lots, order.part)
+            sign = 1 if order.side == BUY else -1
+            self.own(order.owner, base, sign * lots * market.spec["base_atoms_per_lot"])
+            self.own(order.owner, quote, -sign * notional - fees[-1])
+        self.fees[quote] = self.fees.get(quote, 0) + sum(fees)
+        market.trade_sequence += 1
+        market.last = price
+        market.step_prices.append(price)
+        place = (market.trade_sequence, price, lots)
+        who = (maker.key, taker.key, maker.owner, taker.owner, *fees)
+        self.deeds.trades.append((market.index, *place, taker.side, *who))
+        return (*place, fees[1])

@@ -1,0 +1,98 @@
+"""The naive twin takes: the front of the best level, one order after the other."""
+
+from __future__ import annotations
+
+from tests.reference.exchange_books import Books
+from tests.reference.exchange_orders import Fill, Order
+from tests.reference.exchange_rules import (
+    BOTH,
+    DECREMENT,
+    FOK,
+    IOC,
+    MARKET,
+    NEWEST,
+    OLDEST,
+    Result,
+)
+
+
+def enter(books: Books, order: Order) -> Result:
+    """Take what the other side offers, then rest, end or expire; in a call phase only rest."""
+    if order.market.is_call:
+        books.rest(order)
+        return order.open_result()
+    fills = tuple(_take(books, order))
+    if order.prevented:
+        return _with(fills, books.close(order, "CANCELLED"))
+    if not order.left:
+        return _with(fills, books.close(order, "FILLED"))
+    if order.tif in (IOC, FOK) or order.kind == MARKET:
+        return _with(fills, books.close(order, "EXPIRED"))
+    books.rest(order)
+    return order.open_result(fills)
+
+
+def _with(fills: tuple[Fill, ...], result: Result) -> Result:
+    return result._replace(fills=fills)
+
+
+def _take(books: Books, taker: Order) -> list[Fill]:
+    fills: list[Fill] = []
+    while taker.left and not taker.prevented:
+        queue = taker.market.queue(taker.other_side)
+        if not queue or not taker.crosses(queue[0].price):
+            break
+        maker = queue[0]
+        if taker.stp and books.same_owner(taker, maker):
+            _prevent(books, taker, maker)
+            continue
+        lots = min(taker.left, maker.shown)
+        fills.append(books.trade(maker, taker, maker.price, lots, taker.taker_ppm))
+        if not maker.left:
+            books.close(maker, "FILLED")
+        elif not maker.shown:
+            # The next part is shown, at the tail of the level.
+            books.take_out(maker)
+            books.rest(maker)
+    return fills
+
+
+def _prevent(books: Books, taker: Order, maker: Order) -> None:
+    """Self-trade prevention, by the aggressor's mode."""
+    ended = {
+        NEWEST: (taker.left, 0),
+        OLDEST: (0, maker.left),
+        BOTH: (taker.left, maker.left),
+        DECREMENT: (min(taker.left, maker.left),) * 2,
+    }[taker.stp]
+    who = (taker.market.index, taker.key, maker.key, taker.owner, maker.owner, taker.stp)
+    books.deeds.prevented.append((*who, *ended))
+    if taker.stp == DECREMENT:
+        taker.size -= ended[0]
+        maker.size -= ended[1]
+    # An order ends when none of its lots go on.
+    if taker.stp in (OLDEST, BOTH) or not maker.left:
+        books.close(maker, "CANCELLED")
+    taker.prevented = taker.stp in (NEWEST, BOTH) or not taker.left
+
+
+def tradable(books: Books, taker: Order) -> list[tuple[int, int]]:
+    """Lots and price of each resting order that the taker can trade with as the book stands."""
+    found: list[tuple[int, int]] = []
+    wanted = taker.left
+    queue = [o for o in taker.market.queue(taker.other_side) if taker.crosses(o.price)]
+    own = [o for o in queue if taker.stp and books.same_owner(taker, o)]
+    for maker in queue:
+        lots = maker.left
+        if taker.stp in (NEWEST, BOTH) and own and maker.price == own[0].price:
+            # What an iceberg hides comes behind the own order.
+            lots = maker.shown
+        if maker in own:
+            if taker.stp in (NEWEST, BOTH):
+                break
+            continue
+        lots = min(lots, wanted)
+        if lots:
+            found.append((lots, maker.price))
+        wanted -= lots
+    return found
