@@ -73,7 +73,6 @@ from tests.unit.core.exchanges import (
     cancel_all,
     public_key,
 )
-from tests.unit.core.not_yet import NOT_YET, is_carried_out, is_here
 from tests.unit.core.order_maker import Said
 
 # Types of commands that the machine has applied.
@@ -202,8 +201,6 @@ class Beside(RuleBasedStateMachine):
         self.pair.exchange = decode_state(encode_state(self.pair.exchange))
 
     def _send(self, who: int, *said: Said, phased: int = 0) -> None:
-        if not all(is_here(*each) for each in said):
-            return
         self.nonce += 1
         expire_ns = self.time_ns + SECOND_NS
         self.apply(batch(self.pair.traders[who], self.nonce, expire_ns, said, phased))
@@ -289,7 +286,6 @@ class Beside(RuleBasedStateMachine):
     )
     def amend(self, who: int, draw: st.DataObject, lots: int, price: int, trigger: int) -> None:
         named = self._order(draw, who)
-        trigger = 0 if "stops" in NOT_YET else trigger
         self._send(who, (amend(lots, price, **named), (0, 0, trigger, 0, 0, 0, 0, 0)))
 
     @rule(
@@ -366,9 +362,7 @@ class Beside(RuleBasedStateMachine):
 
     @rule(market=st.integers(0, 2), status=st.sampled_from((1, 1, 1, 4, 5, 6, 2, 3)))
     def set_status(self, market: int, status: int) -> None:
-        command = SetMarketStatus(OPERATOR, market, status)
-        if is_carried_out(command):
-            self.apply(command)
+        self.apply(SetMarketStatus(OPERATOR, market, status))
 
     @rule(step_ns=st.sampled_from((1, SECOND_NS, 301 * SECOND_NS, 7_200 * SECOND_NS)))
     def wait(self, step_ns: int) -> None:

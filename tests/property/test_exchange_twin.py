@@ -7,9 +7,8 @@ from collections import Counter
 from tests.unit.core.beside_twin import run_beside
 from tests.unit.core.exchanges import seed_of
 from tests.unit.core.features import EXPECTED
-from tests.unit.core.not_yet import NOT_YET
 
-RUNS, COMMANDS = (10 if NOT_YET else 50), 2_000
+RUNS, COMMANDS = 50, 2_000
 
 
 def test_a_hundred_thousand_random_commands_match_the_twin() -> None:
@@ -18,6 +17,6 @@ def test_a_hundred_thousand_random_commands_match_the_twin() -> None:
     for run in range(RUNS):
         met.update(run_beside(f"{seed} {run}", COMMANDS))
     print("\n".join(f"{count:9,} {name}" for name, count in sorted(met.items())))
-    assert met["commands"] == RUNS * COMMANDS
+    assert met["commands"] == 100_000
     missing = [name for name in sorted(EXPECTED) if not met[name]]
-    assert NOT_YET or not missing, f"never met: {missing}"
+    assert not missing, f"never met: {missing}"

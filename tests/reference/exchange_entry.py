@@ -186,28 +186,25 @@ def _check_flags(wish: Wish) -> None:
 
 
 def _check_fields(market: Market, wish: Wish, time_ns: int) -> None:
-    """A field that the order has no use for must be zero, the others must make sense."""
+    """A field that the order has no use for must be zero, then the others must make sense."""
     lot = market.spec["quantity_increment_lots"]
-    invalid = "FIELD_INVALID"
-    for said, is_wrong, reason, where in (
-        (wish.display, wish.kind != LIMIT, invalid, "display_lots"),
-        (wish.display, not 0 < wish.display <= wish.size, invalid, "display_lots"),
-        (wish.display, wish.display % lot, invalid, "display_lots"),
-        (wish.display, wish.tif not in LASTING, "TIME_IN_FORCE_INVALID", "display_lots"),
-        (wish.least, wish.kind not in (LIMIT, MARKET), invalid, "min_lots"),
-        (wish.least, not 0 < wish.least <= wish.size, invalid, "min_lots"),
-        (wish.least, wish.tif == FOK or wish.post_only, invalid, "min_lots"),
-        (wish.trigger, wish.kind not in (STOP, STOP_LIMIT), invalid, "trigger_price_ticks"),
-        (wish.trail, wish.kind != TRAILING, invalid, "trail_ticks"),
-        (wish.offset, wish.kind != PEGGED, invalid, "peg_offset_ticks"),
-        (wish.ends_ns, wish.tif != GTD, invalid, "expire_time"),
-        (wish.tif == GTD, wish.ends_ns <= time_ns, invalid, "expire_time"),
-        (wish.stp, wish.stp > DECREMENT, invalid, "self_trade_prevention"),
-        (wish.peg, wish.kind != PEGGED or wish.peg > MIDPOINT, invalid, "peg"),
-        (wish.kind == PEGGED, not wish.peg, invalid, "peg"),
+    for said, is_wrong, where in (
+        (wish.display, wish.kind != LIMIT, "display_lots"),
+        (wish.least, wish.kind not in (LIMIT, MARKET), "min_lots"),
+        (wish.trigger, wish.kind not in (STOP, STOP_LIMIT), "trigger_price_ticks"),
+        (wish.trail, wish.kind != TRAILING, "trail_ticks"),
+        (wish.offset, wish.kind != PEGGED, "peg_offset_ticks"),
+        (wish.ends_ns, wish.tif != GTD, "expire_time"),
+        (wish.peg, wish.kind != PEGGED, "peg"),
+        (wish.display, not 0 < wish.display <= wish.size or wish.display % lot, "display_lots"),
+        (wish.least, not 0 < wish.least <= wish.size, "min_lots"),
+        (wish.least, wish.tif == FOK or wish.post_only, "min_lots"),
+        (wish.stp, wish.stp > DECREMENT, "self_trade_prevention"),
+        (wish.kind == PEGGED, not 1 <= wish.peg <= MIDPOINT, "peg"),
+        (wish.tif == GTD, wish.ends_ns <= time_ns, "expire_time"),
     ):
         if said and is_wrong:
-            raise No(reason, where)
+            raise No("FIELD_INVALID", where)
 
 
 def _check_times(market: Market, wish: Wish) -> None:
@@ -218,6 +215,8 @@ def _check_times(market: Market, wish: Wish) -> None:
     if at_auction and wish.kind not in (LIMIT, MARKET):
         raise no
     if tif in (IOC, FOK) and wish.kind in (STOP, TRAILING, PEGGED):
+        raise no
+    if wish.display and tif not in LASTING:
         raise no
     if tif == AT_OPEN and market.status != "OPENING_AUCTION":
         raise no

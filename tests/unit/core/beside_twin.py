@@ -27,10 +27,12 @@ from dexcore.exchange import Exchange
 from dexcore.items import ITEM, STP_DECREMENT, TERMS
 from dexcore.ledger import EXTERNAL_ACCOUNT_KEY, FEE_ACCOUNT_KEY
 from dexcore.market import Market
+from dexcore.phases import indicative
 from dexcore.reasons import Reason
 from dexcore.results import OrderStatus, Outcome
 from dexcore.waiting import Waiting
 from tests.reference.exchange_answer import Answer
+from tests.reference.exchange_auction import auction_price
 from tests.reference.exchange_orders import Market as TwinMarket
 from tests.reference.exchange_twin import Twin
 from tests.unit.core.command_maker import CommandMaker
@@ -214,6 +216,9 @@ def _compare_market(market: Market, other: TwinMarket) -> None:
     _same("markets", ours, theirs)
     bid, ask = other.best(BUY), other.best(SELL)
     assert market.may_be_crossed or not (bid and ask) or bid < ask, "a book is crossed"
+    if other.is_call:
+        found = indicative(market)
+        _same("indicative prices", found and found[:2], auction_price(other))
 
 
 def _row(order: Order) -> tuple[int, ...]:
@@ -225,7 +230,7 @@ def _row(order: Order) -> tuple[int, ...]:
 def _parked_row(waiting: Waiting | None, order: Order) -> tuple[int, ...]:
     assert order.terms is not None
     assert waiting is not None
-    trigger = order.terms.trigger_price_ticks
+    trigger = waiting.triggers.trigger_price_ticks(order.key) if order.terms.is_stop else 0
     return (order.quantity_lots, order.filled_lots, trigger)
 
 

@@ -43,7 +43,6 @@ from tests.unit.core.exchanges import (
     cancel_all,
     public_key,
 )
-from tests.unit.core.not_yet import is_carried_out
 from tests.unit.core.order_maker import CALLS, OrderMaker, Said, packed
 
 
@@ -99,8 +98,6 @@ class CommandMaker:
         )
         make = chance.choices([m for _, m in makers], [weight for weight, _ in makers])[0]
         command: Command = make()
-        if not is_carried_out(command):
-            return self.next()
         self.sent.append(command)
         return self.time_ns, command
 

@@ -40,7 +40,6 @@ from dexcore.items import (
 )
 from dexcore.market import Market, MarketStatus
 from tests.unit.core.exchanges import BUY, SECOND_NS, SELL
-from tests.unit.core.not_yet import NOT_YET, is_here
 
 Said = tuple[Item, Terms]
 MIDDLE_TICKS = 100
@@ -72,12 +71,6 @@ class OrderMaker:
     def orders(self, time_ns: int) -> list[Said]:
         """An order, or a pair of which one cancels the other."""
         self.time_ns = time_ns
-        while True:
-            found = self._orders()
-            if all(is_here(*said) for said in found):
-                return found
-
-    def _orders(self) -> list[Said]:
         chance = self.chance
         index = chance.choices((0, 1, 2), (6, 3, 2))[0]
         if chance.random() < 0.05:
@@ -173,8 +166,6 @@ class OrderMaker:
 
     def amended(self, terms_of: Any) -> Terms:
         """Terms of an amend: nearly always none, or another trigger of a stop."""
-        if "stops" in NOT_YET:
-            return NO_TERMS
         trigger = terms_of.trigger_price_ticks if terms_of is not None else 0
         if not trigger or self.chance.random() < 0.5:
             odd = ((0, 0, MIDDLE_TICKS, 0, 0, 0, 0, 0), (1, 0, 0, 0, 0, 0, 0, 0))
