@@ -59,6 +59,14 @@ from dexcore.ledger import EXTERNAL_ACCOUNT_KEY
 from dexcore.market import MarketSpec
 from dexcore.pool_commands import CreatePool
 from dexcore.pool_desk import PoolCommand
+from dexcore.quote_commands import (
+    AcceptQuote,
+    EndQuoteSession,
+    GiveQuote,
+    RequestQuote,
+    WithdrawQuotes,
+    WithdrawRequest,
+)
 from tests.unit.core.beside_twin import Pair
 from tests.unit.core.command_maker import batch
 from tests.unit.core.exchanges import (
@@ -74,6 +82,7 @@ from tests.unit.core.exchanges import (
     public_key,
 )
 from tests.unit.core.order_maker import Said
+from tests.unit.core.quote_maker import pack
 
 # Types of commands that the machine has applied.
 sent: set[type] = set()
@@ -194,6 +203,49 @@ class Beside(RuleBasedStateMachine):
         exchange = self.pair.exchange
         exchange.apply(exchange.sequence + 1, self.time_ns, RecordOperation(OPERATOR, "Drain"))
         sent.add(RecordOperation)
+
+    @rule(who=traders, side=st.integers(0, 2), lots=sizes, secret=st.booleans())
+    def request_quote(self, who: int, side: int, lots: int, secret: bool) -> None:
+        makers = pack(self.pair.traders[0].account_key) if secret else b""
+        close_ns = self.time_ns + SECOND_NS
+        self.apply(RequestQuote(*self._head(who), 0, side, lots, close_ns, makers))
+
+    @rule(who=traders, bid=st.sampled_from((0, 95, 100)), ask=st.sampled_from((0, 100, 105)))
+    def give_quote(self, who: int, bid: int, ask: int) -> None:
+        keys = [asked.key for asked in self.pair.twin.quotes.open_requests()]
+        if keys:
+            self.apply(GiveQuote(*self._head(who), keys[-1], bid, ask, self.time_ns + SECOND_NS, 0))
+
+    @rule(draw=st.data(), side=st.sampled_from((1, 2)), off=st.sampled_from((0, 0, 0, 1)))
+    def accept_quote(self, draw: st.DataObject, side: int, off: int) -> None:
+        offers = self.pair.twin.quotes.open_quotes()
+        if offers:
+            offer = draw.draw(st.sampled_from(offers))
+            owners = [trader.account_key for trader in self.pair.traders]
+            head = self._head(owners.index(offer.asked.taker))
+            price = (offer.ask if side == 1 else offer.bid) + off
+            self.apply(AcceptQuote(*head, offer.key, side, price))
+
+    @rule(who=traders)
+    def withdraw_quotes(self, who: int) -> None:
+        self.apply(WithdrawQuotes(*self._head(who), 0))
+
+    @rule(who=traders)
+    def end_quote_session(self, who: int) -> None:
+        keys = [offer.key for offer in self.pair.twin.quotes.open_quotes()]
+        self.apply(EndQuoteSession(self.pair.traders[who].account_key, pack(*keys[:1])))
+
+    @rule(who=traders)
+    def withdraw_request(self, who: int) -> None:
+        owner = self.pair.traders[who].account_key
+        keys = [asked.key for asked in self.pair.twin.quotes.open_requests(owner)]
+        self.apply(WithdrawRequest(owner, keys[0] if keys else 1))
+
+    def _head(self, who: int) -> tuple[int, int, int, bytes, bytes]:
+        self.nonce += 1
+        trader = self.pair.traders[who]
+        expire_ns = self.time_ns + SECOND_NS
+        return trader.account_key, self.nonce, expire_ns, bytes(16), trader.public_key
 
     @rule()
     def restart(self) -> None:

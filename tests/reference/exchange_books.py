@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tests.reference.exchange_orders import Market, Order, Trade
@@ -30,6 +31,8 @@ class Books:
         self.fees: dict[str, int] = {}
         self.groups: dict[int, int] = {}
         self.deeds = Deeds()
+        # What accounts hold for something else than orders.
+        self.also_held: list[Callable[[int, str], int]] = []
 
     def market(self, index: int) -> Market:
         if not 0 <= index < len(self.markets):
@@ -54,17 +57,18 @@ class Books:
     def available(self, owner: int, asset: str) -> int:
         """What is owned and not held by open orders."""
         held = sum(o.holds() for o in self.open_orders(owner) if o.asset() == asset)
+        held += sum(holds(owner, asset) for holds in self.also_held)
         return self.owned.get((owner, asset), 0) - held
 
     def own(self, owner: int, asset: str, change: int) -> None:
         self.owned[(owner, asset)] = self.owned.get((owner, asset), 0) + change
 
-    def same_owner(self, one: Order, other: Order) -> bool:
-        """Whether self-trade prevention takes both for one's own."""
-        group = self.groups.get(one.owner, 0)
+    def same_owner(self, one: int, other: int) -> bool:
+        """Whether two accounts are one to self-trade prevention."""
+        group = self.groups.get(one, 0)
         if group:
-            return group == self.groups.get(other.owner, 0)
-        return one.owner == other.owner
+            return group == self.groups.get(other, 0)
+        return one == other
 
     def take_out(self, order: Order) -> None:
         """Take an order out of the book or the park, if it is in either."""

@@ -43,7 +43,7 @@ def _take(books: Books, taker: Order) -> list[Fill]:
         if not queue or not taker.crosses(queue[0].price):
             break
         maker = queue[0]
-        if taker.stp and books.same_owner(taker, maker):
+        if taker.stp and books.same_owner(taker.owner, maker.owner):
             _prevent(books, taker, maker)
             continue
         lots = min(taker.left, maker.shown)
@@ -81,7 +81,7 @@ def tradable(books: Books, taker: Order) -> list[tuple[int, int]]:
     found: list[tuple[int, int]] = []
     wanted = taker.left
     queue = [o for o in taker.market.queue(taker.other_side) if taker.crosses(o.price)]
-    own = [o for o in queue if taker.stp and books.same_owner(taker, o)]
+    own = [o for o in queue if taker.stp and books.same_owner(taker.owner, o.owner)]
     for maker in queue:
         lots = maker.left
         if taker.stp in (NEWEST, BOTH) and own and maker.price == own[0].price:

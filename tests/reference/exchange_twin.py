@@ -19,6 +19,7 @@ from tests.reference.exchange_entry import Item, Terms
 from tests.reference.exchange_keys import MANAGE, MOVE, TRADE, AKey, KeyRing
 from tests.reference.exchange_rules import DAY_NS, SECOND_NS, No
 from tests.reference.exchange_steps import end_step
+from tests.reference.quote_acts import QuoteActs
 
 
 class Twin:
@@ -29,6 +30,8 @@ class Twin:
         self.accounts: list[int] = []
         self.desk = Desk(self.books, self.accounts)
         self.keys = KeyRing()
+        self.quote_acts = QuoteActs(self.books, self.accounts, self._once)
+        self.quotes = self.quote_acts.quotes
         self.answered: dict[tuple[Any, int], tuple[bytes, int, Answer]] = {}
         # Of each account that has armed its dead man's switch: when it cancels.
         self.deadlines: dict[int, int] = {}
@@ -38,9 +41,12 @@ class Twin:
         books = self.books
         books.time_ns = time_ns
         books.deeds = Deeds()
+        self.quotes.blocks = []
         answer = Answer(sequence, time_ns)
         name = "do_" + kind.lower()
-        act: Callable[..., Answer | None] = getattr(self, name, None) or getattr(self.desk, name)
+        where = (self, self.desk, self.quote_acts)
+        act: Callable[..., Answer | None]
+        [act] = [getattr(each, name) for each in where if hasattr(each, name)]
         try:
             answer = act(answer, **fields) or answer
         except No as no:
@@ -198,3 +204,4 @@ class Twin:
                 for order in cancellable(books, owner):
                     books.close(order, "CANCELLED")
                 end_step(books)
+        self.quotes.tick()

@@ -28,6 +28,7 @@ from dexcore.items import ITEM, STP_DECREMENT, TERMS
 from dexcore.ledger import EXTERNAL_ACCOUNT_KEY, FEE_ACCOUNT_KEY
 from dexcore.market import Market
 from dexcore.phases import indicative
+from dexcore.quote_commands import EndQuoteSession, RequestQuote, keys_of
 from dexcore.reasons import Reason
 from dexcore.results import OrderStatus, Outcome
 from dexcore.waiting import Waiting
@@ -48,6 +49,7 @@ from tests.unit.core.exchanges import (
     register,
 )
 from tests.unit.core.features import Features
+from tests.unit.core.quote_reader import QuoteReader
 
 
 class Pair:
@@ -56,6 +58,7 @@ class Pair:
     def __init__(self, traders: int = 5) -> None:
         self.exchange = Exchange()
         self.twin = Twin()
+        self.quote_reader = QuoteReader()
         self.journal: list[tuple[int, int, Command]] = []
         # Off where a test is after something else and only wants the commands.
         self.compare = True
@@ -90,7 +93,9 @@ class Pair:
         _compare_answers(outcome, self.answer)
         _compare_deeds(outcome, self.answer)
         self._read_events(outcome)
+        self.quote_reader.read(outcome)
         self._compare_states()
+        self.quote_reader.compare(self.exchange, self.twin.quotes)
         return outcome
 
     def _read_events(self, outcome: Outcome) -> None:
@@ -161,6 +166,9 @@ class Pair:
             reserved[key] += ours[order.key].reserved_atoms
             reserves[key] += holds
         _same("reservations", reserved, reserves)
+        for account_key in twin.accounts:
+            for asset_id in ASSETS:
+                held[account_key, asset_id] += twin.quotes.held(account_key, asset_id)
         owned, fees, supply = twin.books.owned, twin.books.fees, twin.desk.supply
         balances, expected = {}, {}
         for account_key, cells in exchange.ledger.cells.items():
@@ -240,6 +248,10 @@ def _fields(command: Command) -> dict[str, Any]:
         fields["items"] = list(ITEM.iter_unpack(command.items))
         fields["terms"] = list(TERMS.iter_unpack(command.terms))
         del fields["rules"]
+    elif isinstance(command, RequestQuote):
+        fields["maker_account_keys"] = keys_of(command.maker_account_keys)
+    elif isinstance(command, EndQuoteSession):
+        fields["quote_keys"] = keys_of(command.quote_keys)
     elif isinstance(command, RecordTrades):
         fields["trades"] = list(EXTERNAL_TRADE.iter_unpack(command.trades))
     elif isinstance(command, CreateMarket):

@@ -44,6 +44,7 @@ from tests.unit.core.exchanges import (
     public_key,
 )
 from tests.unit.core.order_maker import CALLS, OrderMaker, Said, packed
+from tests.unit.core.quote_maker import QuoteMaker
 
 
 def batch(
@@ -72,6 +73,7 @@ class CommandMaker:
         self.reference = 0
         self.sent: list[Command] = []
         self.order_maker = OrderMaker(chance, exchange)
+        self.quotes = QuoteMaker(self)
 
     def next(self) -> tuple[int, Command]:
         """The next time and command."""
@@ -95,6 +97,7 @@ class CommandMaker:
             (1, self._mass_cancel),
             (1, self._dead_mans_switch),
             (3, ClockTick),
+            (9, self.quotes.next),
         )
         make = chance.choices([m for _, m in makers], [weight for weight, _ in makers])[0]
         command: Command = make()

@@ -13,19 +13,11 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from dexcore.commands import (
-    EXTERNAL_TRADE,
-    ClockTick,
     Command,
     CreateMarket,
     Deposit,
     OrderCommand,
-    RecordTrades,
     RegisterKey,
-    RevokeKey,
-    SetFees,
-    SetMarketStatus,
-    Transfer,
-    Withdraw,
 )
 from dexcore.exchange import Exchange
 from dexcore.items import (
@@ -33,10 +25,8 @@ from dexcore.items import (
     ACTION_CANCEL,
     ACTION_CANCEL_ALL,
     ACTION_PLACE,
-    FOK,
     GTC,
     HAS_TERMS,
-    IOC,
     ITEM,
     NO_MARKET,
     TERMS,
@@ -47,7 +37,6 @@ from dexcore.items import (
 )
 from dexcore.market import MarketSpec
 from dexcore.results import Outcome
-from tests.unit.core.quote_maker import QuoteMaker
 
 SECOND_NS = 10**9
 START_NS = 1_700_000_000 * SECOND_NS

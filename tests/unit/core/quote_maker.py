@@ -18,7 +18,7 @@ from dexcore.quote_commands import (
 from dexcore.quotes import Quote, Request
 
 if TYPE_CHECKING:
-    from tests.unit.core.exchanges import CommandMaker
+    from tests.unit.core.command_maker import CommandMaker
 
 SECOND_NS = 10**9
 Head = tuple[int, int, int, bytes, bytes]
