@@ -48,7 +48,7 @@ def anatomy(root: object) -> list[object]:
     """Every field of everything a state is made of, so that a checkpoint can forget none.
 
     Objects become numbers in the order in which they are met. Left out: what is made anew from
-    other fields, empty cells, and the balances' order of making.
+    other fields, empty cells, where nothing waits any more, and the balances' order of making.
     """
     numbers: dict[int, int] = {}
     found: list[object] = []
@@ -57,6 +57,8 @@ def anatomy(root: object) -> list[object]:
         if value is None or isinstance(value, int | str | bytes):
             return value
         if isinstance(value, Cell) and not (value.available or value.held):
+            return None
+        if isinstance(value, Waiting) and not (value.parked or value.pegged):
             return None
         if id(value) in numbers:
             return numbers[id(value)]

@@ -9,7 +9,8 @@ from dexcore.checkpoint import decode_state, encode_state
 from dexcore.commands import ClockTick
 from dexcore.reasons import Reason
 from tests.unit.core.beside_twin import Pair
-from tests.unit.core.exchanges import CommandMaker, seed_of
+from tests.unit.core.command_maker import CommandMaker
+from tests.unit.core.exchanges import seed_of
 
 RUNS, COMMANDS = 4, 900
 # Every way to end, and the refusals that say a quote is worth nothing any more.
