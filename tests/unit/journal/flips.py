@@ -12,7 +12,6 @@ from typing import NamedTuple
 from dexruntime.journal import JournalDamaged, JournalReader, Record, TornTail
 from dexruntime.journal.format import (
     BLOCK_HEADER_BYTES,
-    BLOCK_OVERHEAD_BYTES_MAX,
     END_MARK,
     RECORD_HEADER_BYTES,
 )
@@ -73,9 +72,11 @@ def write_mixed() -> Written:
             envelope = b"envelope %d " % sequence * (sequence % 5)
             block.append(Record(sequence, sequence // 3, next(rest), envelope))
         size = sum(RECORD_HEADER_BYTES + len(r.command) + len(r.envelope) for r in block)
-        full = size + BLOCK_OVERHEAD_BYTES_MAX > appender.free_bytes
-        if full and len(places) == 2:
+        sectors = -(-(BLOCK_HEADER_BYTES + size + len(END_MARK)) // SECTOR_BYTES)
+        if len(places) == 2 and (sectors + 1) * SECTOR_BYTES > appender.free_bytes:
+            # The last segment has something behind its end.
             break
+        full = sectors * SECTOR_BYTES > appender.free_bytes
         if full or not places:
             places.append([])
         append_block(appender, block)
