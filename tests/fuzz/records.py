@@ -13,7 +13,14 @@ import zlib
 from hashlib import blake2b
 
 from dexcore.codec import CodecError
-from dexcore.commands import UnknownCommand, decode_command, encode_command
+from dexcore.commands import (
+    COMMAND_TYPES,
+    RULES,
+    OrderCommand,
+    UnknownCommand,
+    decode_command,
+    encode_command,
+)
 from dexkline import KlineBook, TradeColumns
 from dexruntime.journal import JournalError, JournalReader, Record
 from dexruntime.journal import format as journal_format
@@ -77,12 +84,16 @@ class Sound:
 def command(data: bytes) -> bool:
     """The canonical command codec: what it takes, it gives back byte for byte.
 
-    A command of an older version comes back in today's, which means the same.
+    A command of an older version comes back in today's, which means the same; orders of an older
+    version keep their rules, and are only read.
     """
     try:
         decoded = decode_command(data)
     except (CodecError, UnknownCommand):
         return False
+    if isinstance(decoded, OrderCommand) and decoded.rules != RULES:
+        assert data[1] < COMMAND_TYPES[OrderCommand].version
+        return True
     again = encode_command(decoded)
     if again[:2] == data[:2]:
         assert again == data, "a command has two spellings"
