@@ -45,6 +45,10 @@ class Timekeeper:
         """(deadline, account key) of every armed switch, the next one first."""
         return list(self._switches)
 
+    def deadline_ns(self, account_key: int) -> int:
+        """When the account's switch cancels; zero while it is not armed."""
+        return self._deadlines.get(account_key, 0)
+
     def next_ns(self) -> int | None:
         """When something is due; None when nothing ever is."""
         expiry_ns = self._matcher.expiries.next_ns()

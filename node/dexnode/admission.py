@@ -46,7 +46,7 @@ _STRIKES: Final = frozenset(
     }
 )
 # What takes risk away is charged apart from what adds some.
-_CANCELS: Final = frozenset({"cancel", "cancel_all", "quote_cancel"})
+_CANCELS: Final = frozenset({"cancel", "cancel_all", "dead_mans_switch", "quote_cancel"})
 
 
 @final

@@ -33,7 +33,7 @@ from dexnode.settings import LimitSettings
 from dexrpc import Method, MethodKind, Peer, RpcError
 from dexruntime.drain_rate import DELAY_NS_MAX, DrainRate
 
-CANCEL_METHODS: Final = frozenset({"CancelOrder", "CancelAll"})
+CANCEL_METHODS: Final = frozenset({"CancelOrder", "CancelAll", "SetDeadMansSwitch"})
 # Delays are told in steps, so that a refusal is made once and sent many times.
 DELAY_STEP_NS: Final = 50 * 10**6
 _STATE: Final = "gate"

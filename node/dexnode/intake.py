@@ -21,6 +21,7 @@ from dexcore.commands import (
     OrderCommand,
     RegisterKey,
     RevokeKey,
+    SetDeadMansSwitch,
     Transfer,
 )
 from dexcore.limits import EXPIRY_AHEAD_NS_MAX, is_control
@@ -33,7 +34,7 @@ from dexnode.order_items import OrderItems, check_size
 from dexnode.quote_intake import QUOTE_ACTIONS, QuoteIntake
 from dexnode.rate_limit import Standing
 from dexnode.settings import LimitSettings
-from dexnode.times import time_ns_of
+from dexnode.times import duration_ns_of, time_ns_of
 from dexrpc import CallContext, Peer, RpcError
 from dexruntime.clock import ClockNs
 from dexruntime.journal import JournalFull
@@ -46,6 +47,8 @@ SIGNING_PREFIX: Final = b"triodex.payload.v1\0"
 DIGEST_BYTES: Final = 16
 PAYLOAD_BYTES_MAX: Final = 65_536
 ORDER_ACTIONS: Final = frozenset({"place", "cancel", "amend", "cancel_all", "batch"})
+# What an order stream takes.
+STREAM_ACTIONS: Final = ORDER_ACTIONS | {"dead_mans_switch"}
 # What the key that signs must be allowed; everything else is trading.
 SCOPES: Final = {"transfer": TRANSFER, "register_key": MANAGE_KEYS, "revoke_key": MANAGE_KEYS}
 
@@ -292,6 +295,10 @@ class Intake:
             return self._orders(head, payload, signed.action)
         if signed.action in QUOTE_ACTIONS:
             return self._quotes.command(head, signed.action, getattr(payload, signed.action))
+        if signed.action == "dead_mans_switch":
+            timeout = payload.dead_mans_switch.timeout
+            timeout_ns = duration_ns_of(timeout, "dead_mans_switch.timeout")
+            return SetDeadMansSwitch(*head, timeout_ns)
         if signed.action == "register_key":
             return self._register_key(head, payload.register_key)
         if signed.action == "revoke_key":

@@ -7,6 +7,7 @@ from typing import Final
 
 from msgspec import structs
 
+from dexcore import expiry
 from dexcore import limits as core
 from dexflight.calls import STREAMS_MAX
 from dexnode.admission import ORDER_BURST_MIN, PROVEN_KEYS_MAX
@@ -87,12 +88,13 @@ holds it to them. Where each stands at the moment is in the [metrics](reference/
 ## What may be asked
 
 An order, an amend and a cancel count as one item each, wherever they stand: a batch of 100 costs
-100, and is charged in whole or not at all. Cancels have a budget of their own, so who is out of
-orders can still cancel. A budget belongs to an account or to one of its keys, and is charged only
-when a signature of that key has verified: nobody can use up the budget of an account by claiming
-it. What does not verify counts against the connection it came on, and so does a token of a key that
-belongs to nobody, or to no operator where one is asked for. Opening an account takes no proof but a
-new key, and the account is kept for good: it is charged to the connection and to the whole node.
+100, and is charged in whole or not at all. Cancels have a budget of their own, which the dead man's
+switch is charged to as well, so who is out of orders can still cancel. A budget belongs to an
+account or to one of its keys, and is charged only when a signature of that key has verified: nobody
+can use up the budget of an account by claiming it. What does not verify counts against the
+connection it came on, and so does a token of a key that belongs to nobody, or to no operator where
+one is asked for. Opening an account takes no proof but a new key, and the account is kept for good:
+it is charged to the connection and to the whole node.
 
 Calls say in their trailers what is left, in the words of the IETF's RateLimit header fields:
 `ratelimit-limit` (items the tightest budget holds), `ratelimit-remaining` (items left),
@@ -111,7 +113,7 @@ payload alone, before its signature costs anything.
 A call over a ceiling is refused before a task is made for it or its message is read, with RetryInfo
 from the rate at which calls leave, {_ms(drain_rate.DELAY_NS_MIN)} to
 {_ms(drain_rate.DELAY_NS_MAX)}. One connection gets half of the calls at most.
-{" and ".join(sorted(CANCEL_METHODS))} may take a quarter more than the rest. Calls of operator
+{", ".join(sorted(CANCEL_METHODS))} may take a quarter more than the rest. Calls of operator
 methods have a ceiling of their own, whatever else is inside: half of it is kept for connections on
 which an operator has proven itself, and one that has not gets an eighth of it, a single call while
 memory is over its ceiling. A connection that cools down is refused there as well; an operator takes
@@ -243,6 +245,16 @@ def _messages() -> list[Row]:
             "`TOO_MANY_OPEN_ORDERS`",
         ),
         *_quotes(),
+        (
+            "trailing stops, and pegged orders, of a market: of each",
+            f"{core.PARKED_PER_MARKET_MAX:,}",
+            "`TOO_MANY_PARKED`",
+        ),
+        (
+            "timeout of a dead man's switch, unless zero",
+            f"{expiry.TIMEOUT_NS_MIN // _NS} s to {expiry.TIMEOUT_NS_MAX // _NS:,} s",
+            "`FIELD_INVALID`",
+        ),
         (
             "recorded trades of a command",
             f"{core.EXTERNAL_TRADES_PER_COMMAND_MAX:,}",

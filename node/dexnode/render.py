@@ -17,8 +17,9 @@ from dex.kline.v1 import kline_query_pb2 as kline_pb
 from dex.matching.v1 import matching_pb2 as matching_pb
 from dex.orders.v1 import order_intake_pb2 as orders_pb
 from dex.orders.v1 import signed_payload_pb2 as payload_pb
+from dexcore import phases
 from dexcore.book import Order
-from dexcore.items import TYPE_PEGGED
+from dexcore.items import TYPE_LIMIT, TYPE_PEGGED
 from dexcore.market import Market
 from dexcore.parking import limit_price_ticks
 from dexcore.results import ItemResult, Outcome
@@ -88,11 +89,14 @@ def fill_open_order(
         message.type = payload_pb.ORDER_TYPE_LIMIT
         message.time_in_force = payload_pb.TIME_IN_FORCE_GTC
         return
-    if terms.is_parked:
-        message.status = orders_pb.ORDER_STATUS_PARKED
     message.type = terms.order_type  # type: ignore[assignment]
     message.time_in_force = terms.time_in_force  # type: ignore[assignment]
     _fill_terms(message.terms, terms)
+    if terms.is_parked:
+        message.status = orders_pb.ORDER_STATUS_PARKED
+        if terms.order_type != TYPE_LIMIT:
+            # What it has reserved for is no price it has.
+            message.price_ticks = 0
     if terms.is_parked and terms.is_stop and source.waiting is not None:
         # Of a trailing stop it moves; the order's own price is the worst that it may trade at.
         message.terms.trigger_price_ticks = source.waiting.triggers.trigger_price_ticks(order.key)
@@ -156,6 +160,14 @@ def book(source: Market, depth: int, sequence: int, time_ns: int) -> matching_pb
     _add_levels(message.bids, source.book.bids.depth(depth))
     _add_levels(message.asks, source.book.asks.depth(depth))
     return message
+
+
+def indicative(source: Market) -> matching_pb.IndicativeUncross:
+    """What the uncross of a market in an auction would give now; zeros when nothing would trade."""
+    found = phases.indicative(source)
+    if found is None:
+        return matching_pb.IndicativeUncross()
+    return matching_pb.IndicativeUncross(**found._asdict())
 
 
 def book_delta(change: BookChange) -> matching_pb.BookDelta:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
+from google.protobuf.timestamp_pb2 import Timestamp
 from pyarrow import flight
 
 from dex.flight.v1 import flight_pb2
@@ -178,6 +180,39 @@ def _head(desk: Desk, nonce: int) -> bytes:
     return head.SerializeToString()
 
 
+def _with_terms(order: wire.NewOrder) -> list[wire.NewOrder]:
+    """The order as each kind that says more."""
+    kinds: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        ({}, {"display_lots": 2, "self_trade_prevention": wire.SELF_TRADE_PREVENTION_DECREMENT}),
+        ({"post_only": True}, {"slide": True}),
+        ({"time_in_force": wire.TIME_IN_FORCE_IOC}, {"min_lots": 3}),
+        ({"type": wire.ORDER_TYPE_STOP_LIMIT}, {"trigger_price_ticks": 103}),
+        ({"type": wire.ORDER_TYPE_TRAILING_STOP, "price_ticks": 0}, {"trail_ticks": 4}),
+        (
+            {"type": wire.ORDER_TYPE_PEGGED},
+            {"peg": wire.PEG_REFERENCE_MIDPOINT, "peg_offset_ticks": -1},
+        ),
+        (
+            {"time_in_force": wire.TIME_IN_FORCE_GTD},
+            {"expire_time": Timestamp(seconds=EXPIRY_S)},
+        ),
+        ({"time_in_force": wire.TIME_IN_FORCE_AT_CLOSE}, {}),
+    ]
+    made = []
+    for more, said in kinds:
+        each = wire.NewOrder(**more, terms=wire.OrderTerms(**said))
+        made.append(wire.NewOrder.FromString(order.SerializeToString() + each.SerializeToString()))
+    return made
+
+
+def _pair(order: wire.NewOrder) -> list[wire.BatchItem]:
+    stop = _with_terms(order)[3]
+    stop.terms.oco = True
+    limit = wire.NewOrder.FromString(order.SerializeToString())
+    limit.price_ticks = 50
+    return [wire.BatchItem(place=limit), wire.BatchItem(place=stop)]
+
+
 def payloads(desk: Desk) -> list[bytes]:
     """Valid payloads of every action."""
     order = wire.NewOrder(
@@ -194,7 +229,11 @@ def payloads(desk: Desk) -> list[bytes]:
         {"cancel": wire.OrderCancel(client_order_id=3)},
         {"amend": wire.OrderAmend(client_order_id=3, quantity_lots=4)},
         {"cancel_all": wire.OrderCancelAll(market_id="AAA-QQQ")},
+        {"cancel_all": wire.OrderCancelAll(side=wire.SIDE_SELL)},
         {"batch": wire.Batch(items=[wire.BatchItem(place=order)] * 2)},
+        *({"place": each} for each in _with_terms(order)),
+        {"batch": wire.Batch(items=_pair(order), phased=True)},
+        {"dead_mans_switch": wire.DeadMansSwitch(timeout=Duration(seconds=30))},
         {"register_key": wire.KeyRegistration(public_key=bytes(32))},
         {"transfer": wire.FundsTransfer(to_account_id=to, asset_id="AAA", amount_atoms=1)},
     ]

@@ -31,15 +31,12 @@ from dexsdk.types import (
     CancelAll,
     Interval,
     NewOrder,
-    OrderType,
     Place,
-    SelfTradePrevention,
-    Side,
-    TimeInForce,
 )
 from tests.sim.events import MILLISECOND_NS, SECOND_NS, Events
 from tests.sim.network import ClientStream, Network
 from tests.sim.node import NETWORK_ID, START_NS
+from tests.sim.wishes import new_order
 from tests.sim.witness import Applied, Fill, Finding, Refused, Result, Witness
 
 MARKET: Final = Market.define(
@@ -352,38 +349,9 @@ class Client:
         return nonce or self.chance.randint(1, 2**62)
 
     def _order(self, *, client_id: int | None = None) -> NewOrder:
-        chance = self.chance
-        roll = chance.random()
         if client_id is None:
-            client_id = chance.choice((0, chance.randint(1, 30)))
-        side = chance.choice((Side.BUY, Side.SELL))
-        lots = chance.randint(1, 20)
-        if roll < 0.1:
-            return NewOrder(
-                MARKET_ID,
-                side,
-                lots,
-                type=OrderType.MARKET,
-                time_in_force=TimeInForce.IOC,
-                client_order_id=client_id,
-            )
-        kinds = (TimeInForce.GTC, TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK)
-        kind = chance.choice(kinds)
-        rests = kind is TimeInForce.GTC
-        post_only = rests and chance.random() < 0.1
-        return NewOrder(
-            MARKET_ID,
-            side,
-            lots * chance.choice((1, 1, 1, 40_000)),
-            1_000 + chance.randint(-8, 8),
-            time_in_force=kind,
-            post_only=post_only,
-            client_order_id=client_id,
-            slide=post_only and chance.random() < 0.5,
-            display_lots=chance.choice((0, 0, 0, 1, 2)) if rests else 0,
-            min_lots=0 if post_only or kind is TimeInForce.FOK else chance.choice((0, 0, 0, 0, 1)),
-            self_trade_prevention=chance.choice((None, None, *SelfTradePrevention)),
-        )
+            client_id = self.chance.choice((0, self.chance.randint(1, 30)))
+        return new_order(self.chance, MARKET_ID, client_id, self.session.now_ns())
 
     def _cancel(self) -> Cancel:
         if self._order_ids and self.chance.random() < 0.7:

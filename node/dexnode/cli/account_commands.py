@@ -223,6 +223,8 @@ def show(target: Target) -> None:
                 for order in found.open_orders
             ],
         )
+    if found.HasField("dead_mans_switch_time"):
+        click.echo(f"dead man's switch: {found.dead_mans_switch_time.ToJsonString()}")
 
 
 def conditions(market: Market, order: OpenOrder) -> str:

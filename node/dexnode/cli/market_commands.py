@@ -74,6 +74,31 @@ def book(target: Target, market_id: str, depth: int) -> None:
 @market.command()
 @click.argument("market_id")
 @target_options
+def auction(target: Target, market_id: str) -> None:
+    """What a market's auction would give if it ended now: one price, and how much trades at it."""
+    with target.client(signed=False) as client:
+        found = client.get_market(market_id)
+        levels = client.get_book(market_id, 1)
+    if target.as_json:
+        print_json(levels)
+    elif not levels.HasField("indicative"):
+        click.echo(f"no auction: the market is {found.status.name.lower().replace('_', ' ')}")
+    elif not levels.indicative.price_ticks:
+        click.echo("nothing would trade")
+    else:
+        given = levels.indicative
+        over = found.format_quantity(abs(given.surplus_lots))
+        side = "buy" if given.surplus_lots > 0 else "sell"
+        click.echo(
+            f"{found.format_quantity(given.quantity_lots)} would trade at "
+            f"{found.format_price(given.price_ticks)}"
+            + (f", {over} more to {side} there" if given.surplus_lots else "")
+        )
+
+
+@market.command()
+@click.argument("market_id")
+@target_options
 def watch(target: Target, market_id: str) -> None:
     """Follow a book: a line for every change of the best prices, until Ctrl-C.
 

@@ -1,4 +1,4 @@
-"""``dex order``: place, check, amend and cancel."""
+"""``dex order``: place, check, amend and cancel, and the dead man's switch."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from dexnode.cli.common import (
     DECIMAL,
     Function,
     Target,
+    duration_ns,
     print_json,
     print_table,
     printable,
@@ -173,6 +174,34 @@ def cancel_all(target: Target, market_id: str | None, side: str | None) -> None:
         print_json(results)
     else:
         click.echo(f"{len(results)} orders cancelled")
+
+
+@order.command("dead-mans-switch")
+@click.argument("timeout", metavar="DURATION|off")
+@target_options
+def dead_mans_switch(target: Target, timeout: str) -> None:
+    """Cancel all your orders unless this is run again within DURATION: 1s to 24h.
+
+    Every run starts the time anew; `off` disarms. Orders in halted markets stay.
+    The switch is the exchange's own: it works when your program, its connection
+    or the node is gone. A program sets it every few seconds.
+
+    \b
+    Examples:
+      dex order dead-mans-switch 30s
+      dex order dead-mans-switch off
+    """
+    timeout_ns = 0 if timeout == "off" else duration_ns(timeout)
+    if timeout_ns is None:
+        raise click.BadParameter(f"{timeout!r} is not like 30s, 15m or off", param_hint="DURATION")
+    with target.client() as client:
+        answer = client.set_dead_mans_switch(timeout_ns / 10**9)
+    if target.as_json:
+        print_json(answer)
+    elif answer.HasField("cancel_time"):
+        click.echo(f"all orders are cancelled at {answer.cancel_time.ToJsonString()}")
+    else:
+        click.echo("the switch is off")
 
 
 @order.command()

@@ -127,6 +127,9 @@ class AccountsService:
                 scale=cell.asset.scale,
             )
         message.self_trade_group = account.stp_group
+        deadline_ns = exchange.timekeeper.deadline_ns(account.key)
+        if deadline_ns:
+            message.dead_mans_switch_time.CopyFrom(render.timestamp(deadline_ns))
         for order in islice(account.open_orders.values(), OPEN_ORDERS_SHOWN):
             market = exchange.markets[order.market_index]
             render.fill_open_order(self._ids, message.open_orders.add(), market, order)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, final
 
 from dex.errors.v1 import errors_pb2
@@ -9,6 +10,9 @@ from dex.matching.v1 import matching_pb2 as pb
 from dexcore.market import Market
 from dexnode import render
 from dexnode.errors import refuse
+from dexnode.ids import IdFormat
+from dexnode.intake import Intake
+from dexnode.pagination import PageTokens
 from dexnode.services.quotes import QuoteMethods
 from dexnode.services.streams import follow, gone
 from dexrpc import CallContext, Sender
@@ -27,6 +31,18 @@ CHANGES_AT_ONCE: Final = 256
 @final
 class MatchingService(QuoteMethods):
     """Serves dex.matching.v1.Matching; its methods of quotes are QuoteMethods."""
+
+    def __init__(
+        self,
+        shard: Shard,
+        intake: Intake,
+        ids: IdFormat,
+        pages: PageTokens,
+        is_stopping: Callable[[], bool],
+    ) -> None:
+        super().__init__(shard, intake, ids, pages, is_stopping)
+        # By market index: what its auction would give, and the sequence of the state that is of.
+        self._indicatives: dict[int, tuple[int, pb.IndicativeUncross]] = {}
 
     async def list_markets(
         self, request: pb.ListMarketsRequest, _ctx: CallContext
@@ -66,6 +82,10 @@ class MatchingService(QuoteMethods):
 
         async def send_changes(changes: list[BookChange]) -> None:
             items = [_book_item(change) for change in changes]
+            indicative = self._indicative(market)
+            if indicative is not None:
+                for item in items:
+                    item.delta.indicative.CopyFrom(indicative)
             await send.send_many(items)
 
         await follow(view.book_feed, after, CHANGES_AT_ONCE, send_changes)
@@ -114,7 +134,27 @@ class MatchingService(QuoteMethods):
             # Nothing was applied since: live state and durable feed are at one point.
             if self._shard.views.applied_sequence == exchange.sequence:
                 sequence = view[market.index].book_feed.last_sequence
-                return render.book(market, depth, sequence, exchange.time_ns)
+                message = render.book(market, depth, sequence, exchange.time_ns)
+                indicative = self._indicative(market)
+                if indicative is not None:
+                    message.indicative.CopyFrom(indicative)
+                return message
+
+    def _indicative(self, market: Market) -> pb.IndicativeUncross | None:
+        """What the market's auction would give now, in one sweep for all who ask; None without one.
+
+        While something is applied that is not durable it is that of the moment before.
+        """
+        if not market.is_call:
+            self._indicatives.pop(market.index, None)
+            return None
+        known = self._indicatives.get(market.index)
+        sequence = self._shard.exchange.sequence
+        if self._shard.views.applied_sequence == sequence and (
+            known is None or known[0] < sequence
+        ):
+            known = self._indicatives[market.index] = sequence, render.indicative(market)
+        return None if known is None else known[1]
 
     async def _catch_up(
         self,

@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 
 from dex.errors.v1 import errors_pb2
 from dex.orders.v1 import order_intake_pb2 as pb
+from dex.orders.v1 import signed_payload_pb2 as payload_pb
 from dexcore.reasons import Reason, Refused
 from dexcore.results import Outcome
 from dexnode import render
@@ -18,8 +19,9 @@ from dexnode.authz import require_account
 from dexnode.disconnects import Disconnects
 from dexnode.errors import refuse, rejection, rejection_of
 from dexnode.ids import IdFormat
-from dexnode.intake import ORDER_ACTIONS, Intake, result_of
+from dexnode.intake import STREAM_ACTIONS, Intake, result_of
 from dexnode.rate_limit import Standing
+from dexnode.times import duration_ns_of
 from dexrpc import CallContext, Peer, Receiver, RpcError, Sender
 from dexruntime.promise import Promise
 from dexruntime.shard import Shard
@@ -130,6 +132,20 @@ class OrderIntakeService:
         outcome = await self._intake.run(request.envelope, "cancel_all", ctx)
         response = pb.CancelAllResponse()
         self._fill(response, outcome)
+        return response
+
+    async def set_dead_mans_switch(
+        self, request: pb.SetDeadMansSwitchRequest, ctx: CallContext
+    ) -> pb.SetDeadMansSwitchResponse:
+        """Set, set anew or disarm the account's dead man's switch."""
+        outcome = await self._intake.run(request.envelope, "dead_mans_switch", ctx)
+        response = pb.SetDeadMansSwitchResponse()
+        render.fill_applied(response.applied, outcome)
+        # As it was signed; the first answer to a retry has the time of its first time.
+        payload = payload_pb.Payload.FromString(request.envelope.payload)
+        timeout_ns = duration_ns_of(payload.dead_mans_switch.timeout, "dead_mans_switch.timeout")
+        if timeout_ns:
+            response.cancel_time.CopyFrom(render.timestamp(outcome.time_ns + timeout_ns))
         return response
 
     async def submit_batch(
@@ -293,7 +309,7 @@ class OrderIntakeService:
         try:
             signed = self._intake.check(request.envelope, verified)
             nonce = signed.payload.nonce
-            if signed.action not in ORDER_ACTIONS:
+            if signed.action not in STREAM_ACTIONS:
                 raise refuse(
                     errors_pb2.ERROR_REASON_ACTION_MISMATCH,
                     f"an order stream does not perform {signed.action}",

@@ -14,13 +14,17 @@ from dexsdk.errors import PeerError
 class LocalBook:
     """Both sides of one market's book. Feed it every item of `stream_book`, in order."""
 
-    __slots__ = ("_asks", "_bids", "sequence")
+    __slots__ = ("_asks", "_bids", "indicative", "sequence")
 
     sequence: int
     """Sequence of the market's book feed this state includes; zero before the first snapshot."""
+    indicative: wire.IndicativeUncross | None
+    """What the market's auction would give now; None while there is none. The sides of the book may
+    cross until it ends."""
 
     def __init__(self) -> None:
         self.sequence = 0
+        self.indicative = None
         # Keys are prices to buy negated, so that both sides are best first ascending.
         self._bids = _Levels(-1)
         self._asks = _Levels(1)
@@ -31,6 +35,7 @@ class LocalBook:
             self._bids.replace(item.snapshot.bids)
             self._asks.replace(item.snapshot.asks)
             self.sequence = item.snapshot.sequence
+            self.indicative = _indicative(item.snapshot)
             return
         delta = item.delta
         if delta.sequence != self.sequence + 1:
@@ -39,6 +44,7 @@ class LocalBook:
         self._bids.update(delta.bids)
         self._asks.update(delta.asks)
         self.sequence = delta.sequence
+        self.indicative = _indicative(delta)
 
     def best_bid(self) -> tuple[int, int] | None:
         """Highest price to buy as (price_ticks, quantity_lots)."""
@@ -55,6 +61,10 @@ class LocalBook:
     def asks(self, depth: int | None = None) -> list[tuple[int, int]]:
         """Sell levels as (price_ticks, quantity_lots), lowest price first."""
         return self._asks.best(depth)
+
+
+def _indicative(state: wire.Book | wire.BookDelta) -> wire.IndicativeUncross | None:
+    return state.indicative if state.HasField("indicative") else None
 
 
 class _Levels:

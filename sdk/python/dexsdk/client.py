@@ -123,6 +123,7 @@ class Client(TrioFace):
     cancel_order = awaited(order_operations.cancel_order)
     amend_order = awaited(order_operations.amend_order)
     cancel_all = awaited(order_operations.cancel_all)
+    set_dead_mans_switch = awaited(order_operations.set_dead_mans_switch)
     submit_batch = awaited(order_operations.submit_batch)
     check_order = awaited(order_operations.check_order)
     transfer = awaited(order_operations.transfer)

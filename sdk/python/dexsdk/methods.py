@@ -66,6 +66,12 @@ AMEND_ORDER: Final = _method(
 CANCEL_ALL: Final = _method(
     orders.DESCRIPTOR, "OrderIntake.CancelAll", orders.CancelAllRequest, orders.CancelAllResponse
 )
+SET_DEAD_MANS_SWITCH: Final = _method(
+    orders.DESCRIPTOR,
+    "OrderIntake.SetDeadMansSwitch",
+    orders.SetDeadMansSwitchRequest,
+    orders.SetDeadMansSwitchResponse,
+)
 SUBMIT_BATCH: Final = _method(
     orders.DESCRIPTOR,
     "OrderIntake.SubmitBatch",

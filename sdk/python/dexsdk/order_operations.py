@@ -12,12 +12,13 @@ from dex.orders.v1 import signed_payload_pb2 as wire
 from dexsdk import methods
 from dexsdk.effects import Operation, ask
 from dexsdk.session import Session
-from dexsdk.times import optional_timestamp
+from dexsdk.times import NS_PER_SECOND, optional_timestamp
 from dexsdk.types import (
     Amend,
     BatchAction,
     Cancel,
     CancelAll,
+    DeadMansSwitch,
     KeyScope,
     NewOrder,
     Phased,
@@ -79,6 +80,21 @@ def cancel_all(
     request = orders.CancelAllRequest(envelope=signed.envelope)
     answer = yield from ask(session, methods.CANCEL_ALL, request, signed.expire_time_ns)
     return list(answer.results)
+
+
+def set_dead_mans_switch(
+    session: Session, timeout_seconds: float
+) -> Operation[orders.SetDeadMansSwitchResponse]:
+    """Cancels every open order of the account unless this is called again in time.
+
+    `timeout_seconds` is 1 to 86,400, and zero disarms. Every call starts the time anew; so a maker
+    calls it every few seconds with a few times as much. Orders in halted markets stay. The switch
+    is the exchange's: it works when client, connection or node are gone. `cancel_time` says when.
+    """
+    switch = DeadMansSwitch(int(timeout_seconds * NS_PER_SECOND))
+    signed = session.sign_action(switch)
+    request = orders.SetDeadMansSwitchRequest(envelope=signed.envelope)
+    return (yield from ask(session, methods.SET_DEAD_MANS_SWITCH, request, signed.expire_time_ns))
 
 
 def submit_batch(

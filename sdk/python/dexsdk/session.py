@@ -22,6 +22,7 @@ from dexsdk.types import (
     BatchAction,
     Cancel,
     CancelAll,
+    DeadMansSwitch,
     NewOrder,
     Phased,
     Place,
@@ -130,6 +131,8 @@ def fill_action(payload: wire.Payload, action: Action | Sequence[BatchAction]) -
                 side=cast("wire.Side.ValueType", action.side or 0),
             )
         )
+    elif isinstance(action, DeadMansSwitch):
+        payload.dead_mans_switch.timeout.FromNanoseconds(action.timeout_ns)
     else:
         _fill_item(payload, action)
 

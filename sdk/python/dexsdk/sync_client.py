@@ -123,6 +123,7 @@ class SyncClient(SyncFace):
     cancel_order = blocking(order_operations.cancel_order)
     amend_order = blocking(order_operations.amend_order)
     cancel_all = blocking(order_operations.cancel_all)
+    set_dead_mans_switch = blocking(order_operations.set_dead_mans_switch)
     submit_batch = blocking(order_operations.submit_batch)
     check_order = blocking(order_operations.check_order)
     transfer = blocking(order_operations.transfer)

@@ -276,6 +276,14 @@ class CancelAll:
 
 
 @dataclass(frozen=True, slots=True)
+class DeadMansSwitch:
+    """Cancels every open order of the account unless it is set anew within `timeout_ns`: 1 second
+    to 24 hours; zero disarms."""
+
+    timeout_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Phased:
     """A batch that is applied in phases: cancels, amends, post-only orders, all other orders."""
 
@@ -283,7 +291,7 @@ class Phased:
 
 
 BatchAction: TypeAlias = Place | NewOrder | Cancel | Amend
-Action: TypeAlias = BatchAction | CancelAll | Phased
+Action: TypeAlias = BatchAction | CancelAll | DeadMansSwitch | Phased
 
 
 @dataclass(frozen=True, slots=True)

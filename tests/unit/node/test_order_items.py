@@ -7,12 +7,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
 from dex.errors.v1 import errors_pb2
 from dex.orders.v1 import signed_payload_pb2 as wire
-from dexnode.errors import refuse, rejection
+from dexnode.errors import error_info, refuse, rejection
 from dexnode.ids import IdFormat
 from dexnode.order_items import OrderItems
+from dexnode.times import duration_ns_of
+from dexrpc import RpcError
 
 # The layout as docs/reference/journal-format.md has it, not as the product does.
 ITEM = struct.Struct("<BBBBBxHqqqq")
@@ -110,6 +113,17 @@ def test_cancel_all_may_name_a_side() -> None:
     assert ITEM.unpack(ITEMS.pack("cancel_all", cancel_all, [])) == (4, 1, 0, 0, 0, 5, 0, 0, 0, 0)
     item = ITEM.unpack(ITEMS.pack("cancel_all", wire.OrderCancelAll(), []))
     assert item == (4, 0, 0, 0, 0, NO_MARKET, 0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "nanos"), [(-1, 0), (0, -1), (0, 10**9), (2**63 - 1, 0), (10**10, 0)]
+)
+def test_what_is_no_duration_is_refused(seconds: int, nanos: int) -> None:
+    with pytest.raises(RpcError) as raised:
+        duration_ns_of(Duration(seconds=seconds, nanos=nanos), "timeout")
+    info = error_info(raised.value)
+    assert info is not None
+    assert (info.reason, info.metadata["field"]) == ("FIELD_INVALID", "timeout")
 
 
 def test_a_refused_field_says_what_it_must_be() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import grpc
@@ -19,11 +19,13 @@ from dexsdk import (
     CallerError,
     Cancel,
     CancelAll,
+    DeadMansSwitch,
     DexError,
     Interval,
     Key,
     NewOrder,
     PeerError,
+    Phased,
     Place,
     Session,
     Side,
@@ -205,8 +207,12 @@ def test_every_action_is_signed_as_itself(session: Session) -> None:
         "place": [ORDER, Place(ORDER)],
         "cancel": [Cancel(order_id="x")],
         "amend": [Amend(client_order_id=1, quantity_lots=2)],
-        "cancel_all": [CancelAll(), CancelAll("BTC-USDT")],
-        "batch": [[ORDER, Cancel(order_id="x"), Amend(order_id="x", quantity_lots=2)]],
+        "cancel_all": [CancelAll(), CancelAll("BTC-USDT"), CancelAll(side=Side.BUY)],
+        "dead_mans_switch": [DeadMansSwitch(5 * NS_PER_SECOND), DeadMansSwitch(0)],
+        "batch": [
+            Phased([ORDER]),
+            [ORDER, Cancel(order_id="x"), Amend(order_id="x", quantity_lots=2)],
+        ],
     }
     for kind, examples in actions.items():
         for action in examples:
@@ -215,6 +221,15 @@ def test_every_action_is_signed_as_itself(session: Session) -> None:
             assert payload.WhichOneof("action") == kind
             assert payload.expire_time.ToNanoseconds() == signed.expire_time_ns
             assert payload.nonce == signed.nonce > 0
+    phased = session.sign_action(Phased([ORDER])).envelope
+    assert wire.Payload.FromString(phased.payload).batch.phased
+    assert not payload.batch.phased
+    one_side = session.sign_action(CancelAll("BTC-USDT", Side.SELL)).envelope
+    cancel_all = wire.Payload.FromString(one_side.payload).cancel_all
+    assert (cancel_all.market_id, cancel_all.side) == ("BTC-USDT", wire.SIDE_SELL)
+    switch = session.sign_action(DeadMansSwitch(1_500_000_000)).envelope
+    timeout = wire.Payload.FromString(switch.payload).dead_mans_switch.timeout
+    assert (timeout.seconds, timeout.nanos) == (1, 500_000_000)
     items = payload.batch.items
     assert [item.WhichOneof("action") for item in items] == ["place", "cancel", "amend"]
 
@@ -338,6 +353,23 @@ def test_the_order_window_ends_with_the_oldest_expiry(session: Session, clock: C
     with pytest.raises(Unavailable):
         play(window.receive(), clock, lambda effect: LOST if isinstance(effect, Read) else b"")
     assert clock.now_ns <= START_NS + session.payload_lifetime_ns
+
+
+def test_a_session_that_ends_its_orders_says_so_with_every_envelope(
+    session: Session, clock: Clock
+) -> None:
+    """Also with those sent again: what breaks next must not leave them."""
+    window = OrderWindow(session, 2, True)
+    signed = session.sign_action(ORDER)
+    data = window.add(signed)
+    assert orders.OrderStreamRequest.FromString(data).cancel_on_disconnect
+    answers: Iterator[Message | DexError] = iter(
+        [LOST, orders.OrderStreamResponse(nonce=signed.nonce)]
+    )
+    play(window.receive(), clock, lambda effect: next(answers) if isinstance(effect, Read) else b"")
+    assert window.breaks == 1
+    plain = OrderWindow(session, 2, False).add(signed)
+    assert not orders.OrderStreamRequest.FromString(plain).cancel_on_disconnect
 
 
 def test_an_answer_out_of_turn_is_the_peers_fault(session: Session, clock: Clock) -> None:

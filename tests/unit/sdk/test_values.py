@@ -9,6 +9,7 @@ import sys
 from decimal import Decimal
 from enum import IntEnum
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -25,10 +26,17 @@ from dexsdk import (
     Key,
     LocalBook,
     Market,
+    NewOrder,
     OffGrid,
+    OrderType,
     PeerError,
+    PegReference,
+    SelfTradePrevention,
+    Side,
+    TimeInForce,
     Unavailable,
     from_rejection,
+    pair_of,
 )
 from dexsdk.errors import from_status
 
@@ -192,6 +200,8 @@ ENUMS: dict[type[IntEnum], EnumDescriptor] = {
     dexsdk.OrderType: signed_payload_pb2.OrderType.DESCRIPTOR,
     dexsdk.TimeInForce: signed_payload_pb2.TimeInForce.DESCRIPTOR,
     dexsdk.OrderStatus: order_intake_pb2.OrderStatus.DESCRIPTOR,
+    dexsdk.PegReference: signed_payload_pb2.PegReference.DESCRIPTOR,
+    dexsdk.SelfTradePrevention: signed_payload_pb2.SelfTradePrevention.DESCRIPTOR,
     dexsdk.MarketStatus: matching.MarketStatus.DESCRIPTOR,
     dexsdk.MarketKind: matching.MarketKind.DESCRIPTOR,
     dexsdk.LedgerEntryKind: accounts_pb2.LedgerEntryKind.DESCRIPTOR,
@@ -204,6 +214,68 @@ def test_enums_are_the_contracts(enum: type[IntEnum]) -> None:
     contract = {name.rpartition("_")[2]: number for name, number in values.items() if number}
     ours = {member.name.rpartition("_")[2]: int(member) for member in enum}
     assert ours == contract
+
+
+def test_an_order_is_what_its_fields_make_it() -> None:
+    def order(**more: Any) -> NewOrder:
+        return NewOrder("BTC-USDT", Side.SELL, 5, **more)
+
+    kinds = {
+        OrderType.LIMIT: [order(price_ticks=9), order(), order(price_ticks=9, display_lots=1)],
+        OrderType.STOP: [order(trigger_price_ticks=9)],
+        OrderType.STOP_LIMIT: [order(trigger_price_ticks=9, price_ticks=8)],
+        OrderType.TRAILING_STOP: [order(trail_ticks=9)],
+        OrderType.PEGGED: [order(peg=PegReference.MARKET, price_ticks=9)],
+        OrderType.MARKET: [order(type=OrderType.MARKET)],
+    }
+    for kind, orders in kinds.items():
+        assert [each.message().type for each in orders] == [kind] * len(orders)
+    assert order().message().time_in_force == TimeInForce.GTC
+    assert order(type=OrderType.MARKET).message().time_in_force == TimeInForce.IOC
+    assert order(expire_time=10**18).message().time_in_force == TimeInForce.GTD
+    day = order(expire_time=10**18, time_in_force=TimeInForce.DAY)
+    assert day.message().time_in_force == TimeInForce.DAY, "what was said is changed"
+
+
+def test_only_an_order_with_terms_says_so() -> None:
+    plain = NewOrder("BTC-USDT", Side.BUY, 5, 9, post_only=True, client_order_id=3).message()
+    assert not plain.HasField("terms")
+    every = NewOrder(
+        "BTC-USDT",
+        Side.BUY,
+        5,
+        9,
+        slide=True,
+        trigger_price_ticks=1,
+        trail_ticks=2,
+        display_lots=3,
+        min_lots=4,
+        peg=PegReference.MIDPOINT,
+        peg_offset_ticks=-5,
+        expire_time=10**18,
+        self_trade_prevention=SelfTradePrevention.CANCEL_BOTH,
+        oco=True,
+    ).message()
+    assert every.post_only, "what slides is post-only"
+    said = signed_payload_pb2.OrderTerms(
+        trigger_price_ticks=1,
+        trail_ticks=2,
+        display_lots=3,
+        min_lots=4,
+        peg=signed_payload_pb2.PEG_REFERENCE_MIDPOINT,
+        peg_offset_ticks=-5,
+        self_trade_prevention=signed_payload_pb2.SELF_TRADE_PREVENTION_CANCEL_BOTH,
+        slide=True,
+        oco=True,
+    )
+    said.expire_time.FromSeconds(10**9)
+    assert every.terms == said
+    assert len(said.ListFields()) == len(said.DESCRIPTOR.fields)
+    limit, stop = pair_of(
+        NewOrder("M-M", Side.SELL, 5, 9), NewOrder("M-M", Side.SELL, 5, trigger_price_ticks=1)
+    )
+    assert not limit.message().HasField("terms")
+    assert stop.message().terms.oco
 
 
 def test_intervals_are_the_contracts() -> None:

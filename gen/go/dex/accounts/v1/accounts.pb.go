@@ -266,7 +266,8 @@ type OpenOrder struct {
 	MarketId string `protobuf:"bytes,3,opt,name=market_id,json=marketId,proto3" json:"market_id,omitempty"`
 	// Buy or sell.
 	Side v1.Side `protobuf:"varint,4,opt,name=side,proto3,enum=dex.orders.v1.Side" json:"side,omitempty"`
-	// Limit price in ticks; of a pegged order in the book the price it has there.
+	// Limit price in ticks; of a pegged order the price it has in the book. Zero for one
+	// that has none while it waits.
 	PriceTicks int64 `protobuf:"varint,5,opt,name=price_ticks,json=priceTicks,proto3" json:"price_ticks,omitempty"`
 	// Total size in lots.
 	QuantityLots int64 `protobuf:"varint,6,opt,name=quantity_lots,json=quantityLots,proto3" json:"quantity_lots,omitempty"`
@@ -435,6 +436,9 @@ type Account struct {
 	OpenOrderCount int32 `protobuf:"varint,5,opt,name=open_order_count,json=openOrderCount,proto3" json:"open_order_count,omitempty"`
 	// Journal position of the state shown.
 	Sequence int64 `protobuf:"varint,6,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// When the dead man's switch cancels all orders unless it is set anew; unset when
+	// it is not armed.
+	DeadMansSwitchTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=dead_mans_switch_time,json=deadMansSwitchTime,proto3" json:"dead_mans_switch_time,omitempty"`
 	// The self-trade group the operator put it into; zero for none.
 	SelfTradeGroup int64 `protobuf:"varint,8,opt,name=self_trade_group,json=selfTradeGroup,proto3" json:"self_trade_group,omitempty"`
 	unknownFields  protoimpl.UnknownFields
@@ -511,6 +515,13 @@ func (x *Account) GetSequence() int64 {
 		return x.Sequence
 	}
 	return 0
+}
+
+func (x *Account) GetDeadMansSwitchTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DeadMansSwitchTime
+	}
+	return nil
 }
 
 func (x *Account) GetSelfTradeGroup() int64 {
@@ -1251,7 +1262,7 @@ const file_dex_accounts_v1_accounts_proto_rawDesc = "" +
 	"\x05terms\x18\f \x01(\v2\x19.dex.orders.v1.OrderTermsR\x05terms\x12*\n" +
 	"\x11limit_price_ticks\x18\r \x01(\x03R\x0flimitPriceTicks\x12 \n" +
 	"\foco_order_id\x18\x0e \x01(\tR\n" +
-	"ocoOrderId\"\xac\x02\n" +
+	"ocoOrderId\"\xfb\x02\n" +
 	"\aAccount\x12\x1d\n" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tR\taccountId\x12\x1f\n" +
@@ -1261,7 +1272,8 @@ const file_dex_accounts_v1_accounts_proto_rawDesc = "" +
 	"\vopen_orders\x18\x04 \x03(\v2\x1a.dex.accounts.v1.OpenOrderR\n" +
 	"openOrders\x12(\n" +
 	"\x10open_order_count\x18\x05 \x01(\x05R\x0eopenOrderCount\x12\x1a\n" +
-	"\bsequence\x18\x06 \x01(\x03R\bsequence\x12(\n" +
+	"\bsequence\x18\x06 \x01(\x03R\bsequence\x12M\n" +
+	"\x15dead_mans_switch_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x12deadMansSwitchTime\x12(\n" +
 	"\x10self_trade_group\x18\b \x01(\x03R\x0eselfTradeGroup\"\xeb\x01\n" +
 	"\vLedgerEntry\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x03R\bsequence\x12.\n" +
@@ -1379,35 +1391,36 @@ var file_dex_accounts_v1_accounts_proto_depIdxs = []int32{
 	24, // 7: dex.accounts.v1.OpenOrder.terms:type_name -> dex.orders.v1.OrderTerms
 	1,  // 8: dex.accounts.v1.Account.balances:type_name -> dex.accounts.v1.Balance
 	3,  // 9: dex.accounts.v1.Account.open_orders:type_name -> dex.accounts.v1.OpenOrder
-	19, // 10: dex.accounts.v1.LedgerEntry.time:type_name -> google.protobuf.Timestamp
-	0,  // 11: dex.accounts.v1.LedgerEntry.kind:type_name -> dex.accounts.v1.LedgerEntryKind
-	25, // 12: dex.accounts.v1.RegisterKeyRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
-	26, // 13: dex.accounts.v1.RegisterKeyResponse.applied:type_name -> dex.orders.v1.Applied
-	25, // 14: dex.accounts.v1.RevokeKeyRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
-	26, // 15: dex.accounts.v1.RevokeKeyResponse.applied:type_name -> dex.orders.v1.Applied
-	27, // 16: dex.accounts.v1.RevokeKeyResponse.results:type_name -> dex.orders.v1.OrderResult
-	2,  // 17: dex.accounts.v1.ListKeysResponse.keys:type_name -> dex.accounts.v1.AccountKey
-	25, // 18: dex.accounts.v1.TransferRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
-	26, // 19: dex.accounts.v1.TransferResponse.applied:type_name -> dex.orders.v1.Applied
-	4,  // 20: dex.accounts.v1.GetAccountResponse.account:type_name -> dex.accounts.v1.Account
-	5,  // 21: dex.accounts.v1.ListLedgerEntriesResponse.entries:type_name -> dex.accounts.v1.LedgerEntry
-	6,  // 22: dex.accounts.v1.Accounts.RegisterKey:input_type -> dex.accounts.v1.RegisterKeyRequest
-	12, // 23: dex.accounts.v1.Accounts.Transfer:input_type -> dex.accounts.v1.TransferRequest
-	8,  // 24: dex.accounts.v1.Accounts.RevokeKey:input_type -> dex.accounts.v1.RevokeKeyRequest
-	10, // 25: dex.accounts.v1.Accounts.ListKeys:input_type -> dex.accounts.v1.ListKeysRequest
-	14, // 26: dex.accounts.v1.Accounts.GetAccount:input_type -> dex.accounts.v1.GetAccountRequest
-	16, // 27: dex.accounts.v1.Accounts.ListLedgerEntries:input_type -> dex.accounts.v1.ListLedgerEntriesRequest
-	7,  // 28: dex.accounts.v1.Accounts.RegisterKey:output_type -> dex.accounts.v1.RegisterKeyResponse
-	13, // 29: dex.accounts.v1.Accounts.Transfer:output_type -> dex.accounts.v1.TransferResponse
-	9,  // 30: dex.accounts.v1.Accounts.RevokeKey:output_type -> dex.accounts.v1.RevokeKeyResponse
-	11, // 31: dex.accounts.v1.Accounts.ListKeys:output_type -> dex.accounts.v1.ListKeysResponse
-	15, // 32: dex.accounts.v1.Accounts.GetAccount:output_type -> dex.accounts.v1.GetAccountResponse
-	17, // 33: dex.accounts.v1.Accounts.ListLedgerEntries:output_type -> dex.accounts.v1.ListLedgerEntriesResponse
-	28, // [28:34] is the sub-list for method output_type
-	22, // [22:28] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	19, // 10: dex.accounts.v1.Account.dead_mans_switch_time:type_name -> google.protobuf.Timestamp
+	19, // 11: dex.accounts.v1.LedgerEntry.time:type_name -> google.protobuf.Timestamp
+	0,  // 12: dex.accounts.v1.LedgerEntry.kind:type_name -> dex.accounts.v1.LedgerEntryKind
+	25, // 13: dex.accounts.v1.RegisterKeyRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
+	26, // 14: dex.accounts.v1.RegisterKeyResponse.applied:type_name -> dex.orders.v1.Applied
+	25, // 15: dex.accounts.v1.RevokeKeyRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
+	26, // 16: dex.accounts.v1.RevokeKeyResponse.applied:type_name -> dex.orders.v1.Applied
+	27, // 17: dex.accounts.v1.RevokeKeyResponse.results:type_name -> dex.orders.v1.OrderResult
+	2,  // 18: dex.accounts.v1.ListKeysResponse.keys:type_name -> dex.accounts.v1.AccountKey
+	25, // 19: dex.accounts.v1.TransferRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
+	26, // 20: dex.accounts.v1.TransferResponse.applied:type_name -> dex.orders.v1.Applied
+	4,  // 21: dex.accounts.v1.GetAccountResponse.account:type_name -> dex.accounts.v1.Account
+	5,  // 22: dex.accounts.v1.ListLedgerEntriesResponse.entries:type_name -> dex.accounts.v1.LedgerEntry
+	6,  // 23: dex.accounts.v1.Accounts.RegisterKey:input_type -> dex.accounts.v1.RegisterKeyRequest
+	12, // 24: dex.accounts.v1.Accounts.Transfer:input_type -> dex.accounts.v1.TransferRequest
+	8,  // 25: dex.accounts.v1.Accounts.RevokeKey:input_type -> dex.accounts.v1.RevokeKeyRequest
+	10, // 26: dex.accounts.v1.Accounts.ListKeys:input_type -> dex.accounts.v1.ListKeysRequest
+	14, // 27: dex.accounts.v1.Accounts.GetAccount:input_type -> dex.accounts.v1.GetAccountRequest
+	16, // 28: dex.accounts.v1.Accounts.ListLedgerEntries:input_type -> dex.accounts.v1.ListLedgerEntriesRequest
+	7,  // 29: dex.accounts.v1.Accounts.RegisterKey:output_type -> dex.accounts.v1.RegisterKeyResponse
+	13, // 30: dex.accounts.v1.Accounts.Transfer:output_type -> dex.accounts.v1.TransferResponse
+	9,  // 31: dex.accounts.v1.Accounts.RevokeKey:output_type -> dex.accounts.v1.RevokeKeyResponse
+	11, // 32: dex.accounts.v1.Accounts.ListKeys:output_type -> dex.accounts.v1.ListKeysResponse
+	15, // 33: dex.accounts.v1.Accounts.GetAccount:output_type -> dex.accounts.v1.GetAccountResponse
+	17, // 34: dex.accounts.v1.Accounts.ListLedgerEntries:output_type -> dex.accounts.v1.ListLedgerEntriesResponse
+	29, // [29:35] is the sub-list for method output_type
+	23, // [23:29] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_dex_accounts_v1_accounts_proto_init() }

@@ -430,6 +430,71 @@ func (x *Market) GetLastPriceTicks() int64 {
 	return 0
 }
 
+// What the uncross of a call auction would give now, hidden lots included.
+type IndicativeUncross struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The one price of all its trades in ticks; zero: nothing would trade.
+	PriceTicks int64 `protobuf:"varint,1,opt,name=price_ticks,json=priceTicks,proto3" json:"price_ticks,omitempty"`
+	// Lots that would trade.
+	QuantityLots int64 `protobuf:"varint,2,opt,name=quantity_lots,json=quantityLots,proto3" json:"quantity_lots,omitempty"`
+	// Lots at that price or better that would find nobody: more than zero to buy, less
+	// than zero to sell.
+	SurplusLots   int64 `protobuf:"varint,3,opt,name=surplus_lots,json=surplusLots,proto3" json:"surplus_lots,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IndicativeUncross) Reset() {
+	*x = IndicativeUncross{}
+	mi := &file_dex_matching_v1_matching_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IndicativeUncross) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IndicativeUncross) ProtoMessage() {}
+
+func (x *IndicativeUncross) ProtoReflect() protoreflect.Message {
+	mi := &file_dex_matching_v1_matching_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IndicativeUncross.ProtoReflect.Descriptor instead.
+func (*IndicativeUncross) Descriptor() ([]byte, []int) {
+	return file_dex_matching_v1_matching_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *IndicativeUncross) GetPriceTicks() int64 {
+	if x != nil {
+		return x.PriceTicks
+	}
+	return 0
+}
+
+func (x *IndicativeUncross) GetQuantityLots() int64 {
+	if x != nil {
+		return x.QuantityLots
+	}
+	return 0
+}
+
+func (x *IndicativeUncross) GetSurplusLots() int64 {
+	if x != nil {
+		return x.SurplusLots
+	}
+	return 0
+}
+
 // One price level.
 type BookLevel struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -444,7 +509,7 @@ type BookLevel struct {
 
 func (x *BookLevel) Reset() {
 	*x = BookLevel{}
-	mi := &file_dex_matching_v1_matching_proto_msgTypes[2]
+	mi := &file_dex_matching_v1_matching_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -456,7 +521,7 @@ func (x *BookLevel) String() string {
 func (*BookLevel) ProtoMessage() {}
 
 func (x *BookLevel) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_matching_v1_matching_proto_msgTypes[2]
+	mi := &file_dex_matching_v1_matching_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -469,7 +534,7 @@ func (x *BookLevel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BookLevel.ProtoReflect.Descriptor instead.
 func (*BookLevel) Descriptor() ([]byte, []int) {
-	return file_dex_matching_v1_matching_proto_rawDescGZIP(), []int{2}
+	return file_dex_matching_v1_matching_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *BookLevel) GetPriceTicks() int64 {
@@ -499,14 +564,16 @@ type Book struct {
 	// Buy levels, highest price first.
 	Bids []*BookLevel `protobuf:"bytes,4,rep,name=bids,proto3" json:"bids,omitempty"`
 	// Sell levels, lowest price first.
-	Asks          []*BookLevel `protobuf:"bytes,5,rep,name=asks,proto3" json:"asks,omitempty"`
+	Asks []*BookLevel `protobuf:"bytes,5,rep,name=asks,proto3" json:"asks,omitempty"`
+	// Set while the market is in an auction, when bids and asks may cross.
+	Indicative    *IndicativeUncross `protobuf:"bytes,6,opt,name=indicative,proto3" json:"indicative,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Book) Reset() {
 	*x = Book{}
-	mi := &file_dex_matching_v1_matching_proto_msgTypes[3]
+	mi := &file_dex_matching_v1_matching_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -518,7 +585,7 @@ func (x *Book) String() string {
 func (*Book) ProtoMessage() {}
 
 func (x *Book) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_matching_v1_matching_proto_msgTypes[3]
+	mi := &file_dex_matching_v1_matching_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -531,7 +598,7 @@ func (x *Book) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Book.ProtoReflect.Descriptor instead.
 func (*Book) Descriptor() ([]byte, []int) {
-	return file_dex_matching_v1_matching_proto_rawDescGZIP(), []int{3}
+	return file_dex_matching_v1_matching_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Book) GetMarketId() string {
@@ -569,6 +636,13 @@ func (x *Book) GetAsks() []*BookLevel {
 	return nil
 }
 
+func (x *Book) GetIndicative() *IndicativeUncross {
+	if x != nil {
+		return x.Indicative
+	}
+	return nil
+}
+
 // What one batch of commands changed in a book: what became visible at once.
 type BookDelta struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -580,14 +654,17 @@ type BookDelta struct {
 	// Changed buy levels with their new size.
 	Bids []*BookLevel `protobuf:"bytes,3,rep,name=bids,proto3" json:"bids,omitempty"`
 	// Changed sell levels with their new size.
-	Asks          []*BookLevel `protobuf:"bytes,4,rep,name=asks,proto3" json:"asks,omitempty"`
+	Asks []*BookLevel `protobuf:"bytes,4,rep,name=asks,proto3" json:"asks,omitempty"`
+	// Set while the market is in an auction. Where more deltas follow at once it may be
+	// of a moment before.
+	Indicative    *IndicativeUncross `protobuf:"bytes,5,opt,name=indicative,proto3" json:"indicative,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *BookDelta) Reset() {
 	*x = BookDelta{}
-	mi := &file_dex_matching_v1_matching_proto_msgTypes[4]
+	mi := &file_dex_matching_v1_matching_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -599,7 +676,7 @@ func (x *BookDelta) String() string {
 func (*BookDelta) ProtoMessage() {}
 
 func (x *BookDelta) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_matching_v1_matching_proto_msgTypes[4]
+	mi := &file_dex_matching_v1_matching_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -612,7 +689,7 @@ func (x *BookDelta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BookDelta.ProtoReflect.Descriptor instead.
 func (*BookDelta) Descriptor() ([]byte, []int) {
-	return file_dex_matching_v1_matching_proto_rawDescGZIP(), []int{4}
+	return file_dex_matching_v1_matching_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *BookDelta) GetSequence() int64 {
@@ -639,6 +716,13 @@ func (x *BookDelta) GetBids() []*BookLevel {
 func (x *BookDelta) GetAsks() []*BookLevel {
 	if x != nil {
 		return x.Asks
+	}
+	return nil
+}
+
+func (x *BookDelta) GetIndicative() *IndicativeUncross {
+	if x != nil {
+		return x.Indicative
 	}
 	return nil
 }
@@ -670,7 +754,7 @@ type Trade struct {
 
 func (x *Trade) Reset() {
 	*x = Trade{}
-	mi := &file_dex_matching_v1_matching_proto_msgTypes[5]
+	mi := &file_dex_matching_v1_matching_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -682,7 +766,7 @@ func (x *Trade) String() string {
 func (*Trade) ProtoMessage() {}
 
 func (x *Trade) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_matching_v1_matching_proto_msgTypes[5]
+	mi := &file_dex_matching_v1_matching_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -695,7 +779,7 @@ func (x *Trade) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trade.ProtoReflect.Descriptor instead.
 func (*Trade) Descriptor() ([]byte, []int) {
-	return file_dex_matching_v1_matching_proto_rawDescGZIP(), []int{5}
+	return file_dex_matching_v1_matching_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Trade) GetMarketId() string {
@@ -767,7 +851,7 @@ type ListMarketsRequest struct {
 
 func (x *ListMarketsRequest) Reset() {
 	*x = ListMarketsRequest{}
-	mi := &file_dex_matching_v1_matching_proto_msgTypes[6]
+	mi := &file_dex_matching_v1_matching_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -779,7 +863,7 @@ func (x *ListMarketsRequest) String() string {
 func (*ListMarketsRequest) ProtoMessage() {}
 
 func (x *ListMarketsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_matching_v1_matching_proto_msgTypes[6]
+	mi := &file_dex_matching_v1_matching_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -792,7 +876,7 @@ func (x *ListMarketsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMarketsRequest.ProtoReflect.Descriptor instead.
 func (*ListMarketsRequest) Descriptor() ([]byte, []int) {
-	return file_dex_matching_v1_matching_proto_rawDescGZIP(), []int{6}
+	return file_dex_matching_v1_matching_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListMarketsRequest) GetPageSize() int32 {
@@ -822,7 +906,7 @@ type ListMarketsResponse struct {
 
 func (x *ListMarketsResponse) Reset() {
 	*x = ListMarketsResponse{}
-	mi := &file_dex_matching_v1_matching_proto_msgTypes[7]
+	mi := &file_dex_matching_v1_matching_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -834,7 +918,7 @@ func (x *ListMarketsResponse) String() string {
 func (*ListMarketsResponse) ProtoMessage() {}
 
 func (x *ListMarketsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_matching_v1_matching_proto_msgTypes[7]
+	mi := &file_dex_matching_v1_matching_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -847,7 +931,7 @@ func (x *ListMarketsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMarketsResponse.ProtoReflect.Descriptor instead.
 func (*ListMarketsResponse) Descriptor() ([]byte, []int) {
-	return file_dex_matching_v1_matching_proto_rawDescGZIP(), []int{7}
+	return file_dex_matching_v1_matching_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListMarketsResponse) GetMarkets() []*Market {
@@ -877,7 +961,7 @@ type GetBookRequest struct {
 
 func (x *GetBookRequest) Reset() {
 	*x = GetBookRequest{}
-	mi := &file_dex_matching_v1_matching_proto_msgTypes[8]
+	mi := &file_dex_matching_v1_matching_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -889,7 +973,7 @@ func (x *GetBookRequest) String() string {
 func (*GetBookRequest) ProtoMessage() {}
 
 func (x *GetBookRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_matching_v1_matching_proto_msgTypes[8]
+	mi := &file_dex_matching_v1_matching_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -902,7 +986,7 @@ func (x *GetBookRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBookRequest.ProtoReflect.Descriptor instead.
 func (*GetBookRequest) Descriptor() ([]byte, []int) {
-	return file_dex_matching_v1_matching_proto_rawDescGZIP(), []int{8}
+	return file_dex_matching_v1_matching_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetBookRequest) GetMarketId() string {
@@ -930,7 +1014,7 @@ type GetBookResponse struct {
 
 func (x *GetBookResponse) Reset() {
 	*x = GetBookResponse{}
-	mi := &file_dex_matching_v1_matching_proto_msgTypes[9]
+	mi := &file_dex_matching_v1_matching_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -942,7 +1026,7 @@ func (x *GetBookResponse) String() string {
 func (*GetBookResponse) ProtoMessage() {}
 
 func (x *GetBookResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_matching_v1_matching_proto_msgTypes[9]
+	mi := &file_dex_matching_v1_matching_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -955,7 +1039,7 @@ func (x *GetBookResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBookResponse.ProtoReflect.Descriptor instead.
 func (*GetBookResponse) Descriptor() ([]byte, []int) {
-	return file_dex_matching_v1_matching_proto_rawDescGZIP(), []int{9}
+	return file_dex_matching_v1_matching_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetBookResponse) GetBook() *Book {
@@ -978,7 +1062,7 @@ type StreamBookRequest struct {
 
 func (x *StreamBookRequest) Reset() {
 	*x = StreamBookRequest{}
-	mi := &file_dex_matching_v1_matching_proto_msgTypes[10]
+	mi := &file_dex_matching_v1_matching_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -990,7 +1074,7 @@ func (x *StreamBookRequest) String() string {
 func (*StreamBookRequest) ProtoMessage() {}
 
 func (x *StreamBookRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_matching_v1_matching_proto_msgTypes[10]
+	mi := &file_dex_matching_v1_matching_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1003,7 +1087,7 @@ func (x *StreamBookRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamBookRequest.ProtoReflect.Descriptor instead.
 func (*StreamBookRequest) Descriptor() ([]byte, []int) {
-	return file_dex_matching_v1_matching_proto_rawDescGZIP(), []int{10}
+	return file_dex_matching_v1_matching_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *StreamBookRequest) GetMarketId() string {
@@ -1036,7 +1120,7 @@ type StreamBookResponse struct {
 
 func (x *StreamBookResponse) Reset() {
 	*x = StreamBookResponse{}
-	mi := &file_dex_matching_v1_matching_proto_msgTypes[11]
+	mi := &file_dex_matching_v1_matching_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1048,7 +1132,7 @@ func (x *StreamBookResponse) String() string {
 func (*StreamBookResponse) ProtoMessage() {}
 
 func (x *StreamBookResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_matching_v1_matching_proto_msgTypes[11]
+	mi := &file_dex_matching_v1_matching_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1061,7 +1145,7 @@ func (x *StreamBookResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamBookResponse.ProtoReflect.Descriptor instead.
 func (*StreamBookResponse) Descriptor() ([]byte, []int) {
-	return file_dex_matching_v1_matching_proto_rawDescGZIP(), []int{11}
+	return file_dex_matching_v1_matching_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *StreamBookResponse) GetItem() isStreamBookResponse_Item {
@@ -1120,7 +1204,7 @@ type StreamTradesRequest struct {
 
 func (x *StreamTradesRequest) Reset() {
 	*x = StreamTradesRequest{}
-	mi := &file_dex_matching_v1_matching_proto_msgTypes[12]
+	mi := &file_dex_matching_v1_matching_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1132,7 +1216,7 @@ func (x *StreamTradesRequest) String() string {
 func (*StreamTradesRequest) ProtoMessage() {}
 
 func (x *StreamTradesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_matching_v1_matching_proto_msgTypes[12]
+	mi := &file_dex_matching_v1_matching_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1145,7 +1229,7 @@ func (x *StreamTradesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamTradesRequest.ProtoReflect.Descriptor instead.
 func (*StreamTradesRequest) Descriptor() ([]byte, []int) {
-	return file_dex_matching_v1_matching_proto_rawDescGZIP(), []int{12}
+	return file_dex_matching_v1_matching_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *StreamTradesRequest) GetMarketId() string {
@@ -1173,7 +1257,7 @@ type StreamTradesResponse struct {
 
 func (x *StreamTradesResponse) Reset() {
 	*x = StreamTradesResponse{}
-	mi := &file_dex_matching_v1_matching_proto_msgTypes[13]
+	mi := &file_dex_matching_v1_matching_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1185,7 +1269,7 @@ func (x *StreamTradesResponse) String() string {
 func (*StreamTradesResponse) ProtoMessage() {}
 
 func (x *StreamTradesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_matching_v1_matching_proto_msgTypes[13]
+	mi := &file_dex_matching_v1_matching_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1198,7 +1282,7 @@ func (x *StreamTradesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamTradesResponse.ProtoReflect.Descriptor instead.
 func (*StreamTradesResponse) Descriptor() ([]byte, []int) {
-	return file_dex_matching_v1_matching_proto_rawDescGZIP(), []int{13}
+	return file_dex_matching_v1_matching_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *StreamTradesResponse) GetTrades() []*Trade {
@@ -1225,7 +1309,7 @@ type ListTradesRequest struct {
 
 func (x *ListTradesRequest) Reset() {
 	*x = ListTradesRequest{}
-	mi := &file_dex_matching_v1_matching_proto_msgTypes[14]
+	mi := &file_dex_matching_v1_matching_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1237,7 +1321,7 @@ func (x *ListTradesRequest) String() string {
 func (*ListTradesRequest) ProtoMessage() {}
 
 func (x *ListTradesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_matching_v1_matching_proto_msgTypes[14]
+	mi := &file_dex_matching_v1_matching_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1250,7 +1334,7 @@ func (x *ListTradesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTradesRequest.ProtoReflect.Descriptor instead.
 func (*ListTradesRequest) Descriptor() ([]byte, []int) {
-	return file_dex_matching_v1_matching_proto_rawDescGZIP(), []int{14}
+	return file_dex_matching_v1_matching_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListTradesRequest) GetMarketId() string {
@@ -1294,7 +1378,7 @@ type ListTradesResponse struct {
 
 func (x *ListTradesResponse) Reset() {
 	*x = ListTradesResponse{}
-	mi := &file_dex_matching_v1_matching_proto_msgTypes[15]
+	mi := &file_dex_matching_v1_matching_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1306,7 +1390,7 @@ func (x *ListTradesResponse) String() string {
 func (*ListTradesResponse) ProtoMessage() {}
 
 func (x *ListTradesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_matching_v1_matching_proto_msgTypes[15]
+	mi := &file_dex_matching_v1_matching_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1319,7 +1403,7 @@ func (x *ListTradesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTradesResponse.ProtoReflect.Descriptor instead.
 func (*ListTradesResponse) Descriptor() ([]byte, []int) {
-	return file_dex_matching_v1_matching_proto_rawDescGZIP(), []int{15}
+	return file_dex_matching_v1_matching_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListTradesResponse) GetTrades() []*Trade {
@@ -1368,22 +1452,33 @@ const file_dex_matching_v1_matching_proto_rawDesc = "" +
 	"\x0eprice_band_ppm\x18\x11 \x01(\x03R\fpriceBandPpm\x12,\n" +
 	"\x12notional_min_atoms\x18\x12 \x01(\x03R\x10notionalMinAtoms\x12,\n" +
 	"\x12notional_max_atoms\x18\x13 \x01(\x03R\x10notionalMaxAtoms\x12(\n" +
-	"\x10last_price_ticks\x18\x14 \x01(\x03R\x0elastPriceTicks\"Q\n" +
+	"\x10last_price_ticks\x18\x14 \x01(\x03R\x0elastPriceTicks\"|\n" +
+	"\x11IndicativeUncross\x12\x1f\n" +
+	"\vprice_ticks\x18\x01 \x01(\x03R\n" +
+	"priceTicks\x12#\n" +
+	"\rquantity_lots\x18\x02 \x01(\x03R\fquantityLots\x12!\n" +
+	"\fsurplus_lots\x18\x03 \x01(\x03R\vsurplusLots\"Q\n" +
 	"\tBookLevel\x12\x1f\n" +
 	"\vprice_ticks\x18\x01 \x01(\x03R\n" +
 	"priceTicks\x12#\n" +
-	"\rquantity_lots\x18\x02 \x01(\x03R\fquantityLots\"\xcf\x01\n" +
+	"\rquantity_lots\x18\x02 \x01(\x03R\fquantityLots\"\x93\x02\n" +
 	"\x04Book\x12\x1b\n" +
 	"\tmarket_id\x18\x01 \x01(\tR\bmarketId\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x03R\bsequence\x12.\n" +
 	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12.\n" +
 	"\x04bids\x18\x04 \x03(\v2\x1a.dex.matching.v1.BookLevelR\x04bids\x12.\n" +
-	"\x04asks\x18\x05 \x03(\v2\x1a.dex.matching.v1.BookLevelR\x04asks\"\xb7\x01\n" +
+	"\x04asks\x18\x05 \x03(\v2\x1a.dex.matching.v1.BookLevelR\x04asks\x12B\n" +
+	"\n" +
+	"indicative\x18\x06 \x01(\v2\".dex.matching.v1.IndicativeUncrossR\n" +
+	"indicative\"\xfb\x01\n" +
 	"\tBookDelta\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x03R\bsequence\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12.\n" +
 	"\x04bids\x18\x03 \x03(\v2\x1a.dex.matching.v1.BookLevelR\x04bids\x12.\n" +
-	"\x04asks\x18\x04 \x03(\v2\x1a.dex.matching.v1.BookLevelR\x04asks\"\xc1\x02\n" +
+	"\x04asks\x18\x04 \x03(\v2\x1a.dex.matching.v1.BookLevelR\x04asks\x12B\n" +
+	"\n" +
+	"indicative\x18\x05 \x01(\v2\".dex.matching.v1.IndicativeUncrossR\n" +
+	"indicative\"\xc1\x02\n" +
 	"\x05Trade\x12\x1b\n" +
 	"\tmarket_id\x18\x01 \x01(\tR\bmarketId\x12%\n" +
 	"\x0etrade_sequence\x18\x02 \x01(\x03R\rtradeSequence\x12.\n" +
@@ -1472,79 +1567,82 @@ func file_dex_matching_v1_matching_proto_rawDescGZIP() []byte {
 }
 
 var file_dex_matching_v1_matching_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_dex_matching_v1_matching_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_dex_matching_v1_matching_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_dex_matching_v1_matching_proto_goTypes = []any{
 	(MarketStatus)(0),             // 0: dex.matching.v1.MarketStatus
 	(MarketKind)(0),               // 1: dex.matching.v1.MarketKind
 	(*Asset)(nil),                 // 2: dex.matching.v1.Asset
 	(*Market)(nil),                // 3: dex.matching.v1.Market
-	(*BookLevel)(nil),             // 4: dex.matching.v1.BookLevel
-	(*Book)(nil),                  // 5: dex.matching.v1.Book
-	(*BookDelta)(nil),             // 6: dex.matching.v1.BookDelta
-	(*Trade)(nil),                 // 7: dex.matching.v1.Trade
-	(*ListMarketsRequest)(nil),    // 8: dex.matching.v1.ListMarketsRequest
-	(*ListMarketsResponse)(nil),   // 9: dex.matching.v1.ListMarketsResponse
-	(*GetBookRequest)(nil),        // 10: dex.matching.v1.GetBookRequest
-	(*GetBookResponse)(nil),       // 11: dex.matching.v1.GetBookResponse
-	(*StreamBookRequest)(nil),     // 12: dex.matching.v1.StreamBookRequest
-	(*StreamBookResponse)(nil),    // 13: dex.matching.v1.StreamBookResponse
-	(*StreamTradesRequest)(nil),   // 14: dex.matching.v1.StreamTradesRequest
-	(*StreamTradesResponse)(nil),  // 15: dex.matching.v1.StreamTradesResponse
-	(*ListTradesRequest)(nil),     // 16: dex.matching.v1.ListTradesRequest
-	(*ListTradesResponse)(nil),    // 17: dex.matching.v1.ListTradesResponse
-	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
-	(v1.Side)(0),                  // 19: dex.orders.v1.Side
-	(*RequestQuoteRequest)(nil),   // 20: dex.matching.v1.RequestQuoteRequest
-	(*AcceptQuoteRequest)(nil),    // 21: dex.matching.v1.AcceptQuoteRequest
-	(*QuoteStreamRequest)(nil),    // 22: dex.matching.v1.QuoteStreamRequest
-	(*ListQuotesRequest)(nil),     // 23: dex.matching.v1.ListQuotesRequest
-	(*RequestQuoteResponse)(nil),  // 24: dex.matching.v1.RequestQuoteResponse
-	(*AcceptQuoteResponse)(nil),   // 25: dex.matching.v1.AcceptQuoteResponse
-	(*QuoteStreamResponse)(nil),   // 26: dex.matching.v1.QuoteStreamResponse
-	(*ListQuotesResponse)(nil),    // 27: dex.matching.v1.ListQuotesResponse
+	(*IndicativeUncross)(nil),     // 4: dex.matching.v1.IndicativeUncross
+	(*BookLevel)(nil),             // 5: dex.matching.v1.BookLevel
+	(*Book)(nil),                  // 6: dex.matching.v1.Book
+	(*BookDelta)(nil),             // 7: dex.matching.v1.BookDelta
+	(*Trade)(nil),                 // 8: dex.matching.v1.Trade
+	(*ListMarketsRequest)(nil),    // 9: dex.matching.v1.ListMarketsRequest
+	(*ListMarketsResponse)(nil),   // 10: dex.matching.v1.ListMarketsResponse
+	(*GetBookRequest)(nil),        // 11: dex.matching.v1.GetBookRequest
+	(*GetBookResponse)(nil),       // 12: dex.matching.v1.GetBookResponse
+	(*StreamBookRequest)(nil),     // 13: dex.matching.v1.StreamBookRequest
+	(*StreamBookResponse)(nil),    // 14: dex.matching.v1.StreamBookResponse
+	(*StreamTradesRequest)(nil),   // 15: dex.matching.v1.StreamTradesRequest
+	(*StreamTradesResponse)(nil),  // 16: dex.matching.v1.StreamTradesResponse
+	(*ListTradesRequest)(nil),     // 17: dex.matching.v1.ListTradesRequest
+	(*ListTradesResponse)(nil),    // 18: dex.matching.v1.ListTradesResponse
+	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
+	(v1.Side)(0),                  // 20: dex.orders.v1.Side
+	(*RequestQuoteRequest)(nil),   // 21: dex.matching.v1.RequestQuoteRequest
+	(*AcceptQuoteRequest)(nil),    // 22: dex.matching.v1.AcceptQuoteRequest
+	(*QuoteStreamRequest)(nil),    // 23: dex.matching.v1.QuoteStreamRequest
+	(*ListQuotesRequest)(nil),     // 24: dex.matching.v1.ListQuotesRequest
+	(*RequestQuoteResponse)(nil),  // 25: dex.matching.v1.RequestQuoteResponse
+	(*AcceptQuoteResponse)(nil),   // 26: dex.matching.v1.AcceptQuoteResponse
+	(*QuoteStreamResponse)(nil),   // 27: dex.matching.v1.QuoteStreamResponse
+	(*ListQuotesResponse)(nil),    // 28: dex.matching.v1.ListQuotesResponse
 }
 var file_dex_matching_v1_matching_proto_depIdxs = []int32{
 	2,  // 0: dex.matching.v1.Market.base_asset:type_name -> dex.matching.v1.Asset
 	2,  // 1: dex.matching.v1.Market.quote_asset:type_name -> dex.matching.v1.Asset
 	1,  // 2: dex.matching.v1.Market.kind:type_name -> dex.matching.v1.MarketKind
 	0,  // 3: dex.matching.v1.Market.status:type_name -> dex.matching.v1.MarketStatus
-	18, // 4: dex.matching.v1.Book.time:type_name -> google.protobuf.Timestamp
-	4,  // 5: dex.matching.v1.Book.bids:type_name -> dex.matching.v1.BookLevel
-	4,  // 6: dex.matching.v1.Book.asks:type_name -> dex.matching.v1.BookLevel
-	18, // 7: dex.matching.v1.BookDelta.time:type_name -> google.protobuf.Timestamp
-	4,  // 8: dex.matching.v1.BookDelta.bids:type_name -> dex.matching.v1.BookLevel
-	4,  // 9: dex.matching.v1.BookDelta.asks:type_name -> dex.matching.v1.BookLevel
-	18, // 10: dex.matching.v1.Trade.time:type_name -> google.protobuf.Timestamp
-	19, // 11: dex.matching.v1.Trade.taker_side:type_name -> dex.orders.v1.Side
-	3,  // 12: dex.matching.v1.ListMarketsResponse.markets:type_name -> dex.matching.v1.Market
-	5,  // 13: dex.matching.v1.GetBookResponse.book:type_name -> dex.matching.v1.Book
-	5,  // 14: dex.matching.v1.StreamBookResponse.snapshot:type_name -> dex.matching.v1.Book
-	6,  // 15: dex.matching.v1.StreamBookResponse.delta:type_name -> dex.matching.v1.BookDelta
-	7,  // 16: dex.matching.v1.StreamTradesResponse.trades:type_name -> dex.matching.v1.Trade
-	7,  // 17: dex.matching.v1.ListTradesResponse.trades:type_name -> dex.matching.v1.Trade
-	8,  // 18: dex.matching.v1.Matching.ListMarkets:input_type -> dex.matching.v1.ListMarketsRequest
-	10, // 19: dex.matching.v1.Matching.GetBook:input_type -> dex.matching.v1.GetBookRequest
-	12, // 20: dex.matching.v1.Matching.StreamBook:input_type -> dex.matching.v1.StreamBookRequest
-	14, // 21: dex.matching.v1.Matching.StreamTrades:input_type -> dex.matching.v1.StreamTradesRequest
-	16, // 22: dex.matching.v1.Matching.ListTrades:input_type -> dex.matching.v1.ListTradesRequest
-	20, // 23: dex.matching.v1.Matching.RequestQuote:input_type -> dex.matching.v1.RequestQuoteRequest
-	21, // 24: dex.matching.v1.Matching.AcceptQuote:input_type -> dex.matching.v1.AcceptQuoteRequest
-	22, // 25: dex.matching.v1.Matching.QuoteStream:input_type -> dex.matching.v1.QuoteStreamRequest
-	23, // 26: dex.matching.v1.Matching.ListQuotes:input_type -> dex.matching.v1.ListQuotesRequest
-	9,  // 27: dex.matching.v1.Matching.ListMarkets:output_type -> dex.matching.v1.ListMarketsResponse
-	11, // 28: dex.matching.v1.Matching.GetBook:output_type -> dex.matching.v1.GetBookResponse
-	13, // 29: dex.matching.v1.Matching.StreamBook:output_type -> dex.matching.v1.StreamBookResponse
-	15, // 30: dex.matching.v1.Matching.StreamTrades:output_type -> dex.matching.v1.StreamTradesResponse
-	17, // 31: dex.matching.v1.Matching.ListTrades:output_type -> dex.matching.v1.ListTradesResponse
-	24, // 32: dex.matching.v1.Matching.RequestQuote:output_type -> dex.matching.v1.RequestQuoteResponse
-	25, // 33: dex.matching.v1.Matching.AcceptQuote:output_type -> dex.matching.v1.AcceptQuoteResponse
-	26, // 34: dex.matching.v1.Matching.QuoteStream:output_type -> dex.matching.v1.QuoteStreamResponse
-	27, // 35: dex.matching.v1.Matching.ListQuotes:output_type -> dex.matching.v1.ListQuotesResponse
-	27, // [27:36] is the sub-list for method output_type
-	18, // [18:27] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	19, // 4: dex.matching.v1.Book.time:type_name -> google.protobuf.Timestamp
+	5,  // 5: dex.matching.v1.Book.bids:type_name -> dex.matching.v1.BookLevel
+	5,  // 6: dex.matching.v1.Book.asks:type_name -> dex.matching.v1.BookLevel
+	4,  // 7: dex.matching.v1.Book.indicative:type_name -> dex.matching.v1.IndicativeUncross
+	19, // 8: dex.matching.v1.BookDelta.time:type_name -> google.protobuf.Timestamp
+	5,  // 9: dex.matching.v1.BookDelta.bids:type_name -> dex.matching.v1.BookLevel
+	5,  // 10: dex.matching.v1.BookDelta.asks:type_name -> dex.matching.v1.BookLevel
+	4,  // 11: dex.matching.v1.BookDelta.indicative:type_name -> dex.matching.v1.IndicativeUncross
+	19, // 12: dex.matching.v1.Trade.time:type_name -> google.protobuf.Timestamp
+	20, // 13: dex.matching.v1.Trade.taker_side:type_name -> dex.orders.v1.Side
+	3,  // 14: dex.matching.v1.ListMarketsResponse.markets:type_name -> dex.matching.v1.Market
+	6,  // 15: dex.matching.v1.GetBookResponse.book:type_name -> dex.matching.v1.Book
+	6,  // 16: dex.matching.v1.StreamBookResponse.snapshot:type_name -> dex.matching.v1.Book
+	7,  // 17: dex.matching.v1.StreamBookResponse.delta:type_name -> dex.matching.v1.BookDelta
+	8,  // 18: dex.matching.v1.StreamTradesResponse.trades:type_name -> dex.matching.v1.Trade
+	8,  // 19: dex.matching.v1.ListTradesResponse.trades:type_name -> dex.matching.v1.Trade
+	9,  // 20: dex.matching.v1.Matching.ListMarkets:input_type -> dex.matching.v1.ListMarketsRequest
+	11, // 21: dex.matching.v1.Matching.GetBook:input_type -> dex.matching.v1.GetBookRequest
+	13, // 22: dex.matching.v1.Matching.StreamBook:input_type -> dex.matching.v1.StreamBookRequest
+	15, // 23: dex.matching.v1.Matching.StreamTrades:input_type -> dex.matching.v1.StreamTradesRequest
+	17, // 24: dex.matching.v1.Matching.ListTrades:input_type -> dex.matching.v1.ListTradesRequest
+	21, // 25: dex.matching.v1.Matching.RequestQuote:input_type -> dex.matching.v1.RequestQuoteRequest
+	22, // 26: dex.matching.v1.Matching.AcceptQuote:input_type -> dex.matching.v1.AcceptQuoteRequest
+	23, // 27: dex.matching.v1.Matching.QuoteStream:input_type -> dex.matching.v1.QuoteStreamRequest
+	24, // 28: dex.matching.v1.Matching.ListQuotes:input_type -> dex.matching.v1.ListQuotesRequest
+	10, // 29: dex.matching.v1.Matching.ListMarkets:output_type -> dex.matching.v1.ListMarketsResponse
+	12, // 30: dex.matching.v1.Matching.GetBook:output_type -> dex.matching.v1.GetBookResponse
+	14, // 31: dex.matching.v1.Matching.StreamBook:output_type -> dex.matching.v1.StreamBookResponse
+	16, // 32: dex.matching.v1.Matching.StreamTrades:output_type -> dex.matching.v1.StreamTradesResponse
+	18, // 33: dex.matching.v1.Matching.ListTrades:output_type -> dex.matching.v1.ListTradesResponse
+	25, // 34: dex.matching.v1.Matching.RequestQuote:output_type -> dex.matching.v1.RequestQuoteResponse
+	26, // 35: dex.matching.v1.Matching.AcceptQuote:output_type -> dex.matching.v1.AcceptQuoteResponse
+	27, // 36: dex.matching.v1.Matching.QuoteStream:output_type -> dex.matching.v1.QuoteStreamResponse
+	28, // 37: dex.matching.v1.Matching.ListQuotes:output_type -> dex.matching.v1.ListQuotesResponse
+	29, // [29:38] is the sub-list for method output_type
+	20, // [20:29] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_dex_matching_v1_matching_proto_init() }
@@ -1553,7 +1651,7 @@ func file_dex_matching_v1_matching_proto_init() {
 		return
 	}
 	file_dex_matching_v1_quote_proto_init()
-	file_dex_matching_v1_matching_proto_msgTypes[11].OneofWrappers = []any{
+	file_dex_matching_v1_matching_proto_msgTypes[12].OneofWrappers = []any{
 		(*StreamBookResponse_Snapshot)(nil),
 		(*StreamBookResponse_Delta)(nil),
 	}
@@ -1563,7 +1661,7 @@ func file_dex_matching_v1_matching_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dex_matching_v1_matching_proto_rawDesc), len(file_dex_matching_v1_matching_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   16,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

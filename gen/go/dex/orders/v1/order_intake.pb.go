@@ -736,6 +736,107 @@ func (x *CancelAllResponse) GetResults() []*OrderResult {
 	return nil
 }
 
+// Sets the dead man's switch.
+type SetDeadMansSwitchRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Envelope whose payload holds `dead_mans_switch`.
+	Envelope      *SignedEnvelope `protobuf:"bytes,1,opt,name=envelope,proto3" json:"envelope,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetDeadMansSwitchRequest) Reset() {
+	*x = SetDeadMansSwitchRequest{}
+	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetDeadMansSwitchRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetDeadMansSwitchRequest) ProtoMessage() {}
+
+func (x *SetDeadMansSwitchRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetDeadMansSwitchRequest.ProtoReflect.Descriptor instead.
+func (*SetDeadMansSwitchRequest) Descriptor() ([]byte, []int) {
+	return file_dex_orders_v1_order_intake_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *SetDeadMansSwitchRequest) GetEnvelope() *SignedEnvelope {
+	if x != nil {
+		return x.Envelope
+	}
+	return nil
+}
+
+// The switch is set.
+type SetDeadMansSwitchResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Position and time of the command.
+	Applied *Applied `protobuf:"bytes,1,opt,name=applied,proto3" json:"applied,omitempty"`
+	// When the orders are cancelled unless it is set anew; unset when disarmed.
+	CancelTime    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=cancel_time,json=cancelTime,proto3" json:"cancel_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetDeadMansSwitchResponse) Reset() {
+	*x = SetDeadMansSwitchResponse{}
+	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetDeadMansSwitchResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetDeadMansSwitchResponse) ProtoMessage() {}
+
+func (x *SetDeadMansSwitchResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetDeadMansSwitchResponse.ProtoReflect.Descriptor instead.
+func (*SetDeadMansSwitchResponse) Descriptor() ([]byte, []int) {
+	return file_dex_orders_v1_order_intake_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *SetDeadMansSwitchResponse) GetApplied() *Applied {
+	if x != nil {
+		return x.Applied
+	}
+	return nil
+}
+
+func (x *SetDeadMansSwitchResponse) GetCancelTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CancelTime
+	}
+	return nil
+}
+
 // Applies a batch.
 type SubmitBatchRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -747,7 +848,7 @@ type SubmitBatchRequest struct {
 
 func (x *SubmitBatchRequest) Reset() {
 	*x = SubmitBatchRequest{}
-	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[11]
+	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -759,7 +860,7 @@ func (x *SubmitBatchRequest) String() string {
 func (*SubmitBatchRequest) ProtoMessage() {}
 
 func (x *SubmitBatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[11]
+	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -772,7 +873,7 @@ func (x *SubmitBatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitBatchRequest.ProtoReflect.Descriptor instead.
 func (*SubmitBatchRequest) Descriptor() ([]byte, []int) {
-	return file_dex_orders_v1_order_intake_proto_rawDescGZIP(), []int{11}
+	return file_dex_orders_v1_order_intake_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SubmitBatchRequest) GetEnvelope() *SignedEnvelope {
@@ -795,7 +896,7 @@ type SubmitBatchResponse struct {
 
 func (x *SubmitBatchResponse) Reset() {
 	*x = SubmitBatchResponse{}
-	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[12]
+	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -807,7 +908,7 @@ func (x *SubmitBatchResponse) String() string {
 func (*SubmitBatchResponse) ProtoMessage() {}
 
 func (x *SubmitBatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[12]
+	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -820,7 +921,7 @@ func (x *SubmitBatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitBatchResponse.ProtoReflect.Descriptor instead.
 func (*SubmitBatchResponse) Descriptor() ([]byte, []int) {
-	return file_dex_orders_v1_order_intake_proto_rawDescGZIP(), []int{12}
+	return file_dex_orders_v1_order_intake_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SubmitBatchResponse) GetApplied() *Applied {
@@ -840,12 +941,13 @@ func (x *SubmitBatchResponse) GetResults() []*OrderResult {
 // One envelope of a session.
 type OrderStreamRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Envelope whose payload holds place, cancel, amend, cancel_all or batch.
+	// Envelope whose payload holds place, cancel, amend, cancel_all, batch or
+	// dead_mans_switch.
 	Envelope *SignedEnvelope `protobuf:"bytes,1,opt,name=envelope,proto3" json:"envelope,omitempty"`
 	// Cancel every open order of the account when this stream ends, however it ends,
 	// in all markets that are not halted. Once said in a request whose envelope is
 	// taken it holds for that account until then. A node that dies at once cannot do
-	// it.
+	// it: set the dead man's switch too.
 	CancelOnDisconnect bool `protobuf:"varint,2,opt,name=cancel_on_disconnect,json=cancelOnDisconnect,proto3" json:"cancel_on_disconnect,omitempty"`
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
@@ -853,7 +955,7 @@ type OrderStreamRequest struct {
 
 func (x *OrderStreamRequest) Reset() {
 	*x = OrderStreamRequest{}
-	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[13]
+	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -865,7 +967,7 @@ func (x *OrderStreamRequest) String() string {
 func (*OrderStreamRequest) ProtoMessage() {}
 
 func (x *OrderStreamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[13]
+	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -878,7 +980,7 @@ func (x *OrderStreamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderStreamRequest.ProtoReflect.Descriptor instead.
 func (*OrderStreamRequest) Descriptor() ([]byte, []int) {
-	return file_dex_orders_v1_order_intake_proto_rawDescGZIP(), []int{13}
+	return file_dex_orders_v1_order_intake_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *OrderStreamRequest) GetEnvelope() *SignedEnvelope {
@@ -902,7 +1004,8 @@ type OrderStreamResponse struct {
 	Nonce int64 `protobuf:"varint,1,opt,name=nonce,proto3" json:"nonce,omitempty"`
 	// Position and time of the command; unset when the envelope was refused.
 	Applied *Applied `protobuf:"bytes,2,opt,name=applied,proto3" json:"applied,omitempty"`
-	// One result per item, in order; empty when the envelope was refused.
+	// One result per item, in order; empty when the envelope was refused, and for a
+	// dead_mans_switch.
 	Results []*OrderResult `protobuf:"bytes,3,rep,name=results,proto3" json:"results,omitempty"`
 	// Set when the envelope as a whole was refused.
 	Rejection *v1.Rejection `protobuf:"bytes,4,opt,name=rejection,proto3" json:"rejection,omitempty"`
@@ -915,7 +1018,7 @@ type OrderStreamResponse struct {
 
 func (x *OrderStreamResponse) Reset() {
 	*x = OrderStreamResponse{}
-	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[14]
+	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -927,7 +1030,7 @@ func (x *OrderStreamResponse) String() string {
 func (*OrderStreamResponse) ProtoMessage() {}
 
 func (x *OrderStreamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[14]
+	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -940,7 +1043,7 @@ func (x *OrderStreamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderStreamResponse.ProtoReflect.Descriptor instead.
 func (*OrderStreamResponse) Descriptor() ([]byte, []int) {
-	return file_dex_orders_v1_order_intake_proto_rawDescGZIP(), []int{14}
+	return file_dex_orders_v1_order_intake_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *OrderStreamResponse) GetNonce() int64 {
@@ -994,7 +1097,7 @@ type RateLimit struct {
 
 func (x *RateLimit) Reset() {
 	*x = RateLimit{}
-	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[15]
+	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1006,7 +1109,7 @@ func (x *RateLimit) String() string {
 func (*RateLimit) ProtoMessage() {}
 
 func (x *RateLimit) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[15]
+	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1019,7 +1122,7 @@ func (x *RateLimit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RateLimit.ProtoReflect.Descriptor instead.
 func (*RateLimit) Descriptor() ([]byte, []int) {
-	return file_dex_orders_v1_order_intake_proto_rawDescGZIP(), []int{15}
+	return file_dex_orders_v1_order_intake_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RateLimit) GetLimit() int64 {
@@ -1056,7 +1159,7 @@ type CheckOrderRequest struct {
 
 func (x *CheckOrderRequest) Reset() {
 	*x = CheckOrderRequest{}
-	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[16]
+	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1068,7 +1171,7 @@ func (x *CheckOrderRequest) String() string {
 func (*CheckOrderRequest) ProtoMessage() {}
 
 func (x *CheckOrderRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[16]
+	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1081,7 +1184,7 @@ func (x *CheckOrderRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckOrderRequest.ProtoReflect.Descriptor instead.
 func (*CheckOrderRequest) Descriptor() ([]byte, []int) {
-	return file_dex_orders_v1_order_intake_proto_rawDescGZIP(), []int{16}
+	return file_dex_orders_v1_order_intake_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CheckOrderRequest) GetAccountId() string {
@@ -1119,7 +1222,7 @@ type CheckOrderResponse struct {
 
 func (x *CheckOrderResponse) Reset() {
 	*x = CheckOrderResponse{}
-	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[17]
+	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1131,7 +1234,7 @@ func (x *CheckOrderResponse) String() string {
 func (*CheckOrderResponse) ProtoMessage() {}
 
 func (x *CheckOrderResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[17]
+	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1144,7 +1247,7 @@ func (x *CheckOrderResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckOrderResponse.ProtoReflect.Descriptor instead.
 func (*CheckOrderResponse) Descriptor() ([]byte, []int) {
-	return file_dex_orders_v1_order_intake_proto_rawDescGZIP(), []int{17}
+	return file_dex_orders_v1_order_intake_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CheckOrderResponse) GetRejection() *v1.Rejection {
@@ -1232,7 +1335,13 @@ const file_dex_orders_v1_order_intake_proto_rawDesc = "" +
 	"\benvelope\x18\x01 \x01(\v2\x1d.dex.orders.v1.SignedEnvelopeB\x06\xbaH\x03\xc8\x01\x01R\benvelope\"{\n" +
 	"\x11CancelAllResponse\x120\n" +
 	"\aapplied\x18\x01 \x01(\v2\x16.dex.orders.v1.AppliedR\aapplied\x124\n" +
-	"\aresults\x18\x02 \x03(\v2\x1a.dex.orders.v1.OrderResultR\aresults\"W\n" +
+	"\aresults\x18\x02 \x03(\v2\x1a.dex.orders.v1.OrderResultR\aresults\"]\n" +
+	"\x18SetDeadMansSwitchRequest\x12A\n" +
+	"\benvelope\x18\x01 \x01(\v2\x1d.dex.orders.v1.SignedEnvelopeB\x06\xbaH\x03\xc8\x01\x01R\benvelope\"\x8a\x01\n" +
+	"\x19SetDeadMansSwitchResponse\x120\n" +
+	"\aapplied\x18\x01 \x01(\v2\x16.dex.orders.v1.AppliedR\aapplied\x12;\n" +
+	"\vcancel_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"cancelTime\"W\n" +
 	"\x12SubmitBatchRequest\x12A\n" +
 	"\benvelope\x18\x01 \x01(\v2\x1d.dex.orders.v1.SignedEnvelopeB\x06\xbaH\x03\xc8\x01\x01R\benvelope\"}\n" +
 	"\x13SubmitBatchResponse\x120\n" +
@@ -1271,14 +1380,15 @@ const file_dex_orders_v1_order_intake_proto_rawDesc = "" +
 	"\x16ORDER_STATUS_CANCELLED\x10\x04\x12\x18\n" +
 	"\x14ORDER_STATUS_EXPIRED\x10\x05\x12\x19\n" +
 	"\x15ORDER_STATUS_REJECTED\x10\x06\x12\x17\n" +
-	"\x13ORDER_STATUS_PARKED\x10\a2\x86\x05\n" +
+	"\x13ORDER_STATUS_PARKED\x10\a2\xf4\x05\n" +
 	"\vOrderIntake\x12W\n" +
 	"\n" +
 	"PlaceOrder\x12 .dex.orders.v1.PlaceOrderRequest\x1a!.dex.orders.v1.PlaceOrderResponse\"\x04\xa8\xbb\x18\x02\x12Z\n" +
 	"\vCancelOrder\x12!.dex.orders.v1.CancelOrderRequest\x1a\".dex.orders.v1.CancelOrderResponse\"\x04\xa8\xbb\x18\x02\x12W\n" +
 	"\n" +
 	"AmendOrder\x12 .dex.orders.v1.AmendOrderRequest\x1a!.dex.orders.v1.AmendOrderResponse\"\x04\xa8\xbb\x18\x02\x12T\n" +
-	"\tCancelAll\x12\x1f.dex.orders.v1.CancelAllRequest\x1a .dex.orders.v1.CancelAllResponse\"\x04\xa8\xbb\x18\x02\x12Z\n" +
+	"\tCancelAll\x12\x1f.dex.orders.v1.CancelAllRequest\x1a .dex.orders.v1.CancelAllResponse\"\x04\xa8\xbb\x18\x02\x12l\n" +
+	"\x11SetDeadMansSwitch\x12'.dex.orders.v1.SetDeadMansSwitchRequest\x1a(.dex.orders.v1.SetDeadMansSwitchResponse\"\x04\xa8\xbb\x18\x02\x12Z\n" +
 	"\vSubmitBatch\x12!.dex.orders.v1.SubmitBatchRequest\x1a\".dex.orders.v1.SubmitBatchResponse\"\x04\xa8\xbb\x18\x02\x12^\n" +
 	"\vOrderStream\x12!.dex.orders.v1.OrderStreamRequest\x1a\".dex.orders.v1.OrderStreamResponse\"\x04\xa8\xbb\x18\x02(\x010\x01\x12W\n" +
 	"\n" +
@@ -1298,78 +1408,85 @@ func file_dex_orders_v1_order_intake_proto_rawDescGZIP() []byte {
 }
 
 var file_dex_orders_v1_order_intake_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_dex_orders_v1_order_intake_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_dex_orders_v1_order_intake_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_dex_orders_v1_order_intake_proto_goTypes = []any{
-	(OrderStatus)(0),              // 0: dex.orders.v1.OrderStatus
-	(*Fill)(nil),                  // 1: dex.orders.v1.Fill
-	(*OrderResult)(nil),           // 2: dex.orders.v1.OrderResult
-	(*Applied)(nil),               // 3: dex.orders.v1.Applied
-	(*PlaceOrderRequest)(nil),     // 4: dex.orders.v1.PlaceOrderRequest
-	(*PlaceOrderResponse)(nil),    // 5: dex.orders.v1.PlaceOrderResponse
-	(*CancelOrderRequest)(nil),    // 6: dex.orders.v1.CancelOrderRequest
-	(*CancelOrderResponse)(nil),   // 7: dex.orders.v1.CancelOrderResponse
-	(*AmendOrderRequest)(nil),     // 8: dex.orders.v1.AmendOrderRequest
-	(*AmendOrderResponse)(nil),    // 9: dex.orders.v1.AmendOrderResponse
-	(*CancelAllRequest)(nil),      // 10: dex.orders.v1.CancelAllRequest
-	(*CancelAllResponse)(nil),     // 11: dex.orders.v1.CancelAllResponse
-	(*SubmitBatchRequest)(nil),    // 12: dex.orders.v1.SubmitBatchRequest
-	(*SubmitBatchResponse)(nil),   // 13: dex.orders.v1.SubmitBatchResponse
-	(*OrderStreamRequest)(nil),    // 14: dex.orders.v1.OrderStreamRequest
-	(*OrderStreamResponse)(nil),   // 15: dex.orders.v1.OrderStreamResponse
-	(*RateLimit)(nil),             // 16: dex.orders.v1.RateLimit
-	(*CheckOrderRequest)(nil),     // 17: dex.orders.v1.CheckOrderRequest
-	(*CheckOrderResponse)(nil),    // 18: dex.orders.v1.CheckOrderResponse
-	(*v1.Rejection)(nil),          // 19: dex.errors.v1.Rejection
-	(*timestamppb.Timestamp)(nil), // 20: google.protobuf.Timestamp
-	(*SignedEnvelope)(nil),        // 21: dex.orders.v1.SignedEnvelope
-	(*NewOrder)(nil),              // 22: dex.orders.v1.NewOrder
+	(OrderStatus)(0),                  // 0: dex.orders.v1.OrderStatus
+	(*Fill)(nil),                      // 1: dex.orders.v1.Fill
+	(*OrderResult)(nil),               // 2: dex.orders.v1.OrderResult
+	(*Applied)(nil),                   // 3: dex.orders.v1.Applied
+	(*PlaceOrderRequest)(nil),         // 4: dex.orders.v1.PlaceOrderRequest
+	(*PlaceOrderResponse)(nil),        // 5: dex.orders.v1.PlaceOrderResponse
+	(*CancelOrderRequest)(nil),        // 6: dex.orders.v1.CancelOrderRequest
+	(*CancelOrderResponse)(nil),       // 7: dex.orders.v1.CancelOrderResponse
+	(*AmendOrderRequest)(nil),         // 8: dex.orders.v1.AmendOrderRequest
+	(*AmendOrderResponse)(nil),        // 9: dex.orders.v1.AmendOrderResponse
+	(*CancelAllRequest)(nil),          // 10: dex.orders.v1.CancelAllRequest
+	(*CancelAllResponse)(nil),         // 11: dex.orders.v1.CancelAllResponse
+	(*SetDeadMansSwitchRequest)(nil),  // 12: dex.orders.v1.SetDeadMansSwitchRequest
+	(*SetDeadMansSwitchResponse)(nil), // 13: dex.orders.v1.SetDeadMansSwitchResponse
+	(*SubmitBatchRequest)(nil),        // 14: dex.orders.v1.SubmitBatchRequest
+	(*SubmitBatchResponse)(nil),       // 15: dex.orders.v1.SubmitBatchResponse
+	(*OrderStreamRequest)(nil),        // 16: dex.orders.v1.OrderStreamRequest
+	(*OrderStreamResponse)(nil),       // 17: dex.orders.v1.OrderStreamResponse
+	(*RateLimit)(nil),                 // 18: dex.orders.v1.RateLimit
+	(*CheckOrderRequest)(nil),         // 19: dex.orders.v1.CheckOrderRequest
+	(*CheckOrderResponse)(nil),        // 20: dex.orders.v1.CheckOrderResponse
+	(*v1.Rejection)(nil),              // 21: dex.errors.v1.Rejection
+	(*timestamppb.Timestamp)(nil),     // 22: google.protobuf.Timestamp
+	(*SignedEnvelope)(nil),            // 23: dex.orders.v1.SignedEnvelope
+	(*NewOrder)(nil),                  // 24: dex.orders.v1.NewOrder
 }
 var file_dex_orders_v1_order_intake_proto_depIdxs = []int32{
 	0,  // 0: dex.orders.v1.OrderResult.status:type_name -> dex.orders.v1.OrderStatus
 	1,  // 1: dex.orders.v1.OrderResult.fills:type_name -> dex.orders.v1.Fill
-	19, // 2: dex.orders.v1.OrderResult.rejection:type_name -> dex.errors.v1.Rejection
-	20, // 3: dex.orders.v1.Applied.apply_time:type_name -> google.protobuf.Timestamp
-	21, // 4: dex.orders.v1.PlaceOrderRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
+	21, // 2: dex.orders.v1.OrderResult.rejection:type_name -> dex.errors.v1.Rejection
+	22, // 3: dex.orders.v1.Applied.apply_time:type_name -> google.protobuf.Timestamp
+	23, // 4: dex.orders.v1.PlaceOrderRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
 	3,  // 5: dex.orders.v1.PlaceOrderResponse.applied:type_name -> dex.orders.v1.Applied
 	2,  // 6: dex.orders.v1.PlaceOrderResponse.result:type_name -> dex.orders.v1.OrderResult
-	21, // 7: dex.orders.v1.CancelOrderRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
+	23, // 7: dex.orders.v1.CancelOrderRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
 	3,  // 8: dex.orders.v1.CancelOrderResponse.applied:type_name -> dex.orders.v1.Applied
 	2,  // 9: dex.orders.v1.CancelOrderResponse.result:type_name -> dex.orders.v1.OrderResult
-	21, // 10: dex.orders.v1.AmendOrderRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
+	23, // 10: dex.orders.v1.AmendOrderRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
 	3,  // 11: dex.orders.v1.AmendOrderResponse.applied:type_name -> dex.orders.v1.Applied
 	2,  // 12: dex.orders.v1.AmendOrderResponse.result:type_name -> dex.orders.v1.OrderResult
-	21, // 13: dex.orders.v1.CancelAllRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
+	23, // 13: dex.orders.v1.CancelAllRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
 	3,  // 14: dex.orders.v1.CancelAllResponse.applied:type_name -> dex.orders.v1.Applied
 	2,  // 15: dex.orders.v1.CancelAllResponse.results:type_name -> dex.orders.v1.OrderResult
-	21, // 16: dex.orders.v1.SubmitBatchRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
-	3,  // 17: dex.orders.v1.SubmitBatchResponse.applied:type_name -> dex.orders.v1.Applied
-	2,  // 18: dex.orders.v1.SubmitBatchResponse.results:type_name -> dex.orders.v1.OrderResult
-	21, // 19: dex.orders.v1.OrderStreamRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
-	3,  // 20: dex.orders.v1.OrderStreamResponse.applied:type_name -> dex.orders.v1.Applied
-	2,  // 21: dex.orders.v1.OrderStreamResponse.results:type_name -> dex.orders.v1.OrderResult
-	19, // 22: dex.orders.v1.OrderStreamResponse.rejection:type_name -> dex.errors.v1.Rejection
-	16, // 23: dex.orders.v1.OrderStreamResponse.rate_limit:type_name -> dex.orders.v1.RateLimit
-	22, // 24: dex.orders.v1.CheckOrderRequest.order:type_name -> dex.orders.v1.NewOrder
-	19, // 25: dex.orders.v1.CheckOrderResponse.rejection:type_name -> dex.errors.v1.Rejection
-	4,  // 26: dex.orders.v1.OrderIntake.PlaceOrder:input_type -> dex.orders.v1.PlaceOrderRequest
-	6,  // 27: dex.orders.v1.OrderIntake.CancelOrder:input_type -> dex.orders.v1.CancelOrderRequest
-	8,  // 28: dex.orders.v1.OrderIntake.AmendOrder:input_type -> dex.orders.v1.AmendOrderRequest
-	10, // 29: dex.orders.v1.OrderIntake.CancelAll:input_type -> dex.orders.v1.CancelAllRequest
-	12, // 30: dex.orders.v1.OrderIntake.SubmitBatch:input_type -> dex.orders.v1.SubmitBatchRequest
-	14, // 31: dex.orders.v1.OrderIntake.OrderStream:input_type -> dex.orders.v1.OrderStreamRequest
-	17, // 32: dex.orders.v1.OrderIntake.CheckOrder:input_type -> dex.orders.v1.CheckOrderRequest
-	5,  // 33: dex.orders.v1.OrderIntake.PlaceOrder:output_type -> dex.orders.v1.PlaceOrderResponse
-	7,  // 34: dex.orders.v1.OrderIntake.CancelOrder:output_type -> dex.orders.v1.CancelOrderResponse
-	9,  // 35: dex.orders.v1.OrderIntake.AmendOrder:output_type -> dex.orders.v1.AmendOrderResponse
-	11, // 36: dex.orders.v1.OrderIntake.CancelAll:output_type -> dex.orders.v1.CancelAllResponse
-	13, // 37: dex.orders.v1.OrderIntake.SubmitBatch:output_type -> dex.orders.v1.SubmitBatchResponse
-	15, // 38: dex.orders.v1.OrderIntake.OrderStream:output_type -> dex.orders.v1.OrderStreamResponse
-	18, // 39: dex.orders.v1.OrderIntake.CheckOrder:output_type -> dex.orders.v1.CheckOrderResponse
-	33, // [33:40] is the sub-list for method output_type
-	26, // [26:33] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	23, // 16: dex.orders.v1.SetDeadMansSwitchRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
+	3,  // 17: dex.orders.v1.SetDeadMansSwitchResponse.applied:type_name -> dex.orders.v1.Applied
+	22, // 18: dex.orders.v1.SetDeadMansSwitchResponse.cancel_time:type_name -> google.protobuf.Timestamp
+	23, // 19: dex.orders.v1.SubmitBatchRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
+	3,  // 20: dex.orders.v1.SubmitBatchResponse.applied:type_name -> dex.orders.v1.Applied
+	2,  // 21: dex.orders.v1.SubmitBatchResponse.results:type_name -> dex.orders.v1.OrderResult
+	23, // 22: dex.orders.v1.OrderStreamRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
+	3,  // 23: dex.orders.v1.OrderStreamResponse.applied:type_name -> dex.orders.v1.Applied
+	2,  // 24: dex.orders.v1.OrderStreamResponse.results:type_name -> dex.orders.v1.OrderResult
+	21, // 25: dex.orders.v1.OrderStreamResponse.rejection:type_name -> dex.errors.v1.Rejection
+	18, // 26: dex.orders.v1.OrderStreamResponse.rate_limit:type_name -> dex.orders.v1.RateLimit
+	24, // 27: dex.orders.v1.CheckOrderRequest.order:type_name -> dex.orders.v1.NewOrder
+	21, // 28: dex.orders.v1.CheckOrderResponse.rejection:type_name -> dex.errors.v1.Rejection
+	4,  // 29: dex.orders.v1.OrderIntake.PlaceOrder:input_type -> dex.orders.v1.PlaceOrderRequest
+	6,  // 30: dex.orders.v1.OrderIntake.CancelOrder:input_type -> dex.orders.v1.CancelOrderRequest
+	8,  // 31: dex.orders.v1.OrderIntake.AmendOrder:input_type -> dex.orders.v1.AmendOrderRequest
+	10, // 32: dex.orders.v1.OrderIntake.CancelAll:input_type -> dex.orders.v1.CancelAllRequest
+	12, // 33: dex.orders.v1.OrderIntake.SetDeadMansSwitch:input_type -> dex.orders.v1.SetDeadMansSwitchRequest
+	14, // 34: dex.orders.v1.OrderIntake.SubmitBatch:input_type -> dex.orders.v1.SubmitBatchRequest
+	16, // 35: dex.orders.v1.OrderIntake.OrderStream:input_type -> dex.orders.v1.OrderStreamRequest
+	19, // 36: dex.orders.v1.OrderIntake.CheckOrder:input_type -> dex.orders.v1.CheckOrderRequest
+	5,  // 37: dex.orders.v1.OrderIntake.PlaceOrder:output_type -> dex.orders.v1.PlaceOrderResponse
+	7,  // 38: dex.orders.v1.OrderIntake.CancelOrder:output_type -> dex.orders.v1.CancelOrderResponse
+	9,  // 39: dex.orders.v1.OrderIntake.AmendOrder:output_type -> dex.orders.v1.AmendOrderResponse
+	11, // 40: dex.orders.v1.OrderIntake.CancelAll:output_type -> dex.orders.v1.CancelAllResponse
+	13, // 41: dex.orders.v1.OrderIntake.SetDeadMansSwitch:output_type -> dex.orders.v1.SetDeadMansSwitchResponse
+	15, // 42: dex.orders.v1.OrderIntake.SubmitBatch:output_type -> dex.orders.v1.SubmitBatchResponse
+	17, // 43: dex.orders.v1.OrderIntake.OrderStream:output_type -> dex.orders.v1.OrderStreamResponse
+	20, // 44: dex.orders.v1.OrderIntake.CheckOrder:output_type -> dex.orders.v1.CheckOrderResponse
+	37, // [37:45] is the sub-list for method output_type
+	29, // [29:37] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_dex_orders_v1_order_intake_proto_init() }
@@ -1384,7 +1501,7 @@ func file_dex_orders_v1_order_intake_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dex_orders_v1_order_intake_proto_rawDesc), len(file_dex_orders_v1_order_intake_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   18,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

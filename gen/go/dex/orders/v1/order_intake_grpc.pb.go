@@ -22,13 +22,14 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	OrderIntake_PlaceOrder_FullMethodName  = "/dex.orders.v1.OrderIntake/PlaceOrder"
-	OrderIntake_CancelOrder_FullMethodName = "/dex.orders.v1.OrderIntake/CancelOrder"
-	OrderIntake_AmendOrder_FullMethodName  = "/dex.orders.v1.OrderIntake/AmendOrder"
-	OrderIntake_CancelAll_FullMethodName   = "/dex.orders.v1.OrderIntake/CancelAll"
-	OrderIntake_SubmitBatch_FullMethodName = "/dex.orders.v1.OrderIntake/SubmitBatch"
-	OrderIntake_OrderStream_FullMethodName = "/dex.orders.v1.OrderIntake/OrderStream"
-	OrderIntake_CheckOrder_FullMethodName  = "/dex.orders.v1.OrderIntake/CheckOrder"
+	OrderIntake_PlaceOrder_FullMethodName        = "/dex.orders.v1.OrderIntake/PlaceOrder"
+	OrderIntake_CancelOrder_FullMethodName       = "/dex.orders.v1.OrderIntake/CancelOrder"
+	OrderIntake_AmendOrder_FullMethodName        = "/dex.orders.v1.OrderIntake/AmendOrder"
+	OrderIntake_CancelAll_FullMethodName         = "/dex.orders.v1.OrderIntake/CancelAll"
+	OrderIntake_SetDeadMansSwitch_FullMethodName = "/dex.orders.v1.OrderIntake/SetDeadMansSwitch"
+	OrderIntake_SubmitBatch_FullMethodName       = "/dex.orders.v1.OrderIntake/SubmitBatch"
+	OrderIntake_OrderStream_FullMethodName       = "/dex.orders.v1.OrderIntake/OrderStream"
+	OrderIntake_CheckOrder_FullMethodName        = "/dex.orders.v1.OrderIntake/CheckOrder"
 )
 
 // OrderIntakeClient is the client API for OrderIntake service.
@@ -50,10 +51,14 @@ type OrderIntakeClient interface {
 	// Cancels every open order of the account, or those in one market or of one side.
 	// cli: dex order cancel-all
 	CancelAll(ctx context.Context, in *CancelAllRequest, opts ...grpc.CallOption) (*CancelAllResponse, error)
+	// Sets, sets anew or disarms the account's dead man's switch.
+	// cli: dex order dead-mans-switch
+	SetDeadMansSwitch(ctx context.Context, in *SetDeadMansSwitchRequest, opts ...grpc.CallOption) (*SetDeadMansSwitchResponse, error)
 	// Applies up to 1,000 items under one signature. The call succeeds when the
 	// batch was applied; each item has its own result.
 	SubmitBatch(ctx context.Context, in *SubmitBatchRequest, opts ...grpc.CallOption) (*SubmitBatchResponse, error)
-	// A session of envelopes, each holding a batch or any single action. Answers
+	// A session of envelopes, each holding a batch, any single action on orders, or the
+	// dead man's switch. Answers
 	// come in the order of the requests. A bad envelope is answered with a
 	// rejection and the stream goes on. A node that is behind first reads the
 	// stream more slowly, so that flow control holds the sender back; an envelope
@@ -113,6 +118,16 @@ func (c *orderIntakeClient) CancelAll(ctx context.Context, in *CancelAllRequest,
 	return out, nil
 }
 
+func (c *orderIntakeClient) SetDeadMansSwitch(ctx context.Context, in *SetDeadMansSwitchRequest, opts ...grpc.CallOption) (*SetDeadMansSwitchResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SetDeadMansSwitchResponse)
+	err := c.cc.Invoke(ctx, OrderIntake_SetDeadMansSwitch_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *orderIntakeClient) SubmitBatch(ctx context.Context, in *SubmitBatchRequest, opts ...grpc.CallOption) (*SubmitBatchResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(SubmitBatchResponse)
@@ -165,10 +180,14 @@ type OrderIntakeServer interface {
 	// Cancels every open order of the account, or those in one market or of one side.
 	// cli: dex order cancel-all
 	CancelAll(context.Context, *CancelAllRequest) (*CancelAllResponse, error)
+	// Sets, sets anew or disarms the account's dead man's switch.
+	// cli: dex order dead-mans-switch
+	SetDeadMansSwitch(context.Context, *SetDeadMansSwitchRequest) (*SetDeadMansSwitchResponse, error)
 	// Applies up to 1,000 items under one signature. The call succeeds when the
 	// batch was applied; each item has its own result.
 	SubmitBatch(context.Context, *SubmitBatchRequest) (*SubmitBatchResponse, error)
-	// A session of envelopes, each holding a batch or any single action. Answers
+	// A session of envelopes, each holding a batch, any single action on orders, or the
+	// dead man's switch. Answers
 	// come in the order of the requests. A bad envelope is answered with a
 	// rejection and the stream goes on. A node that is behind first reads the
 	// stream more slowly, so that flow control holds the sender back; an envelope
@@ -199,6 +218,9 @@ func (UnimplementedOrderIntakeServer) AmendOrder(context.Context, *AmendOrderReq
 }
 func (UnimplementedOrderIntakeServer) CancelAll(context.Context, *CancelAllRequest) (*CancelAllResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CancelAll not implemented")
+}
+func (UnimplementedOrderIntakeServer) SetDeadMansSwitch(context.Context, *SetDeadMansSwitchRequest) (*SetDeadMansSwitchResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetDeadMansSwitch not implemented")
 }
 func (UnimplementedOrderIntakeServer) SubmitBatch(context.Context, *SubmitBatchRequest) (*SubmitBatchResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method SubmitBatch not implemented")
@@ -302,6 +324,24 @@ func _OrderIntake_CancelAll_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _OrderIntake_SetDeadMansSwitch_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetDeadMansSwitchRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OrderIntakeServer).SetDeadMansSwitch(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OrderIntake_SetDeadMansSwitch_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OrderIntakeServer).SetDeadMansSwitch(ctx, req.(*SetDeadMansSwitchRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _OrderIntake_SubmitBatch_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(SubmitBatchRequest)
 	if err := dec(in); err != nil {
@@ -367,6 +407,10 @@ var OrderIntake_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CancelAll",
 			Handler:    _OrderIntake_CancelAll_Handler,
+		},
+		{
+			MethodName: "SetDeadMansSwitch",
+			Handler:    _OrderIntake_SetDeadMansSwitch_Handler,
 		},
 		{
 			MethodName: "SubmitBatch",

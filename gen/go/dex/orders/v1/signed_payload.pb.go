@@ -13,6 +13,7 @@ import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -501,6 +502,7 @@ type Payload struct {
 	//	*Payload_RegisterKey
 	//	*Payload_Transfer
 	//	*Payload_RevokeKey
+	//	*Payload_DeadMansSwitch
 	//	*Payload_QuoteRequest
 	//	*Payload_Quote
 	//	*Payload_QuoteCancel
@@ -647,6 +649,15 @@ func (x *Payload) GetRevokeKey() *KeyRevocation {
 	return nil
 }
 
+func (x *Payload) GetDeadMansSwitch() *DeadMansSwitch {
+	if x != nil {
+		if x, ok := x.Action.(*Payload_DeadMansSwitch); ok {
+			return x.DeadMansSwitch
+		}
+	}
+	return nil
+}
+
 func (x *Payload) GetQuoteRequest() *QuoteRequest {
 	if x != nil {
 		if x, ok := x.Action.(*Payload_QuoteRequest); ok {
@@ -727,6 +738,11 @@ type Payload_RevokeKey struct {
 	RevokeKey *KeyRevocation `protobuf:"bytes,12,opt,name=revoke_key,json=revokeKey,proto3,oneof"`
 }
 
+type Payload_DeadMansSwitch struct {
+	// Set the dead man's switch (SetDeadMansSwitch).
+	DeadMansSwitch *DeadMansSwitch `protobuf:"bytes,13,opt,name=dead_mans_switch,json=deadMansSwitch,proto3,oneof"`
+}
+
 type Payload_QuoteRequest struct {
 	// Ask makers for quotes (Matching.RequestQuote).
 	QuoteRequest *QuoteRequest `protobuf:"bytes,21,opt,name=quote_request,json=quoteRequest,proto3,oneof"`
@@ -762,6 +778,8 @@ func (*Payload_RegisterKey) isPayload_Action() {}
 func (*Payload_Transfer) isPayload_Action() {}
 
 func (*Payload_RevokeKey) isPayload_Action() {}
+
+func (*Payload_DeadMansSwitch) isPayload_Action() {}
 
 func (*Payload_QuoteRequest) isPayload_Action() {}
 
@@ -921,8 +939,8 @@ type OrderTerms struct {
 	// opposite price instead of refusing it.
 	Slide bool `protobuf:"varint,9,opt,name=slide,proto3" json:"slide,omitempty"`
 	// One cancels the other, in a batch: this stop and the limit order of the item
-	// before it, or the other way round, are a pair. They hold funds once; the first
-	// to trade ends the other.
+	// before it are a pair. They hold funds once. The first fill or the end of the limit
+	// order ends the stop; the trigger of the stop ends the limit order first.
 	Oco           bool `protobuf:"varint,10,opt,name=oco,proto3" json:"oco,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1222,6 +1240,55 @@ func (x *OrderCancelAll) GetSide() Side {
 	return Side_SIDE_UNSPECIFIED
 }
 
+// A dead man's switch: unless it is set anew in time, every open order of the account
+// is cancelled, in all markets that are not halted. It is the exchange's own: it works
+// whatever becomes of connections, and across a restart of the node.
+type DeadMansSwitch struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// From the exchange's time of this command until the orders are cancelled: 1 second
+	// to 24 hours; zero disarms.
+	Timeout       *durationpb.Duration `protobuf:"bytes,1,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeadMansSwitch) Reset() {
+	*x = DeadMansSwitch{}
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeadMansSwitch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeadMansSwitch) ProtoMessage() {}
+
+func (x *DeadMansSwitch) ProtoReflect() protoreflect.Message {
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeadMansSwitch.ProtoReflect.Descriptor instead.
+func (*DeadMansSwitch) Descriptor() ([]byte, []int) {
+	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *DeadMansSwitch) GetTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.Timeout
+	}
+	return nil
+}
+
 // Several items under one signature, applied in order and in one piece: no
 // other command comes between them. Each item succeeds or fails by itself.
 type Batch struct {
@@ -1237,7 +1304,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[7]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1249,7 +1316,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[7]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1262,7 +1329,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{7}
+	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Batch) GetItems() []*BatchItem {
@@ -1296,7 +1363,7 @@ type BatchItem struct {
 
 func (x *BatchItem) Reset() {
 	*x = BatchItem{}
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[8]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1308,7 +1375,7 @@ func (x *BatchItem) String() string {
 func (*BatchItem) ProtoMessage() {}
 
 func (x *BatchItem) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[8]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1321,7 +1388,7 @@ func (x *BatchItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchItem.ProtoReflect.Descriptor instead.
 func (*BatchItem) Descriptor() ([]byte, []int) {
-	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{8}
+	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *BatchItem) GetAction() isBatchItem_Action {
@@ -1406,7 +1473,7 @@ type KeyRegistration struct {
 
 func (x *KeyRegistration) Reset() {
 	*x = KeyRegistration{}
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[9]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1418,7 +1485,7 @@ func (x *KeyRegistration) String() string {
 func (*KeyRegistration) ProtoMessage() {}
 
 func (x *KeyRegistration) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[9]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1431,7 +1498,7 @@ func (x *KeyRegistration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyRegistration.ProtoReflect.Descriptor instead.
 func (*KeyRegistration) Descriptor() ([]byte, []int) {
-	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{9}
+	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *KeyRegistration) GetPublicKey() []byte {
@@ -1478,7 +1545,7 @@ type KeyRevocation struct {
 
 func (x *KeyRevocation) Reset() {
 	*x = KeyRevocation{}
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[10]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1490,7 +1557,7 @@ func (x *KeyRevocation) String() string {
 func (*KeyRevocation) ProtoMessage() {}
 
 func (x *KeyRevocation) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[10]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1503,7 +1570,7 @@ func (x *KeyRevocation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyRevocation.ProtoReflect.Descriptor instead.
 func (*KeyRevocation) Descriptor() ([]byte, []int) {
-	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{10}
+	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *KeyRevocation) GetPublicKey() []byte {
@@ -1535,7 +1602,7 @@ type FundsTransfer struct {
 
 func (x *FundsTransfer) Reset() {
 	*x = FundsTransfer{}
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[11]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1547,7 +1614,7 @@ func (x *FundsTransfer) String() string {
 func (*FundsTransfer) ProtoMessage() {}
 
 func (x *FundsTransfer) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[11]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1560,7 +1627,7 @@ func (x *FundsTransfer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FundsTransfer.ProtoReflect.Descriptor instead.
 func (*FundsTransfer) Descriptor() ([]byte, []int) {
-	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{11}
+	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *FundsTransfer) GetToAccountId() string {
@@ -1605,7 +1672,7 @@ type QuoteRequest struct {
 
 func (x *QuoteRequest) Reset() {
 	*x = QuoteRequest{}
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[12]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1617,7 +1684,7 @@ func (x *QuoteRequest) String() string {
 func (*QuoteRequest) ProtoMessage() {}
 
 func (x *QuoteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[12]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1630,7 +1697,7 @@ func (x *QuoteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuoteRequest.ProtoReflect.Descriptor instead.
 func (*QuoteRequest) Descriptor() ([]byte, []int) {
-	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{12}
+	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *QuoteRequest) GetMarketId() string {
@@ -1690,7 +1757,7 @@ type NewQuote struct {
 
 func (x *NewQuote) Reset() {
 	*x = NewQuote{}
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[13]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1702,7 +1769,7 @@ func (x *NewQuote) String() string {
 func (*NewQuote) ProtoMessage() {}
 
 func (x *NewQuote) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[13]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1715,7 +1782,7 @@ func (x *NewQuote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NewQuote.ProtoReflect.Descriptor instead.
 func (*NewQuote) Descriptor() ([]byte, []int) {
-	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{13}
+	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *NewQuote) GetQuoteRequestId() string {
@@ -1764,7 +1831,7 @@ type QuoteCancel struct {
 
 func (x *QuoteCancel) Reset() {
 	*x = QuoteCancel{}
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[14]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1776,7 +1843,7 @@ func (x *QuoteCancel) String() string {
 func (*QuoteCancel) ProtoMessage() {}
 
 func (x *QuoteCancel) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[14]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1789,7 +1856,7 @@ func (x *QuoteCancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuoteCancel.ProtoReflect.Descriptor instead.
 func (*QuoteCancel) Descriptor() ([]byte, []int) {
-	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{14}
+	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *QuoteCancel) GetQuoteId() string {
@@ -1814,7 +1881,7 @@ type QuoteAcceptance struct {
 
 func (x *QuoteAcceptance) Reset() {
 	*x = QuoteAcceptance{}
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[15]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1826,7 +1893,7 @@ func (x *QuoteAcceptance) String() string {
 func (*QuoteAcceptance) ProtoMessage() {}
 
 func (x *QuoteAcceptance) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[15]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1839,7 +1906,7 @@ func (x *QuoteAcceptance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuoteAcceptance.ProtoReflect.Descriptor instead.
 func (*QuoteAcceptance) Descriptor() ([]byte, []int) {
-	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{15}
+	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *QuoteAcceptance) GetQuoteId() string {
@@ -1867,12 +1934,12 @@ var File_dex_orders_v1_signed_payload_proto protoreflect.FileDescriptor
 
 const file_dex_orders_v1_signed_payload_proto_rawDesc = "" +
 	"\n" +
-	"\"dex/orders/v1/signed_payload.proto\x12\rdex.orders.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x86\x01\n" +
+	"\"dex/orders/v1/signed_payload.proto\x12\rdex.orders.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x86\x01\n" +
 	"\x0eSignedEnvelope\x12%\n" +
 	"\apayload\x18\x01 \x01(\fB\v\xbaH\bz\x06\x10\x01\x18\x80\x80\x04R\apayload\x12%\n" +
 	"\tsignature\x18\x02 \x01(\fB\a\xbaH\x04z\x02h@R\tsignature\x12&\n" +
 	"\n" +
-	"public_key\x18\x03 \x01(\fB\a\xbaH\x04z\x02h R\tpublicKey\"\x9b\a\n" +
+	"public_key\x18\x03 \x01(\fB\a\xbaH\x04z\x02h R\tpublicKey\"\xe6\a\n" +
 	"\aPayload\x12(\n" +
 	"\n" +
 	"network_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\tnetworkId\x12&\n" +
@@ -1891,7 +1958,8 @@ const file_dex_orders_v1_signed_payload_proto_rawDesc = "" +
 	" \x01(\v2\x1e.dex.orders.v1.KeyRegistrationH\x00R\vregisterKey\x12:\n" +
 	"\btransfer\x18\v \x01(\v2\x1c.dex.orders.v1.FundsTransferH\x00R\btransfer\x12=\n" +
 	"\n" +
-	"revoke_key\x18\f \x01(\v2\x1c.dex.orders.v1.KeyRevocationH\x00R\trevokeKey\x12B\n" +
+	"revoke_key\x18\f \x01(\v2\x1c.dex.orders.v1.KeyRevocationH\x00R\trevokeKey\x12I\n" +
+	"\x10dead_mans_switch\x18\r \x01(\v2\x1d.dex.orders.v1.DeadMansSwitchH\x00R\x0edeadMansSwitch\x12B\n" +
 	"\rquote_request\x18\x15 \x01(\v2\x1b.dex.orders.v1.QuoteRequestH\x00R\fquoteRequest\x12/\n" +
 	"\x05quote\x18\x16 \x01(\v2\x17.dex.orders.v1.NewQuoteH\x00R\x05quote\x12?\n" +
 	"\fquote_cancel\x18\x17 \x01(\v2\x1a.dex.orders.v1.QuoteCancelH\x00R\vquoteCancel\x12K\n" +
@@ -1939,7 +2007,9 @@ const file_dex_orders_v1_signed_payload_proto_rawDesc = "" +
 	"\x13trigger_price_ticks\x18\x05 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x11triggerPriceTicks\"i\n" +
 	"\x0eOrderCancelAll\x12$\n" +
 	"\tmarket_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18 R\bmarketId\x121\n" +
-	"\x04side\x18\x02 \x01(\x0e2\x13.dex.orders.v1.SideB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04side\"\\\n" +
+	"\x04side\x18\x02 \x01(\x0e2\x13.dex.orders.v1.SideB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04side\"M\n" +
+	"\x0eDeadMansSwitch\x12;\n" +
+	"\atimeout\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x06\xbaH\x03\xc8\x01\x01R\atimeout\"\\\n" +
 	"\x05Batch\x12;\n" +
 	"\x05items\x18\x01 \x03(\v2\x18.dex.orders.v1.BatchItemB\v\xbaH\b\x92\x01\x05\b\x01\x10\xe8\aR\x05items\x12\x16\n" +
 	"\x06phased\x18\x02 \x01(\bR\x06phased\"\xb6\x01\n" +
@@ -2040,7 +2110,7 @@ func file_dex_orders_v1_signed_payload_proto_rawDescGZIP() []byte {
 }
 
 var file_dex_orders_v1_signed_payload_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_dex_orders_v1_signed_payload_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_dex_orders_v1_signed_payload_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_dex_orders_v1_signed_payload_proto_goTypes = []any{
 	(Side)(0),                     // 0: dex.orders.v1.Side
 	(OrderType)(0),                // 1: dex.orders.v1.OrderType
@@ -2055,54 +2125,58 @@ var file_dex_orders_v1_signed_payload_proto_goTypes = []any{
 	(*OrderCancel)(nil),           // 10: dex.orders.v1.OrderCancel
 	(*OrderAmend)(nil),            // 11: dex.orders.v1.OrderAmend
 	(*OrderCancelAll)(nil),        // 12: dex.orders.v1.OrderCancelAll
-	(*Batch)(nil),                 // 13: dex.orders.v1.Batch
-	(*BatchItem)(nil),             // 14: dex.orders.v1.BatchItem
-	(*KeyRegistration)(nil),       // 15: dex.orders.v1.KeyRegistration
-	(*KeyRevocation)(nil),         // 16: dex.orders.v1.KeyRevocation
-	(*FundsTransfer)(nil),         // 17: dex.orders.v1.FundsTransfer
-	(*QuoteRequest)(nil),          // 18: dex.orders.v1.QuoteRequest
-	(*NewQuote)(nil),              // 19: dex.orders.v1.NewQuote
-	(*QuoteCancel)(nil),           // 20: dex.orders.v1.QuoteCancel
-	(*QuoteAcceptance)(nil),       // 21: dex.orders.v1.QuoteAcceptance
-	(*timestamppb.Timestamp)(nil), // 22: google.protobuf.Timestamp
+	(*DeadMansSwitch)(nil),        // 13: dex.orders.v1.DeadMansSwitch
+	(*Batch)(nil),                 // 14: dex.orders.v1.Batch
+	(*BatchItem)(nil),             // 15: dex.orders.v1.BatchItem
+	(*KeyRegistration)(nil),       // 16: dex.orders.v1.KeyRegistration
+	(*KeyRevocation)(nil),         // 17: dex.orders.v1.KeyRevocation
+	(*FundsTransfer)(nil),         // 18: dex.orders.v1.FundsTransfer
+	(*QuoteRequest)(nil),          // 19: dex.orders.v1.QuoteRequest
+	(*NewQuote)(nil),              // 20: dex.orders.v1.NewQuote
+	(*QuoteCancel)(nil),           // 21: dex.orders.v1.QuoteCancel
+	(*QuoteAcceptance)(nil),       // 22: dex.orders.v1.QuoteAcceptance
+	(*timestamppb.Timestamp)(nil), // 23: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 24: google.protobuf.Duration
 }
 var file_dex_orders_v1_signed_payload_proto_depIdxs = []int32{
-	22, // 0: dex.orders.v1.Payload.expire_time:type_name -> google.protobuf.Timestamp
+	23, // 0: dex.orders.v1.Payload.expire_time:type_name -> google.protobuf.Timestamp
 	8,  // 1: dex.orders.v1.Payload.place:type_name -> dex.orders.v1.NewOrder
 	10, // 2: dex.orders.v1.Payload.cancel:type_name -> dex.orders.v1.OrderCancel
 	11, // 3: dex.orders.v1.Payload.amend:type_name -> dex.orders.v1.OrderAmend
 	12, // 4: dex.orders.v1.Payload.cancel_all:type_name -> dex.orders.v1.OrderCancelAll
-	13, // 5: dex.orders.v1.Payload.batch:type_name -> dex.orders.v1.Batch
-	15, // 6: dex.orders.v1.Payload.register_key:type_name -> dex.orders.v1.KeyRegistration
-	17, // 7: dex.orders.v1.Payload.transfer:type_name -> dex.orders.v1.FundsTransfer
-	16, // 8: dex.orders.v1.Payload.revoke_key:type_name -> dex.orders.v1.KeyRevocation
-	18, // 9: dex.orders.v1.Payload.quote_request:type_name -> dex.orders.v1.QuoteRequest
-	19, // 10: dex.orders.v1.Payload.quote:type_name -> dex.orders.v1.NewQuote
-	20, // 11: dex.orders.v1.Payload.quote_cancel:type_name -> dex.orders.v1.QuoteCancel
-	21, // 12: dex.orders.v1.Payload.quote_acceptance:type_name -> dex.orders.v1.QuoteAcceptance
-	0,  // 13: dex.orders.v1.NewOrder.side:type_name -> dex.orders.v1.Side
-	1,  // 14: dex.orders.v1.NewOrder.type:type_name -> dex.orders.v1.OrderType
-	2,  // 15: dex.orders.v1.NewOrder.time_in_force:type_name -> dex.orders.v1.TimeInForce
-	9,  // 16: dex.orders.v1.NewOrder.terms:type_name -> dex.orders.v1.OrderTerms
-	3,  // 17: dex.orders.v1.OrderTerms.peg:type_name -> dex.orders.v1.PegReference
-	22, // 18: dex.orders.v1.OrderTerms.expire_time:type_name -> google.protobuf.Timestamp
-	4,  // 19: dex.orders.v1.OrderTerms.self_trade_prevention:type_name -> dex.orders.v1.SelfTradePrevention
-	0,  // 20: dex.orders.v1.OrderCancelAll.side:type_name -> dex.orders.v1.Side
-	14, // 21: dex.orders.v1.Batch.items:type_name -> dex.orders.v1.BatchItem
-	8,  // 22: dex.orders.v1.BatchItem.place:type_name -> dex.orders.v1.NewOrder
-	10, // 23: dex.orders.v1.BatchItem.cancel:type_name -> dex.orders.v1.OrderCancel
-	11, // 24: dex.orders.v1.BatchItem.amend:type_name -> dex.orders.v1.OrderAmend
-	5,  // 25: dex.orders.v1.KeyRegistration.scopes:type_name -> dex.orders.v1.KeyScope
-	22, // 26: dex.orders.v1.KeyRegistration.expire_time:type_name -> google.protobuf.Timestamp
-	0,  // 27: dex.orders.v1.QuoteRequest.side:type_name -> dex.orders.v1.Side
-	22, // 28: dex.orders.v1.QuoteRequest.close_time:type_name -> google.protobuf.Timestamp
-	22, // 29: dex.orders.v1.NewQuote.expire_time:type_name -> google.protobuf.Timestamp
-	0,  // 30: dex.orders.v1.QuoteAcceptance.side:type_name -> dex.orders.v1.Side
-	31, // [31:31] is the sub-list for method output_type
-	31, // [31:31] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	14, // 5: dex.orders.v1.Payload.batch:type_name -> dex.orders.v1.Batch
+	16, // 6: dex.orders.v1.Payload.register_key:type_name -> dex.orders.v1.KeyRegistration
+	18, // 7: dex.orders.v1.Payload.transfer:type_name -> dex.orders.v1.FundsTransfer
+	17, // 8: dex.orders.v1.Payload.revoke_key:type_name -> dex.orders.v1.KeyRevocation
+	13, // 9: dex.orders.v1.Payload.dead_mans_switch:type_name -> dex.orders.v1.DeadMansSwitch
+	19, // 10: dex.orders.v1.Payload.quote_request:type_name -> dex.orders.v1.QuoteRequest
+	20, // 11: dex.orders.v1.Payload.quote:type_name -> dex.orders.v1.NewQuote
+	21, // 12: dex.orders.v1.Payload.quote_cancel:type_name -> dex.orders.v1.QuoteCancel
+	22, // 13: dex.orders.v1.Payload.quote_acceptance:type_name -> dex.orders.v1.QuoteAcceptance
+	0,  // 14: dex.orders.v1.NewOrder.side:type_name -> dex.orders.v1.Side
+	1,  // 15: dex.orders.v1.NewOrder.type:type_name -> dex.orders.v1.OrderType
+	2,  // 16: dex.orders.v1.NewOrder.time_in_force:type_name -> dex.orders.v1.TimeInForce
+	9,  // 17: dex.orders.v1.NewOrder.terms:type_name -> dex.orders.v1.OrderTerms
+	3,  // 18: dex.orders.v1.OrderTerms.peg:type_name -> dex.orders.v1.PegReference
+	23, // 19: dex.orders.v1.OrderTerms.expire_time:type_name -> google.protobuf.Timestamp
+	4,  // 20: dex.orders.v1.OrderTerms.self_trade_prevention:type_name -> dex.orders.v1.SelfTradePrevention
+	0,  // 21: dex.orders.v1.OrderCancelAll.side:type_name -> dex.orders.v1.Side
+	24, // 22: dex.orders.v1.DeadMansSwitch.timeout:type_name -> google.protobuf.Duration
+	15, // 23: dex.orders.v1.Batch.items:type_name -> dex.orders.v1.BatchItem
+	8,  // 24: dex.orders.v1.BatchItem.place:type_name -> dex.orders.v1.NewOrder
+	10, // 25: dex.orders.v1.BatchItem.cancel:type_name -> dex.orders.v1.OrderCancel
+	11, // 26: dex.orders.v1.BatchItem.amend:type_name -> dex.orders.v1.OrderAmend
+	5,  // 27: dex.orders.v1.KeyRegistration.scopes:type_name -> dex.orders.v1.KeyScope
+	23, // 28: dex.orders.v1.KeyRegistration.expire_time:type_name -> google.protobuf.Timestamp
+	0,  // 29: dex.orders.v1.QuoteRequest.side:type_name -> dex.orders.v1.Side
+	23, // 30: dex.orders.v1.QuoteRequest.close_time:type_name -> google.protobuf.Timestamp
+	23, // 31: dex.orders.v1.NewQuote.expire_time:type_name -> google.protobuf.Timestamp
+	0,  // 32: dex.orders.v1.QuoteAcceptance.side:type_name -> dex.orders.v1.Side
+	33, // [33:33] is the sub-list for method output_type
+	33, // [33:33] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_dex_orders_v1_signed_payload_proto_init() }
@@ -2119,12 +2193,13 @@ func file_dex_orders_v1_signed_payload_proto_init() {
 		(*Payload_RegisterKey)(nil),
 		(*Payload_Transfer)(nil),
 		(*Payload_RevokeKey)(nil),
+		(*Payload_DeadMansSwitch)(nil),
 		(*Payload_QuoteRequest)(nil),
 		(*Payload_Quote)(nil),
 		(*Payload_QuoteCancel)(nil),
 		(*Payload_QuoteAcceptance)(nil),
 	}
-	file_dex_orders_v1_signed_payload_proto_msgTypes[8].OneofWrappers = []any{
+	file_dex_orders_v1_signed_payload_proto_msgTypes[9].OneofWrappers = []any{
 		(*BatchItem_Place)(nil),
 		(*BatchItem_Cancel)(nil),
 		(*BatchItem_Amend)(nil),
@@ -2135,7 +2210,7 @@ func file_dex_orders_v1_signed_payload_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dex_orders_v1_signed_payload_proto_rawDesc), len(file_dex_orders_v1_signed_payload_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   16,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -173,7 +173,9 @@ class OpenOrder(_message.Message):
     side: _signed_payload_pb2.Side.ValueType
     """Buy or sell."""
     price_ticks: _builtins.int
-    """Limit price in ticks; of a pegged order in the book the price it has there."""
+    """Limit price in ticks; of a pegged order the price it has in the book. Zero for one
+    that has none while it waits.
+    """
     quantity_lots: _builtins.int
     """Total size in lots."""
     filled_lots: _builtins.int
@@ -234,6 +236,7 @@ class Account(_message.Message):
     OPEN_ORDERS_FIELD_NUMBER: _builtins.int
     OPEN_ORDER_COUNT_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
+    DEAD_MANS_SWITCH_TIME_FIELD_NUMBER: _builtins.int
     SELF_TRADE_GROUP_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     """The account."""
@@ -257,6 +260,12 @@ class Account(_message.Message):
     def open_orders(self) -> _containers.RepeatedCompositeFieldContainer[Global___OpenOrder]:
         """Open orders, oldest first, at most 1,000."""
 
+    @_builtins.property
+    def dead_mans_switch_time(self) -> _timestamp_pb2.Timestamp:
+        """When the dead man's switch cancels all orders unless it is set anew; unset when
+        it is not armed.
+        """
+
     def __init__(
         self,
         *,
@@ -266,11 +275,12 @@ class Account(_message.Message):
         open_orders: _abc.Iterable[Global___OpenOrder] | None = ...,
         open_order_count: _builtins.int = ...,
         sequence: _builtins.int = ...,
+        dead_mans_switch_time: _timestamp_pb2.Timestamp | None = ...,
         self_trade_group: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dead_mans_switch_time", b"dead_mans_switch_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "balances", b"balances", "open_order_count", b"open_order_count", "open_orders", b"open_orders", "public_keys", b"public_keys", "self_trade_group", b"self_trade_group", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "balances", b"balances", "dead_mans_switch_time", b"dead_mans_switch_time", "open_order_count", b"open_order_count", "open_orders", b"open_orders", "public_keys", b"public_keys", "self_trade_group", b"self_trade_group", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -231,6 +231,38 @@ class Market(_message.Message):
 Global___Market: _TypeAlias = Market  # noqa: Y015
 
 @_typing.final
+class IndicativeUncross(_message.Message):
+    """What the uncross of a call auction would give now, hidden lots included."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRICE_TICKS_FIELD_NUMBER: _builtins.int
+    QUANTITY_LOTS_FIELD_NUMBER: _builtins.int
+    SURPLUS_LOTS_FIELD_NUMBER: _builtins.int
+    price_ticks: _builtins.int
+    """The one price of all its trades in ticks; zero: nothing would trade."""
+    quantity_lots: _builtins.int
+    """Lots that would trade."""
+    surplus_lots: _builtins.int
+    """Lots at that price or better that would find nobody: more than zero to buy, less
+    than zero to sell.
+    """
+    def __init__(
+        self,
+        *,
+        price_ticks: _builtins.int = ...,
+        quantity_lots: _builtins.int = ...,
+        surplus_lots: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["price_ticks", b"price_ticks", "quantity_lots", b"quantity_lots", "surplus_lots", b"surplus_lots"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IndicativeUncross: _TypeAlias = IndicativeUncross  # noqa: Y015
+
+@_typing.final
 class BookLevel(_message.Message):
     """One price level."""
 
@@ -269,6 +301,7 @@ class Book(_message.Message):
     TIME_FIELD_NUMBER: _builtins.int
     BIDS_FIELD_NUMBER: _builtins.int
     ASKS_FIELD_NUMBER: _builtins.int
+    INDICATIVE_FIELD_NUMBER: _builtins.int
     market_id: _builtins.str
     """The market."""
     sequence: _builtins.int
@@ -287,6 +320,10 @@ class Book(_message.Message):
     def asks(self) -> _containers.RepeatedCompositeFieldContainer[Global___BookLevel]:
         """Sell levels, lowest price first."""
 
+    @_builtins.property
+    def indicative(self) -> Global___IndicativeUncross:
+        """Set while the market is in an auction, when bids and asks may cross."""
+
     def __init__(
         self,
         *,
@@ -295,10 +332,11 @@ class Book(_message.Message):
         time: _timestamp_pb2.Timestamp | None = ...,
         bids: _abc.Iterable[Global___BookLevel] | None = ...,
         asks: _abc.Iterable[Global___BookLevel] | None = ...,
+        indicative: Global___IndicativeUncross | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["indicative", b"indicative", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asks", b"asks", "bids", b"bids", "market_id", b"market_id", "sequence", b"sequence", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asks", b"asks", "bids", b"bids", "indicative", b"indicative", "market_id", b"market_id", "sequence", b"sequence", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -314,6 +352,7 @@ class BookDelta(_message.Message):
     TIME_FIELD_NUMBER: _builtins.int
     BIDS_FIELD_NUMBER: _builtins.int
     ASKS_FIELD_NUMBER: _builtins.int
+    INDICATIVE_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """The feed's sequence, gap-free within an epoch; from 1, and after a restore from
     a backup above all that were ever used.
@@ -330,6 +369,12 @@ class BookDelta(_message.Message):
     def asks(self) -> _containers.RepeatedCompositeFieldContainer[Global___BookLevel]:
         """Changed sell levels with their new size."""
 
+    @_builtins.property
+    def indicative(self) -> Global___IndicativeUncross:
+        """Set while the market is in an auction. Where more deltas follow at once it may be
+        of a moment before.
+        """
+
     def __init__(
         self,
         *,
@@ -337,10 +382,11 @@ class BookDelta(_message.Message):
         time: _timestamp_pb2.Timestamp | None = ...,
         bids: _abc.Iterable[Global___BookLevel] | None = ...,
         asks: _abc.Iterable[Global___BookLevel] | None = ...,
+        indicative: Global___IndicativeUncross | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["indicative", b"indicative", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asks", b"asks", "bids", b"bids", "sequence", b"sequence", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asks", b"asks", "bids", b"bids", "indicative", b"indicative", "sequence", b"sequence", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

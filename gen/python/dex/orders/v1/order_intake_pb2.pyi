@@ -407,6 +407,60 @@ class CancelAllResponse(_message.Message):
 Global___CancelAllResponse: _TypeAlias = CancelAllResponse  # noqa: Y015
 
 @_typing.final
+class SetDeadMansSwitchRequest(_message.Message):
+    """Sets the dead man's switch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENVELOPE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def envelope(self) -> _signed_payload_pb2.SignedEnvelope:
+        """Envelope whose payload holds `dead_mans_switch`."""
+
+    def __init__(
+        self,
+        *,
+        envelope: _signed_payload_pb2.SignedEnvelope | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["envelope", b"envelope"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["envelope", b"envelope"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetDeadMansSwitchRequest: _TypeAlias = SetDeadMansSwitchRequest  # noqa: Y015
+
+@_typing.final
+class SetDeadMansSwitchResponse(_message.Message):
+    """The switch is set."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPLIED_FIELD_NUMBER: _builtins.int
+    CANCEL_TIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def applied(self) -> Global___Applied:
+        """Position and time of the command."""
+
+    @_builtins.property
+    def cancel_time(self) -> _timestamp_pb2.Timestamp:
+        """When the orders are cancelled unless it is set anew; unset when disarmed."""
+
+    def __init__(
+        self,
+        *,
+        applied: Global___Applied | None = ...,
+        cancel_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "cancel_time", b"cancel_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "cancel_time", b"cancel_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetDeadMansSwitchResponse: _TypeAlias = SetDeadMansSwitchResponse  # noqa: Y015
+
+@_typing.final
 class SubmitBatchRequest(_message.Message):
     """Applies a batch."""
 
@@ -472,11 +526,13 @@ class OrderStreamRequest(_message.Message):
     """Cancel every open order of the account when this stream ends, however it ends,
     in all markets that are not halted. Once said in a request whose envelope is
     taken it holds for that account until then. A node that dies at once cannot do
-    it.
+    it: set the dead man's switch too.
     """
     @_builtins.property
     def envelope(self) -> _signed_payload_pb2.SignedEnvelope:
-        """Envelope whose payload holds place, cancel, amend, cancel_all or batch."""
+        """Envelope whose payload holds place, cancel, amend, cancel_all, batch or
+        dead_mans_switch.
+        """
 
     def __init__(
         self,
@@ -511,7 +567,9 @@ class OrderStreamResponse(_message.Message):
 
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderResult]:
-        """One result per item, in order; empty when the envelope was refused."""
+        """One result per item, in order; empty when the envelope was refused, and for a
+        dead_mans_switch.
+        """
 
     @_builtins.property
     def rejection(self) -> _errors_pb2.Rejection:

@@ -55,6 +55,11 @@ class OrderIntakeStub:
                 request_serializer=dex_dot_orders_dot_v1_dot_order__intake__pb2.CancelAllRequest.SerializeToString,
                 response_deserializer=dex_dot_orders_dot_v1_dot_order__intake__pb2.CancelAllResponse.FromString,
                 _registered_method=True)
+        self.SetDeadMansSwitch = channel.unary_unary(
+                '/dex.orders.v1.OrderIntake/SetDeadMansSwitch',
+                request_serializer=dex_dot_orders_dot_v1_dot_order__intake__pb2.SetDeadMansSwitchRequest.SerializeToString,
+                response_deserializer=dex_dot_orders_dot_v1_dot_order__intake__pb2.SetDeadMansSwitchResponse.FromString,
+                _registered_method=True)
         self.SubmitBatch = channel.unary_unary(
                 '/dex.orders.v1.OrderIntake/SubmitBatch',
                 request_serializer=dex_dot_orders_dot_v1_dot_order__intake__pb2.SubmitBatchRequest.SerializeToString,
@@ -109,6 +114,14 @@ class OrderIntakeServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetDeadMansSwitch(self, request, context):
+        """Sets, sets anew or disarms the account's dead man's switch.
+        cli: dex order dead-mans-switch
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SubmitBatch(self, request, context):
         """Applies up to 1,000 items under one signature. The call succeeds when the
         batch was applied; each item has its own result.
@@ -118,7 +131,8 @@ class OrderIntakeServicer:
         raise NotImplementedError('Method not implemented!')
 
     def OrderStream(self, request_iterator, context):
-        """A session of envelopes, each holding a batch or any single action. Answers
+        """A session of envelopes, each holding a batch, any single action on orders, or the
+        dead man's switch. Answers
         come in the order of the requests. A bad envelope is answered with a
         rejection and the stream goes on. A node that is behind first reads the
         stream more slowly, so that flow control holds the sender back; an envelope
@@ -159,6 +173,11 @@ def add_OrderIntakeServicer_to_server(servicer, server):
                     servicer.CancelAll,
                     request_deserializer=dex_dot_orders_dot_v1_dot_order__intake__pb2.CancelAllRequest.FromString,
                     response_serializer=dex_dot_orders_dot_v1_dot_order__intake__pb2.CancelAllResponse.SerializeToString,
+            ),
+            'SetDeadMansSwitch': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetDeadMansSwitch,
+                    request_deserializer=dex_dot_orders_dot_v1_dot_order__intake__pb2.SetDeadMansSwitchRequest.FromString,
+                    response_serializer=dex_dot_orders_dot_v1_dot_order__intake__pb2.SetDeadMansSwitchResponse.SerializeToString,
             ),
             'SubmitBatch': grpc.unary_unary_rpc_method_handler(
                     servicer.SubmitBatch,
@@ -285,6 +304,33 @@ class OrderIntake:
             '/dex.orders.v1.OrderIntake/CancelAll',
             dex_dot_orders_dot_v1_dot_order__intake__pb2.CancelAllRequest.SerializeToString,
             dex_dot_orders_dot_v1_dot_order__intake__pb2.CancelAllResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetDeadMansSwitch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dex.orders.v1.OrderIntake/SetDeadMansSwitch',
+            dex_dot_orders_dot_v1_dot_order__intake__pb2.SetDeadMansSwitchRequest.SerializeToString,
+            dex_dot_orders_dot_v1_dot_order__intake__pb2.SetDeadMansSwitchResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -52,12 +52,17 @@ class OrderIntakeStub:
     """Cancels every open order of the account, or those in one market or of one side.
     cli: dex order cancel-all
     """
+    SetDeadMansSwitch: _grpc.UnaryUnaryMultiCallable[_order_intake_pb2.SetDeadMansSwitchRequest, _order_intake_pb2.SetDeadMansSwitchResponse]
+    """Sets, sets anew or disarms the account's dead man's switch.
+    cli: dex order dead-mans-switch
+    """
     SubmitBatch: _grpc.UnaryUnaryMultiCallable[_order_intake_pb2.SubmitBatchRequest, _order_intake_pb2.SubmitBatchResponse]
     """Applies up to 1,000 items under one signature. The call succeeds when the
     batch was applied; each item has its own result.
     """
     OrderStream: _grpc.StreamStreamMultiCallable[_order_intake_pb2.OrderStreamRequest, _order_intake_pb2.OrderStreamResponse]
-    """A session of envelopes, each holding a batch or any single action. Answers
+    """A session of envelopes, each holding a batch, any single action on orders, or the
+    dead man's switch. Answers
     come in the order of the requests. A bad envelope is answered with a
     rejection and the stream goes on. A node that is behind first reads the
     stream more slowly, so that flow control holds the sender back; an envelope
@@ -91,12 +96,17 @@ class OrderIntakeAsyncStub(OrderIntakeStub):
     """Cancels every open order of the account, or those in one market or of one side.
     cli: dex order cancel-all
     """
+    SetDeadMansSwitch: _aio.UnaryUnaryMultiCallable[_order_intake_pb2.SetDeadMansSwitchRequest, _order_intake_pb2.SetDeadMansSwitchResponse]  # type: ignore[assignment]
+    """Sets, sets anew or disarms the account's dead man's switch.
+    cli: dex order dead-mans-switch
+    """
     SubmitBatch: _aio.UnaryUnaryMultiCallable[_order_intake_pb2.SubmitBatchRequest, _order_intake_pb2.SubmitBatchResponse]  # type: ignore[assignment]
     """Applies up to 1,000 items under one signature. The call succeeds when the
     batch was applied; each item has its own result.
     """
     OrderStream: _aio.StreamStreamMultiCallable[_order_intake_pb2.OrderStreamRequest, _order_intake_pb2.OrderStreamResponse]  # type: ignore[assignment]
-    """A session of envelopes, each holding a batch or any single action. Answers
+    """A session of envelopes, each holding a batch, any single action on orders, or the
+    dead man's switch. Answers
     come in the order of the requests. A bad envelope is answered with a
     rejection and the stream goes on. A node that is behind first reads the
     stream more slowly, so that flow control holds the sender back; an envelope
@@ -153,6 +163,16 @@ class OrderIntakeServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def SetDeadMansSwitch(
+        self,
+        request: _order_intake_pb2.SetDeadMansSwitchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_order_intake_pb2.SetDeadMansSwitchResponse, _abc.Awaitable[_order_intake_pb2.SetDeadMansSwitchResponse]]:
+        """Sets, sets anew or disarms the account's dead man's switch.
+        cli: dex order dead-mans-switch
+        """
+
+    @_abc_1.abstractmethod
     def SubmitBatch(
         self,
         request: _order_intake_pb2.SubmitBatchRequest,
@@ -168,7 +188,8 @@ class OrderIntakeServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_order_intake_pb2.OrderStreamRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_order_intake_pb2.OrderStreamResponse], _abc.AsyncIterator[_order_intake_pb2.OrderStreamResponse]]:
-        """A session of envelopes, each holding a batch or any single action. Answers
+        """A session of envelopes, each holding a batch, any single action on orders, or the
+        dead man's switch. Answers
         come in the order of the requests. A bad envelope is answered with a
         rejection and the stream goes on. A node that is behind first reads the
         stream more slowly, so that flow control holds the sender back; an envelope

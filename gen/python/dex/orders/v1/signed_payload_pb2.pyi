@@ -7,6 +7,7 @@ sent, so no canonical encoding is needed: the node keeps the exact bytes.
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -305,6 +306,7 @@ class Payload(_message.Message):
     REGISTER_KEY_FIELD_NUMBER: _builtins.int
     TRANSFER_FIELD_NUMBER: _builtins.int
     REVOKE_KEY_FIELD_NUMBER: _builtins.int
+    DEAD_MANS_SWITCH_FIELD_NUMBER: _builtins.int
     QUOTE_REQUEST_FIELD_NUMBER: _builtins.int
     QUOTE_FIELD_NUMBER: _builtins.int
     QUOTE_CANCEL_FIELD_NUMBER: _builtins.int
@@ -355,6 +357,10 @@ class Payload(_message.Message):
         """End a key of the account (Accounts.RevokeKey)."""
 
     @_builtins.property
+    def dead_mans_switch(self) -> Global___DeadMansSwitch:
+        """Set the dead man's switch (SetDeadMansSwitch)."""
+
+    @_builtins.property
     def quote_request(self) -> Global___QuoteRequest:
         """Ask makers for quotes (Matching.RequestQuote)."""
 
@@ -385,16 +391,17 @@ class Payload(_message.Message):
         register_key: Global___KeyRegistration | None = ...,
         transfer: Global___FundsTransfer | None = ...,
         revoke_key: Global___KeyRevocation | None = ...,
+        dead_mans_switch: Global___DeadMansSwitch | None = ...,
         quote_request: Global___QuoteRequest | None = ...,
         quote: Global___NewQuote | None = ...,
         quote_cancel: Global___QuoteCancel | None = ...,
         quote_acceptance: Global___QuoteAcceptance | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "amend", b"amend", "batch", b"batch", "cancel", b"cancel", "cancel_all", b"cancel_all", "expire_time", b"expire_time", "place", b"place", "quote", b"quote", "quote_acceptance", b"quote_acceptance", "quote_cancel", b"quote_cancel", "quote_request", b"quote_request", "register_key", b"register_key", "revoke_key", b"revoke_key", "transfer", b"transfer"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "amend", b"amend", "batch", b"batch", "cancel", b"cancel", "cancel_all", b"cancel_all", "dead_mans_switch", b"dead_mans_switch", "expire_time", b"expire_time", "place", b"place", "quote", b"quote", "quote_acceptance", b"quote_acceptance", "quote_cancel", b"quote_cancel", "quote_request", b"quote_request", "register_key", b"register_key", "revoke_key", b"revoke_key", "transfer", b"transfer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "action", b"action", "amend", b"amend", "batch", b"batch", "cancel", b"cancel", "cancel_all", b"cancel_all", "expire_time", b"expire_time", "network_id", b"network_id", "nonce", b"nonce", "place", b"place", "quote", b"quote", "quote_acceptance", b"quote_acceptance", "quote_cancel", b"quote_cancel", "quote_request", b"quote_request", "register_key", b"register_key", "revoke_key", b"revoke_key", "transfer", b"transfer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "action", b"action", "amend", b"amend", "batch", b"batch", "cancel", b"cancel", "cancel_all", b"cancel_all", "dead_mans_switch", b"dead_mans_switch", "expire_time", b"expire_time", "network_id", b"network_id", "nonce", b"nonce", "place", b"place", "quote", b"quote", "quote_acceptance", b"quote_acceptance", "quote_cancel", b"quote_cancel", "quote_request", b"quote_request", "register_key", b"register_key", "revoke_key", b"revoke_key", "transfer", b"transfer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["place", "cancel", "amend", "cancel_all", "batch", "register_key", "transfer", "revoke_key", "quote_request", "quote", "quote_cancel", "quote_acceptance"]  # noqa: Y015
+    _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["place", "cancel", "amend", "cancel_all", "batch", "register_key", "transfer", "revoke_key", "dead_mans_switch", "quote_request", "quote", "quote_cancel", "quote_acceptance"]  # noqa: Y015
     _WhichOneofArgType_action: _TypeAlias = _typing.Literal["action", b"action"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_action) -> _WhichOneofReturnType_action | None: ...
 
@@ -510,8 +517,8 @@ class OrderTerms(_message.Message):
     """
     oco: _builtins.bool
     """One cancels the other, in a batch: this stop and the limit order of the item
-    before it, or the other way round, are a pair. They hold funds once; the first
-    to trade ends the other.
+    before it are a pair. They hold funds once. The first fill or the end of the limit
+    order ends the stop; the trigger of the stop ends the limit order first.
     """
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
@@ -632,6 +639,35 @@ class OrderCancelAll(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OrderCancelAll: _TypeAlias = OrderCancelAll  # noqa: Y015
+
+@_typing.final
+class DeadMansSwitch(_message.Message):
+    """A dead man's switch: unless it is set anew in time, every open order of the account
+    is cancelled, in all markets that are not halted. It is the exchange's own: it works
+    whatever becomes of connections, and across a restart of the node.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIMEOUT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def timeout(self) -> _duration_pb2.Duration:
+        """From the exchange's time of this command until the orders are cancelled: 1 second
+        to 24 hours; zero disarms.
+        """
+
+    def __init__(
+        self,
+        *,
+        timeout: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeadMansSwitch: _TypeAlias = DeadMansSwitch  # noqa: Y015
 
 @_typing.final
 class Batch(_message.Message):

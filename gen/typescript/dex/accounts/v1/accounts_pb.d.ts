@@ -139,7 +139,8 @@ export declare type OpenOrder = Message<"dex.accounts.v1.OpenOrder"> & {
   side: Side;
 
   /**
-   * Limit price in ticks; of a pegged order in the book the price it has there.
+   * Limit price in ticks; of a pegged order the price it has in the book. Zero for one
+   * that has none while it waits.
    *
    * @generated from field: int64 price_ticks = 5;
    */
@@ -264,6 +265,14 @@ export declare type Account = Message<"dex.accounts.v1.Account"> & {
    * @generated from field: int64 sequence = 6;
    */
   sequence: bigint;
+
+  /**
+   * When the dead man's switch cancels all orders unless it is set anew; unset when
+   * it is not armed.
+   *
+   * @generated from field: google.protobuf.Timestamp dead_mans_switch_time = 7;
+   */
+  deadMansSwitchTime?: Timestamp | undefined;
 
   /**
    * The self-trade group the operator put it into; zero for none.

@@ -205,6 +205,41 @@ export declare type Market = Message<"dex.matching.v1.Market"> & {
 export declare const MarketSchema: GenMessage<Market>;
 
 /**
+ * What the uncross of a call auction would give now, hidden lots included.
+ *
+ * @generated from message dex.matching.v1.IndicativeUncross
+ */
+export declare type IndicativeUncross = Message<"dex.matching.v1.IndicativeUncross"> & {
+  /**
+   * The one price of all its trades in ticks; zero: nothing would trade.
+   *
+   * @generated from field: int64 price_ticks = 1;
+   */
+  priceTicks: bigint;
+
+  /**
+   * Lots that would trade.
+   *
+   * @generated from field: int64 quantity_lots = 2;
+   */
+  quantityLots: bigint;
+
+  /**
+   * Lots at that price or better that would find nobody: more than zero to buy, less
+   * than zero to sell.
+   *
+   * @generated from field: int64 surplus_lots = 3;
+   */
+  surplusLots: bigint;
+};
+
+/**
+ * Describes the message dex.matching.v1.IndicativeUncross.
+ * Use `create(IndicativeUncrossSchema)` to create a new message.
+ */
+export declare const IndicativeUncrossSchema: GenMessage<IndicativeUncross>;
+
+/**
  * One price level.
  *
  * @generated from message dex.matching.v1.BookLevel
@@ -273,6 +308,13 @@ export declare type Book = Message<"dex.matching.v1.Book"> & {
    * @generated from field: repeated dex.matching.v1.BookLevel asks = 5;
    */
   asks: BookLevel[];
+
+  /**
+   * Set while the market is in an auction, when bids and asks may cross.
+   *
+   * @generated from field: dex.matching.v1.IndicativeUncross indicative = 6;
+   */
+  indicative?: IndicativeUncross | undefined;
 };
 
 /**
@@ -315,6 +357,14 @@ export declare type BookDelta = Message<"dex.matching.v1.BookDelta"> & {
    * @generated from field: repeated dex.matching.v1.BookLevel asks = 4;
    */
   asks: BookLevel[];
+
+  /**
+   * Set while the market is in an auction. Where more deltas follow at once it may be
+   * of a moment before.
+   *
+   * @generated from field: dex.matching.v1.IndicativeUncross indicative = 5;
+   */
+  indicative?: IndicativeUncross | undefined;
 };
 
 /**

@@ -336,6 +336,53 @@ export declare type CancelAllResponse = Message<"dex.orders.v1.CancelAllResponse
 export declare const CancelAllResponseSchema: GenMessage<CancelAllResponse>;
 
 /**
+ * Sets the dead man's switch.
+ *
+ * @generated from message dex.orders.v1.SetDeadMansSwitchRequest
+ */
+export declare type SetDeadMansSwitchRequest = Message<"dex.orders.v1.SetDeadMansSwitchRequest"> & {
+  /**
+   * Envelope whose payload holds `dead_mans_switch`.
+   *
+   * @generated from field: dex.orders.v1.SignedEnvelope envelope = 1;
+   */
+  envelope?: SignedEnvelope | undefined;
+};
+
+/**
+ * Describes the message dex.orders.v1.SetDeadMansSwitchRequest.
+ * Use `create(SetDeadMansSwitchRequestSchema)` to create a new message.
+ */
+export declare const SetDeadMansSwitchRequestSchema: GenMessage<SetDeadMansSwitchRequest>;
+
+/**
+ * The switch is set.
+ *
+ * @generated from message dex.orders.v1.SetDeadMansSwitchResponse
+ */
+export declare type SetDeadMansSwitchResponse = Message<"dex.orders.v1.SetDeadMansSwitchResponse"> & {
+  /**
+   * Position and time of the command.
+   *
+   * @generated from field: dex.orders.v1.Applied applied = 1;
+   */
+  applied?: Applied | undefined;
+
+  /**
+   * When the orders are cancelled unless it is set anew; unset when disarmed.
+   *
+   * @generated from field: google.protobuf.Timestamp cancel_time = 2;
+   */
+  cancelTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message dex.orders.v1.SetDeadMansSwitchResponse.
+ * Use `create(SetDeadMansSwitchResponseSchema)` to create a new message.
+ */
+export declare const SetDeadMansSwitchResponseSchema: GenMessage<SetDeadMansSwitchResponse>;
+
+/**
  * Applies a batch.
  *
  * @generated from message dex.orders.v1.SubmitBatchRequest
@@ -389,7 +436,8 @@ export declare const SubmitBatchResponseSchema: GenMessage<SubmitBatchResponse>;
  */
 export declare type OrderStreamRequest = Message<"dex.orders.v1.OrderStreamRequest"> & {
   /**
-   * Envelope whose payload holds place, cancel, amend, cancel_all or batch.
+   * Envelope whose payload holds place, cancel, amend, cancel_all, batch or
+   * dead_mans_switch.
    *
    * @generated from field: dex.orders.v1.SignedEnvelope envelope = 1;
    */
@@ -399,7 +447,7 @@ export declare type OrderStreamRequest = Message<"dex.orders.v1.OrderStreamReque
    * Cancel every open order of the account when this stream ends, however it ends,
    * in all markets that are not halted. Once said in a request whose envelope is
    * taken it holds for that account until then. A node that dies at once cannot do
-   * it.
+   * it: set the dead man's switch too.
    *
    * @generated from field: bool cancel_on_disconnect = 2;
    */
@@ -433,7 +481,8 @@ export declare type OrderStreamResponse = Message<"dex.orders.v1.OrderStreamResp
   applied?: Applied | undefined;
 
   /**
-   * One result per item, in order; empty when the envelope was refused.
+   * One result per item, in order; empty when the envelope was refused, and for a
+   * dead_mans_switch.
    *
    * @generated from field: repeated dex.orders.v1.OrderResult results = 3;
    */
@@ -700,6 +749,17 @@ export declare const OrderIntake: GenService<{
     output: typeof CancelAllResponseSchema;
   },
   /**
+   * Sets, sets anew or disarms the account's dead man's switch.
+   * cli: dex order dead-mans-switch
+   *
+   * @generated from rpc dex.orders.v1.OrderIntake.SetDeadMansSwitch
+   */
+  setDeadMansSwitch: {
+    methodKind: "unary";
+    input: typeof SetDeadMansSwitchRequestSchema;
+    output: typeof SetDeadMansSwitchResponseSchema;
+  },
+  /**
    * Applies up to 1,000 items under one signature. The call succeeds when the
    * batch was applied; each item has its own result.
    *
@@ -711,7 +771,8 @@ export declare const OrderIntake: GenService<{
     output: typeof SubmitBatchResponseSchema;
   },
   /**
-   * A session of envelopes, each holding a batch or any single action. Answers
+   * A session of envelopes, each holding a batch, any single action on orders, or the
+   * dead man's switch. Answers
    * come in the order of the requests. A bad envelope is answered with a
    * rejection and the stream goes on. A node that is behind first reads the
    * stream more slowly, so that flow control holds the sender back; an envelope

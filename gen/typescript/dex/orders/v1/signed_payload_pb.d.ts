@@ -7,7 +7,7 @@
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { Timestamp } from "@bufbuild/protobuf/wkt";
+import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 
 /**
  * Describes the file dex/orders/v1/signed_payload.proto.
@@ -155,6 +155,14 @@ export declare type Payload = Message<"dex.orders.v1.Payload"> & {
      */
     value: KeyRevocation;
     case: "revokeKey";
+  } | {
+    /**
+     * Set the dead man's switch (SetDeadMansSwitch).
+     *
+     * @generated from field: dex.orders.v1.DeadMansSwitch dead_mans_switch = 13;
+     */
+    value: DeadMansSwitch;
+    case: "deadMansSwitch";
   } | {
     /**
      * Ask makers for quotes (Matching.RequestQuote).
@@ -353,8 +361,8 @@ export declare type OrderTerms = Message<"dex.orders.v1.OrderTerms"> & {
 
   /**
    * One cancels the other, in a batch: this stop and the limit order of the item
-   * before it, or the other way round, are a pair. They hold funds once; the first
-   * to trade ends the other.
+   * before it are a pair. They hold funds once. The first fill or the end of the limit
+   * order ends the stop; the trigger of the stop ends the limit order first.
    *
    * @generated from field: bool oco = 10;
    */
@@ -470,6 +478,29 @@ export declare type OrderCancelAll = Message<"dex.orders.v1.OrderCancelAll"> & {
  * Use `create(OrderCancelAllSchema)` to create a new message.
  */
 export declare const OrderCancelAllSchema: GenMessage<OrderCancelAll>;
+
+/**
+ * A dead man's switch: unless it is set anew in time, every open order of the account
+ * is cancelled, in all markets that are not halted. It is the exchange's own: it works
+ * whatever becomes of connections, and across a restart of the node.
+ *
+ * @generated from message dex.orders.v1.DeadMansSwitch
+ */
+export declare type DeadMansSwitch = Message<"dex.orders.v1.DeadMansSwitch"> & {
+  /**
+   * From the exchange's time of this command until the orders are cancelled: 1 second
+   * to 24 hours; zero disarms.
+   *
+   * @generated from field: google.protobuf.Duration timeout = 1;
+   */
+  timeout?: Duration | undefined;
+};
+
+/**
+ * Describes the message dex.orders.v1.DeadMansSwitch.
+ * Use `create(DeadMansSwitchSchema)` to create a new message.
+ */
+export declare const DeadMansSwitchSchema: GenMessage<DeadMansSwitch>;
 
 /**
  * Several items under one signature, applied in order and in one piece: no
