@@ -26,6 +26,11 @@ COMMANDS: Final = {
     "node": ("dexnode.cli.node_commands", "node", "Run, check and stop a node."),
     "journal": ("dexnode.cli.journal_commands", "journal", "Verify, replay, back up, mend."),
     "audit": ("dexnode.cli.audit_commands", "audit", "Signed heads, proofs, checking offline."),
+    "backtest": (
+        "dexnode.cli.backtest_command",
+        "backtest",
+        "Recorded streams through the matching engine.",
+    ),
     "sim": ("dexnode.cli.sim_command", "sim", "Run the node in a simulation of faults."),
     "token": ("dexnode.cli.token_command", "token", "An access token for grpcurl and others."),
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple, TypeAlias, cast
 
@@ -74,18 +74,20 @@ class _DepthData(msgspec.Struct):
 class Recording:
     """A recorded file of one symbol; iterate it as often as needed."""
 
-    def __init__(self, path: Path) -> None:
-        """Names the file; nothing is read yet."""
+    def __init__(self, path: Path, opened: Callable[[Path], IO[bytes]] | None = None) -> None:
+        """Names the file, and how it is opened if not as a plain or gzipped one; reads nothing."""
         self.path: Final = path
         self.symbol = ""
+        self.line = 0
+        self._opened: Final = opened or _open
 
     def __iter__(self) -> Iterator[Message]:
         """Trades and depth updates in the order of the file; raises RecordingError."""
-        number = 0
+        self.line = 0
         last_trade_id = 0
         try:
-            with _open(self.path) as lines:
-                for number, line in enumerate(lines, 1):  # noqa: B007 - said when it fails
+            with self._opened(self.path) as lines:
+                for self.line, line in enumerate(lines, 1):
                     message = self._parse(line)
                     if isinstance(message, Trade):
                         if message.trade_id <= last_trade_id:
@@ -95,10 +97,10 @@ class Recording:
                     if message is not None:
                         yield message
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise RecordingError(f"{self.path}: damaged after line {number}: {error}") from error
+            raise RecordingError(f"{self.path}: damaged after line {self.line}: {error}") from error
         except (KeyError, TypeError, ValueError, RecordingError) as error:
             problem = str(error) or type(error).__name__
-            raise RecordingError(f"{self.path}, line {number}: {problem}") from error
+            raise RecordingError(f"{self.path}, line {self.line}: {problem}") from error
         if not last_trade_id:
             raise RecordingError(f"{self.path} holds no trade of a Binance stream")
 
