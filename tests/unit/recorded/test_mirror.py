@@ -125,7 +125,7 @@ class NaiveBook:
             each[2] -= lots
             each[4] += lots
         self.orders = [each for each in self.orders if each[2]]
-        if order.time_in_force == TimeInForce.GTC:
+        if order.life == TimeInForce.GTC:
             terms = [order.side, order.price_ticks, left, order.client_order_id, 0]
             self.orders.append(terms)
         return order.quantity_lots - left
