@@ -10,7 +10,8 @@ from dexcore.quote_events import QuoteClosed, QuoteGiven, QuoteRequestClosed, Qu
 from dexcore.results import Outcome
 from dexruntime.quote_views import QuoteViews
 from tests.unit.core.beside_twin import Pair
-from tests.unit.core.exchanges import CommandMaker, seed_of
+from tests.unit.core.command_maker import CommandMaker
+from tests.unit.core.exchanges import seed_of
 
 COMMANDS = 600
 
