@@ -11,6 +11,12 @@ from tests.unit.core.features import EXPECTED
 RUNS, COMMANDS = 50, 2_000
 
 
+def test_a_short_run_matches_the_twin() -> None:
+    """Of one seed, so that what breaks the core is found each time."""
+    for seed in ("one", "two"):
+        run_beside(seed, 1_000)
+
+
 def test_a_hundred_thousand_random_commands_match_the_twin() -> None:
     seed = seed_of("tests/property/test_exchange_twin.py -k hundred_thousand")
     met: Counter[str] = Counter()
