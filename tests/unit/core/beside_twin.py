@@ -166,9 +166,9 @@ class Pair:
             reserved[key] += ours[order.key].reserved_atoms
             reserves[key] += holds
         _same("reservations", reserved, reserves)
-        for account_key in twin.accounts:
+        for offer in twin.quotes.open_quotes():
             for asset_id in ASSETS:
-                held[account_key, asset_id] += twin.quotes.held(account_key, asset_id)
+                held[offer.maker, asset_id] += offer.holds(asset_id)
         owned, fees, supply = twin.books.owned, twin.books.fees, twin.desk.supply
         balances, expected = {}, {}
         for account_key, cells in exchange.ledger.cells.items():
