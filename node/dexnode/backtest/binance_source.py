@@ -22,6 +22,7 @@ from dexcore.items import (
 from dexnode.backtest.files import BINANCE, Inputs
 from dexnode.backtest.model import (
     CHUNK_STEPS,
+    INT64_MAX,
     BacktestError,
     OpenMarket,
     Step,
@@ -85,6 +86,8 @@ class BinanceSource:
 
     def _take(self, message: Message, out: list[Step]) -> None:
         mirror, time_ns = self._mirror, message.local_time_ns
+        if not 0 <= time_ns <= INT64_MAX:
+            raise ValueError(f"{time_ns} is no local time in nanoseconds")
         if not isinstance(message, Trade):
             bids = [(units_of(price), units_of(size)) for price, size in message.bids]
             asks = [(units_of(price), units_of(size)) for price, size in message.asks]
@@ -96,6 +99,8 @@ class BinanceSource:
         if synthetic is not None:
             self._synthetic_count += 1
             out.append(self._step(time_ns, synthetic))
+        if not 0 <= message.trade_id <= INT64_MAX:
+            raise ValueError(f"{message.trade_id} is no id of a trade")
         self._trade_count += 1
         mirror.take(*terms)
         side, price_ticks, quantity_lots = terms

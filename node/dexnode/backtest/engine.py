@@ -21,11 +21,11 @@ from dexcore.expiry import Timekeeper
 from dexcore.funds import NoFunds
 from dexcore.items import ACTION_AMEND, ACTION_CANCEL, ACTION_PLACE, ITEM, NO_MARKET, NO_TERMS
 from dexcore.ledger import Asset, Cell
-from dexcore.market import Market, MarketKind, MarketSpec
+from dexcore.market import Market, MarketKind, MarketLimits, MarketSpec
 from dexcore.matching import Matcher
 from dexcore.reasons import Reason, Refused
 from dexcore.steps import end_step
-from dexnode.backtest.model import DECIMALS, EVERY_ACCOUNT, UNIT, WHOLE_DIGITS_MAX, Step
+from dexnode.backtest.model import DECIMALS, EVERY_ACCOUNT, UNIT, WHOLE_DIGITS_MAX, Grid, Step
 from dexnode.backtest.recorder import Recorder
 from dexruntime.journal import Record
 from dexruntime.records import command_of
@@ -37,12 +37,12 @@ _NUMBER_MAX: Final = UNIT * 10**WHOLE_DIGITS_MAX
 class MatcherEngine:
     """A matcher, its accounts, and the numbers the files know their orders by."""
 
-    def __init__(self, recorder: Recorder, increments: tuple[int, int]) -> None:
-        """Without markets; ``increments`` of price and quantity are theirs, in units of 10^-9."""
+    def __init__(self, recorder: Recorder, grid: Grid) -> None:
+        """Without markets; what holds for all of them is in ``grid``."""
         self.refusals: Counter[str] = Counter()
         self.command_count = 0
         self._recorder = recorder
-        self._increments = increments
+        self._grid = grid
         self._matcher = Matcher([], NoFunds())
         self._timekeeper = Timekeeper(self._matcher)
         self._accounts: dict[int, Account] = {}
@@ -52,7 +52,6 @@ class MatcherEngine:
     def open_market(self, name: str) -> int:
         """Make a market without fees whose tick and lot are 10^-9; returns its index."""
         markets = self._matcher.markets
-        price_increment, quantity_increment = self._increments
         spec = MarketSpec(
             market_id=name,
             base_asset_id="",
@@ -61,8 +60,8 @@ class MatcherEngine:
             quote_scale=2 * DECIMALS,
             quote_atoms_per_tick_lot=1,
             base_atoms_per_lot=1,
-            price_increment_ticks=price_increment,
-            quantity_increment_lots=quantity_increment,
+            price_increment_ticks=self._grid.price_increment,
+            quantity_increment_lots=self._grid.quantity_increment,
             price_ticks_max=_NUMBER_MAX,
             quantity_lots_max=_NUMBER_MAX,
             maker_fee_ppm=0,
@@ -73,6 +72,8 @@ class MatcherEngine:
         market = Market(len(markets), spec, asset, asset, Cell(asset))
         if market.index >= NO_MARKET:
             raise click.ClickException(f"{name}: a run has at most {NO_MARKET:,} markets")
+        if self._grid.protection:
+            market.limits = MarketLimits(self._grid.protection, 0, 0, 0)
         markets.append(market)
         unit = Decimal(1).scaleb(-DECIMALS)
         self._recorder.open_market(market, unit, unit)
@@ -100,7 +101,7 @@ class MatcherEngine:
                 elif action == ACTION_CANCEL:
                     cancel(matcher, account, 0, item[8])
                 elif action == ACTION_AMEND:
-                    amend(matcher, account, 0, item[8], item[7], item[6])
+                    amend(matcher, account, 0, item[8], item[7], item[6], said or NO_TERMS)
                 elif account_key == EVERY_ACCOUNT:
                     for each in list(accounts.values()):
                         cancel_all(matcher, each, item[5], item[1])

@@ -23,6 +23,8 @@ class JournalSource:
     def __init__(self, folder: Path) -> None:
         """Names the folder; its segments are listed, nothing else is read."""
         self._folder = folder
+        # Bytes of the records read so far, for progress.
+        self.position = 0
         self._storage = PosixStorage(folder, read_only=True)
         segments = list_segments(self._storage)
         if not segments:
@@ -44,6 +46,7 @@ class JournalSource:
             for record in reader:
                 sequence = record.sequence
                 chunk.append(record)
+                self.position += len(record.command) + len(record.envelope)
                 if len(chunk) == CHUNK_RECORDS:
                     yield chunk
                     chunk = []

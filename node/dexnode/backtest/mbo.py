@@ -19,7 +19,7 @@ from struct import error as StructError
 from typing import IO, Final, NamedTuple, cast
 
 from dexnode.backtest.files import DBN_MAGIC, Inputs
-from dexnode.backtest.model import BacktestError, units_of
+from dexnode.backtest.model import INT64_MAX, UINT64_MAX, BacktestError, units_of
 
 ADD, CANCEL, MODIFY, CLEAR, TRADE, FILL, NONE = b"ACMRTFN"
 ACTIONS: Final = frozenset(b"ACMRTFN")
@@ -27,8 +27,11 @@ BID, ASK, NO_SIDE = b"BAN"
 SIDES: Final = frozenset(b"BAN")
 F_LAST: Final = 0x80
 F_TOB: Final = 0x40
-UNDEFINED_PRICE: Final = 2**63 - 1
-UNDEFINED_TIME: Final = 2**64 - 1
+UNDEFINED_PRICE: Final = INT64_MAX
+UNDEFINED_TIME: Final = UINT64_MAX
+UINT32_MAX: Final = 2**32 - 1
+# What a number of 64 bits needs; Python itself refuses to read numbers of thousands.
+DIGITS_MAX: Final = 20
 COLUMNS: Final = (
     *("ts_recv", "ts_event", "rtype", "publisher_id", "instrument_id", "action", "side"),
     *("price", "size", "order_id", "flags"),
@@ -144,7 +147,11 @@ class MboFile:
             raise self.error("action", f"{chr(action)!r} is none of A C M R T F N")
         if side not in SIDES:
             raise self.error("side", f"{chr(side)!r} is none of B A N")
-        time_ns = ts_event if ts_recv == UNDEFINED_TIME else ts_recv
+        field, time_ns = (
+            ("ts_recv", ts_recv) if ts_recv != UNDEFINED_TIME else ("ts_event", ts_event)
+        )
+        if time_ns > INT64_MAX:
+            raise self.error(field, f"{time_ns} ns is after the year 2262")
         symbol = self._symbols.get(instrument, "")
         what = publisher, instrument, action, side, price, lots, order_id, flags, symbol
         return MboRecord(time_ns, *what)
@@ -187,6 +194,8 @@ class MboFile:
         field, text = ("ts_recv", ts_recv) if ts_recv else ("ts_event", ts_event)
         try:
             time_ns = _time_ns(text)
+            if time_ns > INT64_MAX:
+                raise ValueError(f"{text} is after the year 2262")
         except ValueError as error:
             raise self.error(field, str(error)) from error
         try:
@@ -201,15 +210,17 @@ class MboFile:
             ord(action),
             ord(side),
             price_units,
-            self._integer("size", size),
-            self._integer("order_id", order_id),
+            self._integer("size", size, UINT32_MAX),
+            self._integer("order_id", order_id, UINT64_MAX),
             self._integer("flags", flags),
             symbol,
         )
 
-    def _integer(self, field: str, text: str) -> int:
+    def _integer(self, field: str, text: str, most: int = UINT32_MAX) -> int:
         if not (text.isascii() and text.isdigit()):
             raise self.error(field, f"{text!r} is no whole number")
+        if len(text) > DIGITS_MAX or int(text) > most:
+            raise self.error(field, f"{text[:DIGITS_MAX]} is more than {most}")
         return int(text)
 
 
@@ -220,14 +231,16 @@ def _price_units(text: str) -> int:
     if "." in text:
         return units_of(text)
     digits = text.removeprefix("-")
-    if not (digits.isascii() and digits.isdigit()):
+    if not (digits.isascii() and digits.isdigit()) or len(digits) > DIGITS_MAX:
         raise ValueError(f"{text!r} is no price")
+    if abs(int(text)) > INT64_MAX:
+        raise ValueError(f"{text} is more than {INT64_MAX}")
     return int(text)
 
 
 def _time_ns(text: str) -> int:
     """Nanoseconds since the epoch, or a time as RFC 3339 in UTC (pretty_ts)."""
-    if text.isascii() and text.isdigit():
+    if text.isascii() and text.isdigit() and len(text) <= DIGITS_MAX:
         return int(text)
     whole, _, part = text.removesuffix("Z").partition(".")
     if len(part) > 9 or not (part or "0").isdigit() or not text.endswith("Z"):

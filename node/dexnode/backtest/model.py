@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
-from typing import Final, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 import click
 
@@ -20,7 +20,9 @@ Step: TypeAlias = tuple[int, int, Item, Terms | None]
 # read once before to learn how fine it is.
 DECIMALS: Final = 9
 UNIT: Final = 10**DECIMALS
-WHOLE_DIGITS_MAX: Final = 18
+WHOLE_DIGITS_MAX: Final = 15
+INT64_MAX: Final = 2**63 - 1
+UINT64_MAX: Final = 2**64 - 1
 CHUNK_STEPS: Final = 4_096
 # Stands for every account in a step that cancels all.
 EVERY_ACCOUNT: Final = 0
@@ -44,6 +46,15 @@ class BacktestError(click.ClickException):
         self.path = path
         self.place = place
         self.field = field
+
+
+class Grid(NamedTuple):
+    """What holds for every market of a run, in units of 10^-9."""
+
+    price_increment: int = 1
+    quantity_increment: int = 1
+    protection: int = 0
+    """How far market orders and triggered stops trade from where they begin; 0 is any distance."""
 
 
 class Source(Protocol):

@@ -21,7 +21,7 @@ from dexcore.items import (
     Terms,
 )
 from dexnode.backtest.files import ORDERS, Inputs
-from dexnode.backtest.model import CHUNK_STEPS, BacktestError, OpenMarket, Step, units_of
+from dexnode.backtest.model import CHUNK_STEPS, INT64_MAX, BacktestError, OpenMarket, Step, units_of
 
 ACTIONS: Final = {
     "place": ACTION_PLACE,
@@ -57,7 +57,7 @@ TERMS_COLUMNS: Final = (
 )
 OPTIONAL: Final = ("market", "type", "time_in_force", "post_only", *TERMS_COLUMNS)
 DEFAULT_MARKET: Final = "orders"
-_INT64_MAX: Final = 2**63 - 1
+_DIGITS_MAX: Final = 30
 
 
 class OrdersSource:
@@ -119,12 +119,12 @@ class OrdersSource:
         order_id = row.integer("order_id", least=1)
         if action == ACTION_CANCEL:
             return time_ns, account, (action, 0, 0, 0, 0, market_index, 0, 0, order_id, 0), None
-        price_ticks, quantity_lots = row.units("price"), row.units("quantity")
+        price_ticks, quantity_lots, said = row.units("price"), row.units("quantity"), row.terms()
+        flags = HAS_TERMS if said else 0
         if action == ACTION_AMEND:
-            item = (action, 0, 0, 0, 0, market_index, price_ticks, quantity_lots, order_id, 0)
-            return time_ns, account, item, None
-        said = row.terms()
-        flags = row.word("post_only", POST_ONLY_WORDS) | (HAS_TERMS if said else 0)
+            item = (action, 0, 0, 0, flags, market_index, price_ticks, quantity_lots, order_id, 0)
+            return time_ns, account, item, said
+        flags |= row.word("post_only", POST_ONLY_WORDS)
         kinds = row.word("type", TYPES), row.word("time_in_force", TIMES_IN_FORCE)
         if not row.text("side"):
             raise row.error("side", "missing: buy or sell")
@@ -184,11 +184,11 @@ class _Row:
     def integer(self, field: str, least: int = 0) -> int:
         """A whole number that 63 bits hold."""
         text = self.text(field)
-        if not (text.isascii() and text.isdigit()):
-            raise self.error(field, f"{text!r} is no whole number")
+        if not (text.isascii() and text.isdigit()) or len(text) > _DIGITS_MAX:
+            raise self.error(field, f"{text[:_DIGITS_MAX]!r} is no whole number")
         number = int(text)
-        if not least <= number <= _INT64_MAX:
-            raise self.error(field, f"{text} is not between {least} and {_INT64_MAX}")
+        if not least <= number <= INT64_MAX:
+            raise self.error(field, f"{text} is not between {least} and {INT64_MAX}")
         return number
 
     def units(self, field: str) -> int:

@@ -15,7 +15,7 @@ from dexnode.backtest.databento_source import DatabentoSource
 from dexnode.backtest.engine import JournalEngine, MatcherEngine
 from dexnode.backtest.files import BINANCE, DATABENTO, JOURNAL, Inputs, format_of
 from dexnode.backtest.journal_source import JournalSource
-from dexnode.backtest.model import BacktestError, Source
+from dexnode.backtest.model import BacktestError, Grid, Source
 from dexnode.backtest.orders_source import OrdersSource
 from dexnode.backtest.recorder import Recorder
 from dexnode.backtest.results import Results, written
@@ -26,13 +26,12 @@ Engine: TypeAlias = MatcherEngine | JournalEngine
 
 
 class Wanted(NamedTuple):
-    """What is asked for; increments in units of 10^-9, an empty format is found out."""
+    """What is asked for; an empty format is found out."""
 
     paths: Sequence[Path]
     format_name: str = ""
     output: Path | None = None
-    price_increment: int = 1
-    quantity_increment: int = 1
+    grid: Grid = Grid()
     shows_progress: bool = False
 
 
@@ -64,8 +63,7 @@ def run_backtest(wanted: Wanted) -> dict[str, Any]:
         if format_name == JOURNAL:
             engine, source = JournalEngine(recorder), JournalSource(wanted.paths[0])
         else:
-            increments = wanted.price_increment, wanted.quantity_increment
-            engine = MatcherEngine(recorder, increments)
+            engine = MatcherEngine(recorder, wanted.grid)
             source = _source(format_name, inputs, engine, owed)
         total = inputs.total_bytes or _journal_bytes(wanted.paths[0])
         with progress_bar("bytes", total, shown=wanted.shows_progress) as advance, _uncollected():
@@ -143,7 +141,7 @@ def _drive(
             recorder.span(chunk[0][0], chunk[-1][0])
         run(chunk)
         engine_ns += clock() - begun_ns
-        position = inputs.position
+        position = source.position if isinstance(source, JournalSource) else inputs.position
         advance(position - shown)
         shown = position
     return Timed(clock() - started_ns, engine_ns)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from dexnode.backtest.files import FORMATS
-from dexnode.backtest.model import DECIMALS, UNIT
+from dexnode.backtest.model import DECIMALS, UNIT, Grid
 from dexnode.backtest.runner import Wanted, run_backtest
 from dexnode.backtest.summary import print_summary
 from dexnode.cli.common import DECIMAL, json_option, print_json
@@ -47,6 +47,12 @@ from dexnode.cli.common import DECIMAL, json_option, print_json
     show_default=True,
     help="Sizes off it are refused.",
 )
+@click.option(
+    "--protection",
+    type=DECIMAL,
+    default="0",
+    help="Price band of market orders and stops; stops need one.  [default: none]",
+)
 @json_option
 def backtest(
     files: tuple[Path, ...],
@@ -54,6 +60,7 @@ def backtest(
     output: Path | None,
     tick_size: Decimal,
     lot_size: Decimal,
+    protection: Decimal,
     as_json: bool,
 ) -> None:
     """Run recorded streams through the matching engine, as fast as it goes.
@@ -86,8 +93,11 @@ def backtest(
         files,
         format_name or "",
         output,
-        _increment("--tick-size", tick_size),
-        _increment("--lot-size", lot_size),
+        Grid(
+            _units("--tick-size", tick_size, 1),
+            _units("--lot-size", lot_size, 1),
+            _units("--protection", protection, 0),
+        ),
         shows_progress=not as_json,
     )
     report = run_backtest(wanted)
@@ -97,10 +107,9 @@ def backtest(
         print_summary(report)
 
 
-def _increment(option: str, size: Decimal) -> int:
+def _units(option: str, size: Decimal, least: int) -> int:
     units = size * UNIT
-    if units != int(units) or not units:
-        raise click.UsageError(
-            f"{option} {size:f} is not above zero with at most {DECIMALS} decimals"
-        )
+    if units != int(units) or units < least:
+        above = "above zero with" if least else "a number of"
+        raise click.UsageError(f"{option} {size:f} is not {above} at most {DECIMALS} decimals")
     return int(units)

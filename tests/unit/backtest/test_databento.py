@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -254,6 +255,9 @@ def test_an_order_without_a_price_is_named(tmp_path: Path) -> None:
         ("size", "-1", "line 2, field size: '-1' is no whole number"),
         ("ts_recv", "today", "line 2, field ts_recv: 'today' is no time"),
         ("flags", "", "line 2, field flags: '' is no whole number"),
+        ("order_id", "9" * 5_000, "line 2, field order_id: 99999999999999999999 is more than"),
+        ("price", "9" * 19, f"line 2, field price: {'9' * 19} is more than"),
+        ("ts_recv", "9" * 20, f"line 2, field ts_recv: {'9' * 20} is after the year 2262"),
         ("action", "", "line 2, field action: '' is none of"),
     ],
 )
@@ -301,6 +305,26 @@ def test_a_file_cut_anywhere_is_told_or_whole(tmp_path: Path) -> None:
     path.write_bytes(packed[:-9])
     with pytest.raises(BacktestError):
         run(path)
+
+
+def test_a_byte_that_changed_is_told_or_another_stream(tmp_path: Path) -> None:
+    print(f"BACKTEST_SEED={SEED} pytest {__file__}")
+    chance = random.Random(SEED)
+    records = busy_day(SEED, 20).records
+    wholes = [mbo_files.dbn(records, 3, NAMES), mbo_files.csv_text(records, NAMES).encode()]
+    said: list[str] = []
+    path = tmp_path / "a"
+    for _ in range(150):
+        data = bytearray(chance.choice(wholes))
+        for _ in range(chance.randrange(1, 4)):
+            data[chance.randrange(3, len(data))] = chance.randrange(256)
+        path.write_bytes(data)
+        try:
+            run_backtest(Wanted([path], "databento"))
+        except BacktestError as error:
+            said.append(error.message)
+    assert 0 < len(said) < 150
+    assert not [line for line in said if not line.startswith(f"{path}, ") or "\n" in line]
 
 
 def test_results_are_kept_only_when_the_run_is_done(tmp_path: Path) -> None:

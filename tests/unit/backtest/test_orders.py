@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from dexnode.backtest.model import BacktestError, units_of
+from dexnode.backtest.model import BacktestError, Grid, units_of
 from dexnode.backtest.runner import Wanted, run_backtest
 from tests.support.command_line import call_dex
 
@@ -121,9 +121,36 @@ def test_terms_are_those_of_the_exchange(tmp_path: Path) -> None:
     assert [each["market"] for each in report["markets"]] == ["A-B", "C-D"]
 
 
+def test_stops_trail_pegs_and_amended_triggers(tmp_path: Path) -> None:
+    path = csv_file(
+        tmp_path,
+        "1,1,place,1,buy,10,9,,,",
+        "2,2,place,1,sell,12,9,,,",
+        "3,3,place,1,sell,,1,stop,11,",
+        "4,4,place,1,buy,13,2,stop_limit,12.5,",
+        "5,4,amend,1,,13,2,,12,",
+        "6,5,place,1,buy,11,3,pegged,,primary",
+        # Trades at 12 and triggers the second stop, at 10 and triggers the first.
+        "7,6,place,1,buy,12,1,,,",
+        "8,6,place,2,sell,10,4,,,",
+        "9,3,place,2,sell,,1,stop,9,",
+        header=f"{HEADER},type,trigger_price,peg",
+    )
+    report = run(path, tmp_path / "out", grid=Grid(10**7, 10**9, protection=10**9))
+    assert fills(tmp_path / "out") == [
+        (2, 1, 6, 1, "buy", "12", "1"),
+        (2, 1, 4, 1, "buy", "12", "2"),
+        (1, 1, 6, 2, "sell", "10", "4"),
+        (1, 1, 3, 1, "sell", "10", "1"),
+    ]
+    assert report["refused"] == {}
+    assert report["markets"][0]["end"]["bid_quantity"] == "7"
+    assert {name for name in run(path)["refused"] if name.startswith("PROTECTION_REQUIRED")}
+
+
 def test_prices_off_the_grid_that_is_asked_for_are_refused(tmp_path: Path) -> None:
     path = csv_file(tmp_path, "1,1,place,1,buy,9.505,1", "1,1,place,2,buy,9.50,1.5")
-    report = run(path, price_increment=10**7, quantity_increment=10**9)
+    report = run(path, grid=Grid(10**7, 10**9))
     assert report["refused"] == {
         "PRICE_OFF_TICK price_ticks": 1,
         "QUANTITY_OFF_LOT quantity_lots": 1,
@@ -144,7 +171,7 @@ def test_the_spread_is_weighed_by_time(tmp_path: Path) -> None:
 
 
 def test_sums_that_no_float_holds_are_exact(tmp_path: Path) -> None:
-    size, price = "123456789012345678.123456789", "987654321098765432.000000001"
+    size, price = "123456789012345.123456789", "987654321098765.000000001"
     rows = (f"1,1,place,1,buy,{price},{size}", f"2,2,place,1,sell,{price},{size}")
     report = run(csv_file(tmp_path, *rows), tmp_path / "out")
     units = units_of(size) * units_of(price)
@@ -165,7 +192,7 @@ BAD_ROWS = {
     "2,1,place,2,,1,1": "field side: missing: buy or sell",
     "2,1,place,2,buy,1e3,1": "field price: '1e3' is no decimal number",
     "2,1,place,2,buy,0.0000000001,1": "field price: 0.0000000001 has more than 9 decimals",
-    "2,1,place,2,buy,1,1234567890123456789": "field quantity: 1234567890123456789 has more than 18",
+    "2,1,place,2,buy,1,1234567890123456": "field quantity: 1234567890123456 has more than 15",
     "2,1,place,2,buy,1": "6 values, the header has 7",
     '2,1,"place"x,2,buy,1,1': "',' expected after '\"'",
 }
