@@ -184,7 +184,7 @@ def test_json_everywhere(trader: Demo) -> None:
     assert trader.json("market", "status", MARKET, "open")["status"] == "MARKET_STATUS_OPEN"
     assert trader.json("node", "status")["demo"] is True
     assert trader.json("node", "snapshot")["state_hash"]
-    assert {"check", "verdict", "text"} <= {*trader.json("node", "doctor")[0]}
+    assert {"check", "verdict", "text"} <= {*trader.json("doctor")[0]}
 
 
 def test_what_people_read(trader: Demo) -> None:

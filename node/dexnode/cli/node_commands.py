@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,6 @@ from dexnode.settings import NodeConfig
 from dexnode.start import start_failure
 from dexsdk.admin_operations import SNAPSHOT_TIMEOUT_SECONDS
 
-EXIT_FAILED = 1
 SWITCH_INTERVAL_SECONDS = 0.0005
 
 
@@ -185,25 +183,6 @@ def drain(target: Target) -> None:
         print_json({})
     else:
         click.echo("draining")
-
-
-@node.command()
-@click.option("--data-dir", type=click.Path(path_type=Path), default=Path("data"))
-@json_option
-def doctor(data_dir: Path, as_json: bool) -> None:
-    """Check that this machine can run a node: Python, libraries, disk, ports.
-
-    Ends with 1 when something would keep a node from running well.
-    """
-    from dexnode.doctor import examine
-
-    findings = trio.run(partial(examine, data_dir))
-    if as_json:
-        print_json([finding._asdict() for finding in findings])
-    else:
-        print_table(("check", "ok", "finding"), [(f.check, f.verdict, f.text) for f in findings])
-    if any(finding.verdict == "no" for finding in findings):
-        sys.exit(EXIT_FAILED)
 
 
 def _shown(value: Any) -> str:

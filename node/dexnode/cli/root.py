@@ -23,7 +23,7 @@ COMMANDS: Final = {
     "quote": ("dexnode.cli.quote_commands", "quote", "Large sizes on request: ask, accept, make."),
     "market": ("dexnode.cli.market_commands", "market", "List, watch, create, import, replay."),
     "kline": ("dexnode.cli.kline_commands", "kline", "K-lines (candles)."),
-    "node": ("dexnode.cli.node_commands", "node", "Run, check and stop a node."),
+    "node": ("dexnode.cli.node_commands", "node", "Run a node, ask it how it is, stop it."),
     "journal": ("dexnode.cli.journal_commands", "journal", "Verify, replay, back up, mend."),
     "audit": ("dexnode.cli.audit_commands", "audit", "Signed heads, proofs, checking offline."),
     "backtest": (
@@ -32,6 +32,7 @@ COMMANDS: Final = {
         "Recorded streams through the matching engine.",
     ),
     "sim": ("dexnode.cli.sim_command", "sim", "Run the node in a simulation of faults."),
+    "doctor": ("dexnode.cli.doctor_command", "doctor", "Check that a node can run here."),
     "token": ("dexnode.cli.token_command", "token", "An access token for grpcurl and others."),
 }
 
