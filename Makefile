@@ -29,9 +29,10 @@ dev: $(VENV)/.dev tools core ## install what developing needs into the checkout
 run: $(VENV)/.run core ## start a node with a live demo market and watch it
 	@$(RUN) $(ARGS)
 
+# A file's tests stay together, in order; one lane for each core.
 test: $(VENV)/.dev tools core ## check and test everything
 	@$(MAKE) static
-	@$(BIN)/pytest $(PYTEST_ARGS)
+	@$(BIN)/pytest --numprocesses=auto --dist=loadfile $(PYTEST_ARGS)
 
 soak: $(VENV)/.dev core ## run for a long time under load and faults
 	@$(BIN)/python -m tests.soak $(ARGS)
