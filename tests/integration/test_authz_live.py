@@ -92,7 +92,9 @@ class Guarded:
         """One that asks for the account, where there is one to ask for."""
         request: Any = GetMessageClass(method.input_type)()
         if MATRIX["methods"][path_of(method)] == "ACCOUNT_READ":
-            request.account_id = self.account_id
+            # A maker names its account in what opens its session.
+            asks = request.session if method.name == "QuoteStream" else request
+            asks.account_id = self.account_id
         if method.name == "CheckOrder":
             request.order.CopyFrom(buy("NO-SUCH", 1, 1))
         message: Message = request
@@ -141,8 +143,8 @@ def ask(api: Wire, method: MethodDescriptor, request: Message, metadata: Metadat
     more: Mapping[str, Any] = {"metadata": metadata, "timeout": CALL_SECONDS}
     if not method.server_streaming:
         return answer(call, data, **more)
-    # A stream of requests without any ends by itself.
-    items = call(iter(()) if method.client_streaming else data, **more)
+    # A stream of requests ends by itself, behind the one that names the account, if there is one.
+    items = call(iter([data] if data else []) if method.client_streaming else data, **more)
     said = answer(next, items, None)
     items.cancel()
     return said
