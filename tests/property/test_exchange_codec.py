@@ -38,6 +38,15 @@ from dexcore.commands import (
 from dexcore.items import ITEM, TERMS
 from dexcore.market import MarketSpec
 from dexcore.pool_commands import AddLiquidity, CreatePool, PoolSwap, RemoveLiquidity
+from dexcore.quote_commands import (
+    KEY,
+    AcceptQuote,
+    EndQuoteSession,
+    GiveQuote,
+    RequestQuote,
+    WithdrawQuotes,
+    WithdrawRequest,
+)
 from tests.unit.core.command_maker import CommandMaker
 from tests.unit.core.exchanges import seed_of, small_world
 
@@ -61,6 +70,7 @@ item_bytes = st.builds(
 )
 terms_bytes = st.builds(TERMS.pack, *[ints] * 6, bytes_, bytes_)
 trade_bytes = st.builds(EXTERNAL_TRADE.pack, ints, ints, ints, ints, bytes_)
+key_bytes = st.lists(st.builds(KEY.pack, ints), max_size=3).map(b"".join)
 signed = (ints, ints, ints, digests, keys)
 COMMANDS: dict[type, st.SearchStrategy[Command]] = {
     OrderCommand: st.builds(
@@ -97,6 +107,12 @@ COMMANDS: dict[type, st.SearchStrategy[Command]] = {
     AddLiquidity: st.builds(AddLiquidity, *signed, *[ints] * 7),
     RemoveLiquidity: st.builds(RemoveLiquidity, *signed, *[ints] * 6),
     PoolSwap: st.builds(PoolSwap, *signed, *[ints] * 5),
+    RequestQuote: st.builds(RequestQuote, *signed, *[ints] * 4, key_bytes),
+    GiveQuote: st.builds(GiveQuote, *signed, *[ints] * 5),
+    WithdrawQuotes: st.builds(WithdrawQuotes, *signed, ints),
+    AcceptQuote: st.builds(AcceptQuote, *signed, *[ints] * 3),
+    EndQuoteSession: st.builds(EndQuoteSession, ints, key_bytes),
+    WithdrawRequest: st.builds(WithdrawRequest, ints, ints),
 }
 commands = st.one_of(list(COMMANDS.values()))
 

@@ -67,7 +67,7 @@ class QuoteMaker:
         market = often(chance.choice((0, 1, 2)), 3, -1, 99)
         lots = often(chance.randint(1, 20) * (10 if market == 1 else 1), 0, 7, 501)
         keys = [trader.account_key for trader in self.maker.traders]
-        makers = chance.sample(keys, chance.choice((0, 0, 0, 2, 4)))
+        makers = chance.sample(keys, min(len(keys), chance.choice((0, 0, 0, 2, 4))))
         makers = often(makers, [*makers, 5], keys[:1] * 2, [7] * 101)
         side = often(chance.choice((0, 1, 2)), 3, -1)
         return RequestQuote(*self._head(), market, side, lots, self._end_ns(), pack(*makers))
