@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dexcore.amm.router import route
 from dexcore.book import BUY, Level, Order
-from dexcore.items import STP_CANCEL_BOTH, STP_CANCEL_NEWEST
+from dexcore.items import STP_CANCEL_BOTH, STP_CANCEL_NEWEST, STP_CANCEL_OLDEST, STP_DECREMENT
 from dexcore.limits import INT64_MAX, PPM
 from dexcore.market import Market
 from dexcore.pool import Pool
@@ -66,40 +66,47 @@ def _takeable_from_others(
 ) -> tuple[int, int]:
     """The same, but lots of the order's own owner count as nothing.
 
-    Where the first of them ends the order, nothing behind it counts.
+    Where the first of them ends the order, nothing behind it counts; where they shrink it, it
+    takes less of what is behind them.
     """
     buys = order.side == BUY
     limit_ticks = order.price_ticks
-    ends = stp in (STP_CANCEL_NEWEST, STP_CANCEL_BOTH)
+    left_lots = order.open_lots
     lots = 0
     notional = 0
     for level in market.book.opposite(order.side).levels.values():
         price_ticks = level.price_ticks
         if limit_ticks and (price_ticks > limit_ticks if buys else price_ticks < limit_ticks):
             break
-        others_lots, ended = _of_others(level, order.account.owner, ends)
+        others_lots, left_lots = _of_others(level, order.account.owner, stp, left_lots)
         taken = min(others_lots, quantity_lots - lots)
         lots += taken
         notional += taken * price_ticks
-        if ended or lots == quantity_lots:
+        if not left_lots or lots == quantity_lots:
             break
     return lots, notional * market.quote_atoms_per_tick_lot
 
 
-def _of_others(level: Level, owner: int, ends: bool) -> tuple[int, bool]:
-    """Lots of a level that are not the owner's; with ``ends`` only what comes before the first
-    that is, and whether there is one."""
-    shown_lots = hidden_lots = 0
+def _of_others(level: Level, owner: int, stp: int, left_lots: int) -> tuple[int, int]:
+    """Lots of a level that an order of the owner takes from others, and what it has left then.
+
+    The queue is shown lots first, in order; what icebergs hide comes behind all of them.
+    """
+    lots = hidden_lots = 0
     for each in level:
         if each.account.owner == owner:
-            if ends:
-                # What is hidden before it comes to the tail, so behind it.
-                return shown_lots, True
+            if stp in (STP_CANCEL_NEWEST, STP_CANCEL_BOTH):
+                return lots, 0
+            if stp == STP_DECREMENT:
+                left_lots -= min(left_lots, each.open_lots)
             continue
         hidden = 0 if each.terms is None else each.terms.hidden_lots
+        taken = min(each.open_lots - hidden, left_lots)
         hidden_lots += hidden
-        shown_lots += each.open_lots - hidden
-    return shown_lots + hidden_lots, False
+        lots += taken
+        left_lots -= taken
+    taken = min(hidden_lots, left_lots)
+    return lots + taken, left_lots - taken
 
 
 def _takeable_with_pool(
@@ -109,9 +116,11 @@ def _takeable_with_pool(
     side = order.side
     limit_ticks = limit_of(market, order)
     stp = 0 if order.terms is None else order.terms.stp
-    ends = stp in (STP_CANCEL_NEWEST, STP_CANCEL_BOTH)
+    if stp == STP_DECREMENT:
+        # What the pool gives between own orders changes how far they shrink it: counted as if not.
+        stp = STP_CANCEL_OLDEST
     levels: list[tuple[int, int]] = []
-    left_lots = quantity_lots
+    wanted_lots = quantity_lots
     ended = False
     for level in market.book.opposite(side).levels.values():
         price_ticks = level.price_ticks
@@ -119,10 +128,11 @@ def _takeable_with_pool(
             break
         offered_lots = level.quantity_lots + level.hidden_lots
         if stp:
-            offered_lots, ended = _of_others(level, order.account.owner, ends)
+            offered_lots, left_lots = _of_others(level, order.account.owner, stp, INT64_MAX)
+            ended = not left_lots
         levels.append((price_ticks, offered_lots))
-        left_lots -= offered_lots
-        if ended or left_lots <= 0:
+        wanted_lots -= offered_lots
+        if ended or wanted_lots <= 0:
             break
     swap = pool.swap(side)
     parts = route(swap, levels, side, limit_ticks, quantity_lots, levels_end_it=ended)

@@ -219,12 +219,14 @@ class Beside(RuleBasedStateMachine):
     @rule(draw=st.data(), side=st.sampled_from((1, 2)), off=st.sampled_from((0, 0, 0, 1)))
     def accept_quote(self, draw: st.DataObject, side: int, off: int) -> None:
         offers = self.pair.twin.quotes.open_quotes()
-        if offers:
-            offer = draw.draw(st.sampled_from(offers))
-            owners = [trader.account_key for trader in self.pair.traders]
-            head = self._head(owners.index(offer.asked.taker))
-            price = (offer.ask if side == 1 else offer.bid) + off
-            self.apply(AcceptQuote(*head, offer.key, side, price))
+        if not offers:
+            self.apply(AcceptQuote(*self._head(0), 1, side, 100))
+            return
+        offer = draw.draw(st.sampled_from(offers))
+        owners = [trader.account_key for trader in self.pair.traders]
+        head = self._head(owners.index(offer.asked.taker))
+        price = (offer.ask if side == 1 else offer.bid) + off
+        self.apply(AcceptQuote(*head, offer.key, side, price))
 
     @rule(who=traders)
     def withdraw_quotes(self, who: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+
 from tests.reference.exchange_books import Books
 from tests.reference.exchange_orders import Fill, Order
 from tests.reference.exchange_rules import (
@@ -79,20 +81,24 @@ def _prevent(books: Books, taker: Order, maker: Order) -> None:
 def tradable(books: Books, taker: Order) -> list[tuple[int, int]]:
     """Lots and price of each resting order that the taker can trade with as the book stands."""
     found: list[tuple[int, int]] = []
-    wanted = taker.left
+    left = taker.left
     queue = [o for o in taker.market.queue(taker.other_side) if taker.crosses(o.price)]
-    own = [o for o in queue if taker.stp and books.same_owner(taker.owner, o.owner)]
-    for maker in queue:
-        lots = maker.left
-        if taker.stp in (NEWEST, BOTH) and own and maker.price == own[0].price:
-            # What an iceberg hides comes behind the own order.
-            lots = maker.shown
-        if maker in own:
-            if taker.stp in (NEWEST, BOTH):
-                break
-            continue
-        lots = min(lots, wanted)
-        if lots:
-            found.append((lots, maker.price))
-        wanted -= lots
+    for price, makers in groupby(queue, key=lambda o: o.price):
+        level = list(makers)
+        own = [o for o in level if taker.stp and books.same_owner(taker.owner, o.owner)]
+        # What icebergs hide comes behind all that stands there, own orders too.
+        line = [(o, o.shown) for o in level] + [
+            (o, o.left - o.shown) for o in level if o not in own
+        ]
+        for maker, offered in line:
+            if maker in own:
+                if taker.stp in (NEWEST, BOTH):
+                    return found
+                if taker.stp == DECREMENT:
+                    left -= min(left, maker.left)
+                continue
+            lots = min(offered, left)
+            if lots:
+                found.append((lots, price))
+            left -= lots
     return found
