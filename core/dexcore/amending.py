@@ -9,6 +9,7 @@ from dexcore.admission import crosses, known_market
 from dexcore.book import SELL, Order
 from dexcore.invariant import check
 from dexcore.items import NO_MARKET, NO_TERMS, TYPE_STOP, TYPE_STOP_LIMIT, Terms
+from dexcore.limits import ICEBERG_PARTS_MAX
 from dexcore.market import Market, MarketStatus
 from dexcore.matching import Matcher, result_of
 from dexcore.parking import change, limit_price_ticks, report_amended
@@ -101,6 +102,8 @@ def amend(
     open_lots = quantity_lots - order.filled_lots
     if open_lots <= 0:
         raise Refused(Reason.AMEND_BELOW_FILLED, "quantity_lots")
+    if terms is not None and 0 < terms.display_lots * ICEBERG_PARTS_MAX < open_lots:
+        raise Refused(Reason.FIELD_INVALID, "quantity_lots")
     keeps = price_ticks == before_ticks and open_lots <= order.open_lots
     if keeps and order.level is not None:
         return _shrink(matcher, market, order, open_lots)

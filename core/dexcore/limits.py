@@ -12,6 +12,8 @@ BATCH_ITEMS_MAX: Final = 1_000
 OPEN_ORDERS_PER_ACCOUNT_MAX: Final = 20_000
 # Trailing stops, and pegged orders, of one market: a step may have to look at each.
 PARKED_PER_MARKET_MAX: Final = 1_000
+# Each part that an iceberg shows is a trade of its own: one order must not make millions.
+ICEBERG_PARTS_MAX: Final = 1_000
 KEYS_PER_ACCOUNT_MAX: Final = 16
 # With the revoked ones, which stay known so that nobody registers them again.
 KEYS_EVER_PER_ACCOUNT_MAX: Final = 256

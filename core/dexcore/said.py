@@ -34,6 +34,7 @@ from dexcore.items import (
     Item,
     Terms,
 )
+from dexcore.limits import ICEBERG_PARTS_MAX
 from dexcore.market import Market, MarketStatus
 from dexcore.reasons import Reason, Refused
 
@@ -80,7 +81,9 @@ def _check_fields(market: Market, item: Item, said: Terms, time_ns: int) -> None
         if value and not used:
             raise Refused(Reason.FIELD_INVALID, field)
     if display_lots and (
-        not 0 < display_lots <= quantity_lots or display_lots % market.spec.quantity_increment_lots
+        not 0 < display_lots <= quantity_lots
+        or display_lots % market.spec.quantity_increment_lots
+        or quantity_lots > display_lots * ICEBERG_PARTS_MAX
     ):
         raise Refused(Reason.FIELD_INVALID, "display_lots")
     if min_lots and (not 0 < min_lots <= quantity_lots or tif == FOK or flags & POST_ONLY):

@@ -246,6 +246,11 @@ def _messages() -> list[Row]:
         ),
         *_quotes(),
         (
+            "parts that an iceberg shows",
+            f"{core.ICEBERG_PARTS_MAX:,}",
+            "`FIELD_INVALID`",
+        ),
+        (
             "trailing stops, and pegged orders, of a market: of each",
             f"{core.PARKED_PER_MARKET_MAX:,}",
             "`TOO_MANY_PARKED`",

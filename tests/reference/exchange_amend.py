@@ -49,6 +49,8 @@ def amend(books: Books, order: Order, item: Item, terms: Terms) -> Result:
             check_band(market, price)
     if size <= order.filled:
         raise No("AMEND_BELOW_FILLED", "quantity_lots")
+    if order.display and size - order.filled > 1_000 * order.display:
+        raise No("FIELD_INVALID", "quantity_lots")
     if trigger != order.trigger:
         check_not_reached(market, changed)
     if _keeps_its_place(order, changed):

@@ -197,6 +197,7 @@ def _check_fields(market: Market, wish: Wish, time_ns: int) -> None:
         (wish.ends_ns, wish.tif != GTD, "expire_time"),
         (wish.peg, wish.kind != PEGGED, "peg"),
         (wish.display, not 0 < wish.display <= wish.size or wish.display % lot, "display_lots"),
+        (wish.display, wish.size > 1_000 * wish.display, "display_lots"),
         (wish.least, not 0 < wish.least <= wish.size, "min_lots"),
         (wish.least, wish.tif == FOK or wish.post_only, "min_lots"),
         (wish.stp, wish.stp > DECREMENT, "self_trade_prevention"),

@@ -9,17 +9,18 @@ from dexsdk import CallerError, Client, Market
 
 
 class DemoMarket(NamedTuple):
-    """A market of the demo and the price its bots start from."""
+    """A market of the demo, the price its bots start from and how far a market order may go."""
 
     market_id: str
     tick_size: str
     lot_size: str
     start_price: str
+    band: str
 
 
 DEMO_MARKETS: Final = (
-    DemoMarket("BTC-USDC.eth", "0.01", "0.00001", "61000.00"),
-    DemoMarket("ETH-USDC.eth", "0.01", "0.0001", "2650.00"),
+    DemoMarket("BTC-USDC.eth", "0.01", "0.00001", "61000.00", "500.00"),
+    DemoMarket("ETH-USDC.eth", "0.01", "0.0001", "2650.00", "25.00"),
 )
 ASSET_SCALE: Final = 8
 MAKER_FEE_PPM: Final = 100
@@ -49,6 +50,17 @@ async def open_markets(operator: Client) -> list[Market]:
             if refused.reason != "MARKET_EXISTS":
                 raise
             opened.append(await operator.get_market(demo.market_id))
+            continue
+        if opened[-1].message.protection_ticks:
+            continue
+        # A stop needs a band to know what it may cost.
+        await operator.admin.set_market_limits(
+            demo.market_id,
+            protection_ticks=opened[-1].price_ticks(demo.band),
+            price_band_ppm=0,
+            notional_min_atoms=0,
+            notional_max_atoms=0,
+        )
     return opened
 
 

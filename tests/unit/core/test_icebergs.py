@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dexcore.book import BookSide, Level
 from dexcore.checkpoint import decode_state, encode_state
+from dexcore.commands import CreateMarket
 from dexcore.events import LevelChanged, Trade
 from dexcore.items import FOK, IOC, STP_CANCEL_NEWEST, STP_DECREMENT, TYPE_MARKET
 from dexcore.reasons import Reason
 from dexcore.results import Outcome
 from tests.unit.core.exchanges import (
     BUY,
+    OPERATOR,
     SELL,
     Trader,
     World,
@@ -17,6 +19,7 @@ from tests.unit.core.exchanges import (
     cancel,
     place,
     small_world,
+    spec,
     with_terms,
 )
 
@@ -174,3 +177,17 @@ def test_only_a_limit_order_that_rests_hides() -> None:
     market = 1
     item = with_terms(place(SELL, 100, 50, market=market), display_lots=15)
     assert world.order(trader, item).items[0].reason == Reason.FIELD_INVALID, "off the lot"
+
+
+def test_one_iceberg_makes_no_million_trades() -> None:
+    """Each part is a trade: the most parts that are shown bound what one order costs."""
+    world = World()
+    world.do(CreateMarket(OPERATOR, spec("AAA", "QQQ", quantity_lots_max=10**6)))
+    seller = world.open_account(10**9)
+    item = with_terms(place(SELL, 100, 1_001), display_lots=1)
+    [result] = world.order(seller, item).items
+    assert (result.reason, result.field) == (Reason.FIELD_INVALID, "display_lots")
+    ice = iceberg(world, seller, 1_000, 1)
+    [result] = world.order(seller, amend(1_001, order_key=ice)).items
+    assert (result.reason, result.field) == (Reason.FIELD_INVALID, "quantity_lots")
+    assert queue(world) == [(ice, 1)]
