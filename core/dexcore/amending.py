@@ -102,8 +102,6 @@ def amend(
     open_lots = quantity_lots - order.filled_lots
     if open_lots <= 0:
         raise Refused(Reason.AMEND_BELOW_FILLED, "quantity_lots")
-    if terms is not None and 0 < terms.display_lots * ICEBERG_PARTS_MAX < open_lots:
-        raise Refused(Reason.FIELD_INVALID, "quantity_lots")
     keeps = price_ticks == before_ticks and open_lots <= order.open_lots
     if keeps and order.level is not None:
         return _shrink(matcher, market, order, open_lots)
@@ -158,6 +156,9 @@ def _replace(
     matcher: Matcher, market: Market, order: Order, open_lots: int, price_ticks: int
 ) -> ItemResult:
     """Take the order out and bring it in again with new terms."""
+    terms = order.terms
+    if terms is not None and 0 < terms.display_lots * ICEBERG_PARTS_MAX < open_lots:
+        raise Refused(Reason.FIELD_INVALID, "quantity_lots")
     if order.post_only and crosses(market, order.side, price_ticks):
         raise Refused(Reason.POST_ONLY_WOULD_TAKE, "price_ticks")
     funds = matcher.funds

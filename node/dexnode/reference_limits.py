@@ -245,11 +245,7 @@ def _messages() -> list[Row]:
             "`TOO_MANY_OPEN_ORDERS`",
         ),
         *_quotes(),
-        (
-            "parts that an iceberg shows",
-            f"{core.ICEBERG_PARTS_MAX:,}",
-            "`FIELD_INVALID`",
-        ),
+        ("parts that an iceberg shows", f"{core.ICEBERG_PARTS_MAX:,}", "`FIELD_INVALID`"),
         (
             "trailing stops, and pegged orders, of a market: of each",
             f"{core.PARKED_PER_MARKET_MAX:,}",

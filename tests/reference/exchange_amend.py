@@ -47,10 +47,7 @@ def amend(books: Books, order: Order, item: Item, terms: Terms) -> Result:
         check_notional(market, changed, price)
         if price != before:
             check_band(market, price)
-    if size <= order.filled:
-        raise No("AMEND_BELOW_FILLED", "quantity_lots")
-    if order.display and size - order.filled > 1_000 * order.display:
-        raise No("FIELD_INVALID", "quantity_lots")
+    _check_size(order, size)
     if trigger != order.trigger:
         check_not_reached(market, changed)
     if _keeps_its_place(order, changed):
@@ -97,6 +94,13 @@ def _changed(order: Order, price: int, size: int, trigger: int) -> Order:
     else:
         changed.price = price
     return changed
+
+
+def _check_size(order: Order, size: int) -> None:
+    if size <= order.filled:
+        raise No("AMEND_BELOW_FILLED", "quantity_lots")
+    if order.display and size - order.filled > 1_000 * order.display:
+        raise No("FIELD_INVALID", "quantity_lots")
 
 
 def _keeps_its_place(order: Order, changed: Order) -> bool:
