@@ -11,7 +11,7 @@ from tests.sabotage.__main__ import red_word
 from tests.sabotage.patches import Hunk, Sabotage, load_all
 from tests.sabotage.workshop import CHECKOUT, Outcome, Workshop
 
-TABLE_SECONDS_MAX = 600
+TABLE_SECONDS_MAX = 840
 
 
 def test_every_sabotage_bites() -> None:
@@ -34,7 +34,7 @@ CHARGE = "    total_atoms = -(-accrued // PPM)\n"
 def broken(test: str, fails: str, new: str) -> Sabotage:
     """The rounding of fees, with something else in its place."""
     return Sabotage(
-        "made up", RULES + test, fails, "", (Hunk("core/dexcore/matching.py", CHARGE, new),)
+        "made up", RULES + test, fails, "", (Hunk("core/dexcore/funds.py", CHARGE, new),)
     )
 
 

@@ -23,7 +23,7 @@ GOALS = {
     "disks": 2,
     "retries": 20,
     "state": 2,
-    "twin": 200,
+    "twin": 2_000,
     "pools": 100,
     "fuzz": 16_000,
 }
