@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-import pytest
 
-from dexcompiled import COMPILED, CORE, FOLDER, INTERPRETED, VARIABLE, build_of
+from dexcompiled import COMPILED, INTERPRETED, VARIABLE
 from tests.reference.mbo_venue import busy_day
 from tests.support import mbo_files
+from tests.support.builds import need_compiled
 
 TABLES = ("fills", "closes", "top_of_book")
 MEASURED = (
@@ -41,11 +41,7 @@ def run(path: Path, folder: Path, build: str) -> dict[str, Any]:
 
 
 def test_both_builds_give_the_same_rows(tmp_path: Path) -> None:
-    here = build_of(CORE, FOLDER, "")
-    if here.folder is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"not run: {here.why}")
-        pytest.skip(f"not run: {here.why}")
+    need_compiled()
     path = mbo_files.write(tmp_path / "day.dbn", mbo_files.dbn(busy_day(6, 1_500).records, 3, {}))
     folders = {build: tmp_path / build for build in (INTERPRETED, COMPILED)}
     reports = [run(path, folder, build) for build, folder in folders.items()]

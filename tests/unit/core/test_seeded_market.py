@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from dexcompiled import COMPILED, CORE, FOLDER, INTERPRETED, VARIABLE, build_of
+from dexcompiled import COMPILED, INTERPRETED, VARIABLE
 from dexcore.funds import NoFunds
 from tests.reference.seeded_market import EventDigest, SeededMarket
+from tests.support.builds import need_compiled
 from tests.support.pythons import ROOT
 from tests.unit.core.seeded import MatcherRun, item_of, plain_events
 
@@ -47,11 +48,8 @@ def test_a_million_commands_give_the_plain_events_of_the_reference() -> None:
 
 @pytest.mark.parametrize("build", [INTERPRETED, COMPILED])
 def test_all_events_are_the_golden_ones(build: str) -> None:
-    here = build_of(CORE, FOLDER, "")
-    if build == COMPILED and here.folder is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"not run: {here.why}")
-        pytest.skip(f"not run: {here.why}")
+    if build == COMPILED:
+        need_compiled()
     done = subprocess.run(
         [sys.executable, "-m", "tests.unit.core.seeded", str(PREFIX)],
         cwd=ROOT,
