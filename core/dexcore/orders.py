@@ -60,7 +60,7 @@ class OrderDesk:
         item: Item
         if command.phased:
             self._apply_phased(account, command, first_key, results)
-        elif command.terms or max(command.items[_FLAGS_AT :: ITEM.size]) >= HAS_TERMS:
+        elif command.terms or max(command.items[_FLAGS_AT :: ITEM.size], default=0) >= HAS_TERMS:
             said = _terms_of(command)
             for index, item in enumerate(ITEM.iter_unpack(command.items)):
                 self._apply_item(account, item, said[index], index, first_key, results)

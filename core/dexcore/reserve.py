@@ -39,38 +39,14 @@ def takeable(market: Market, order: Order, quantity_lots: int) -> tuple[int, int
     """Lots and quote atoms an order would take from book and pool as they stand.
 
     It takes at its price or better, price zero meaning any. Walks levels, not orders, unless it
-    must not trade with its owner's.
+    must not trade with its owner's: those lots count as nothing, where the first of them ends the
+    order nothing behind it counts, and where they shrink it, it takes less of what is behind them.
     """
     if market.pool is not None:
         return _takeable_with_pool(market, market.pool, order, quantity_lots)
-    if order.terms is not None and order.terms.stp:
-        return _takeable_from_others(market, order, quantity_lots, order.terms.stp)
     buys = order.side == BUY
     limit_ticks = order.price_ticks
-    lots = 0
-    notional = 0
-    for level in market.book.opposite(order.side).levels.values():
-        price_ticks = level.price_ticks
-        if limit_ticks and (price_ticks > limit_ticks if buys else price_ticks < limit_ticks):
-            break
-        taken = min(level.quantity_lots + level.hidden_lots, quantity_lots - lots)
-        lots += taken
-        notional += taken * price_ticks
-        if lots == quantity_lots:
-            break
-    return lots, notional * market.quote_atoms_per_tick_lot
-
-
-def _takeable_from_others(
-    market: Market, order: Order, quantity_lots: int, stp: int
-) -> tuple[int, int]:
-    """The same, but lots of the order's own owner count as nothing.
-
-    Where the first of them ends the order, nothing behind it counts; where they shrink it, it
-    takes less of what is behind them.
-    """
-    buys = order.side == BUY
-    limit_ticks = order.price_ticks
+    stp = 0 if order.terms is None else order.terms.stp
     left_lots = order.open_lots
     lots = 0
     notional = 0
@@ -78,8 +54,10 @@ def _takeable_from_others(
         price_ticks = level.price_ticks
         if limit_ticks and (price_ticks > limit_ticks if buys else price_ticks < limit_ticks):
             break
-        others_lots, left_lots = _of_others(level, order.account.owner, stp, left_lots)
-        taken = min(others_lots, quantity_lots - lots)
+        offered_lots = level.quantity_lots + level.hidden_lots
+        if stp:
+            offered_lots, left_lots = _of_others(level, order.account.owner, stp, left_lots)
+        taken = min(offered_lots, quantity_lots - lots)
         lots += taken
         notional += taken * price_ticks
         if not left_lots or lots == quantity_lots:

@@ -2,7 +2,8 @@
 
 Readers hold a cursor, not a queue: an item is stored once however many read it,
 and a reader that falls out of the window is told so (:class:`SequenceGone`)
-instead of making the node hold more. Sequences start at 1 and have no gaps.
+instead of making the node hold more. Sequences start at 1 and have no gaps. The
+window takes room as it fills, and is a ring once it is full.
 """
 
 from __future__ import annotations
@@ -32,9 +33,12 @@ class Feed(Generic[Item]):
     """One feed. Everything happens on the Trio thread."""
 
     __slots__ = (
+        "_capacity",
+        "_first_sequence",
         "_items",
         "_waiting",
         "_waiting_count",
+        "is_closed",
         "last_sequence",
         "oldest_sequence",
         "readers",
@@ -43,28 +47,35 @@ class Feed(Generic[Item]):
     def __init__(self, capacity: int, last_sequence: int = 0) -> None:
         if capacity < 1:
             raise ValueError("a feed keeps at least one item")
-        self._items: list[Item | None] = [None] * capacity
+        self._capacity = capacity
+        self._items: list[Item] = []
+        # Of the item that first stood at the ring's beginning.
+        self._first_sequence = last_sequence + 1
         self._waiting = trio.Event()
         # Counted here: asking the event costs more than all else a wake-up of nobody does.
         self._waiting_count = 0
         self.last_sequence = last_sequence
         self.oldest_sequence = last_sequence + 1
+        # Nothing will follow; set by whoever appends, before the last `wake`.
+        self.is_closed = False
         # Subscribers at the moment; kept by them, shown as a metric.
         self.readers = 0
 
     def jump(self, last_sequence: int) -> None:
         """Go on after another number and keep nothing from before it: the history is another."""
-        self._items = [None] * len(self._items)
+        self._items = []
         self.last_sequence = last_sequence
-        self.oldest_sequence = last_sequence + 1
+        self._first_sequence = self.oldest_sequence = last_sequence + 1
 
     def append(self, item: Item) -> None:
         """Add the item with the next sequence; :meth:`wake` tells the readers."""
         self.last_sequence += 1
-        capacity = len(self._items)
-        self._items[self.last_sequence % capacity] = item
-        if self.last_sequence - self.oldest_sequence >= capacity:
-            self.oldest_sequence = self.last_sequence - capacity + 1
+        capacity = self._capacity
+        if len(self._items) < capacity:
+            self._items.append(item)
+            return
+        self._items[(self.last_sequence - self._first_sequence) % capacity] = item
+        self.oldest_sequence += 1
 
     def wake(self) -> None:
         """Let readers see what was appended; once per durable batch, not per item."""
@@ -84,10 +95,12 @@ class Feed(Generic[Item]):
     async def read_after(self, after_sequence: int, limit: int) -> list[Item]:
         """Wait for items after the sequence and return up to ``limit`` of them.
 
+        A closed feed that has no more answers with no items.
+
         Raises:
             SequenceGone: the reader was too slow.
         """
-        while after_sequence >= self.last_sequence:
+        while after_sequence >= self.last_sequence and not self.is_closed:
             self.check_resumable(after_sequence)
             self._waiting_count += 1
             try:
@@ -96,6 +109,12 @@ class Feed(Generic[Item]):
                 self._waiting_count -= 1
         self.check_resumable(after_sequence)
         last = min(self.last_sequence, after_sequence + limit)
-        capacity = len(self._items)
-        found = [self._items[n % capacity] for n in range(after_sequence + 1, last + 1)]
-        return [item for item in found if item is not None]
+        return self._between(after_sequence + 1, last)
+
+    def held(self) -> list[Item]:
+        """What the window holds, oldest first."""
+        return self._between(self.oldest_sequence, self.last_sequence)
+
+    def _between(self, first: int, last: int) -> list[Item]:
+        items, capacity, before = self._items, self._capacity, self._first_sequence
+        return [items[(n - before) % capacity] for n in range(first, last + 1)]

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import Any, Final, Generic, NamedTuple, TypeVar, final
+from typing import Any, Final, NamedTuple, final
 
-import trio
-
+from dexcore.limits import QUOTES_PER_REQUEST_MAX
 from dexcore.quote_events import (
     QuoteClosed,
     QuoteGiven,
@@ -23,80 +22,14 @@ from dexcore.quote_events import (
 )
 from dexcore.quotes import QuoteEnd
 from dexcore.results import Outcome
-from dexruntime.feed import SequenceGone
+from dexruntime.feed import Feed
 
 # Items of an account's feed; requests of a taker, and quotes of a maker, that are remembered.
 FEED_ITEMS: Final = 1_024
 REQUESTS_PER_TAKER: Final = 100
 QUOTES_PER_MAKER: Final = 1_000
-
-Item = TypeVar("Item")
-
-
-@final
-class Log(Generic[Item]):
-    """Numbered items, perhaps only the newest of them; as a feed, but it grows as it fills."""
-
-    __slots__ = ("_items", "_waiting", "_waiting_count", "is_closed", "last_sequence")
-
-    def __init__(self, last_sequence: int = 0, items_max: int | None = None) -> None:
-        self._items: deque[Item] = deque(maxlen=items_max)
-        self._waiting = trio.Event()
-        self._waiting_count = 0
-        self.last_sequence = last_sequence
-        # Nothing will follow.
-        self.is_closed = False
-
-    @property
-    def oldest_sequence(self) -> int:
-        """The first that is held, or the next one."""
-        return self.last_sequence - len(self._items) + 1
-
-    @property
-    def held(self) -> list[Item]:
-        """What is held, oldest first."""
-        return list(self._items)
-
-    def append(self, item: Item) -> None:
-        """Add an item; :meth:`wake` tells the readers."""
-        self._items.append(item)
-        self.last_sequence += 1
-
-    def jump(self, last_sequence: int) -> None:
-        """Go on after another number and keep nothing from before it."""
-        self._items.clear()
-        self.last_sequence = last_sequence
-
-    def wake(self) -> None:
-        """Let readers see what was appended."""
-        if self._waiting_count:
-            self._waiting.set()
-            self._waiting = trio.Event()
-
-    def check_resumable(self, after_sequence: int) -> None:
-        """Check that a reader can go on after this sequence.
-
-        Raises:
-            SequenceGone: it is too old or lies ahead.
-        """
-        if not self.oldest_sequence - 1 <= after_sequence <= self.last_sequence:
-            raise SequenceGone(after_sequence, self.oldest_sequence, self.last_sequence)
-
-    async def read_after(self, after_sequence: int) -> list[Item]:
-        """Wait for items after the sequence; none when the log is closed and has no more.
-
-        Raises:
-            SequenceGone: the reader was too slow.
-        """
-        while after_sequence >= self.last_sequence and not self.is_closed:
-            self.check_resumable(after_sequence)
-            self._waiting_count += 1
-            try:
-                await self._waiting.wait()
-            finally:
-                self._waiting_count -= 1
-        self.check_resumable(after_sequence)
-        return list(self._items)[after_sequence - self.oldest_sequence + 1 :]
+# That a request is there, then each quote on it and its end.
+LOG_ITEMS: Final = 1 + 2 * QUOTES_PER_REQUEST_MAX
 
 
 class QuoteState(NamedTuple):
@@ -138,7 +71,7 @@ class RequestView:
         self.state = state
         self.quote_keys: list[int] = []
         # The first says that the request is there.
-        self.log: Log[QuoteState | None] = Log()
+        self.log: Feed[QuoteState | None] = Feed(LOG_ITEMS)
 
 
 class FeedItem(NamedTuple):
@@ -149,7 +82,7 @@ class FeedItem(NamedTuple):
     quote: QuoteState | None
 
 
-Feed = Log[FeedItem]
+AccountFeed = Feed[FeedItem]
 
 
 @final
@@ -174,19 +107,19 @@ class QuoteViews:
         self.quotes: dict[int, QuoteState] = {}
         self._of_taker: dict[int, deque[int]] = {}
         self._of_maker: dict[int, deque[int]] = {}
-        self._public: Feed = Log(items_max=FEED_ITEMS)
-        self._feeds: dict[int, Feed] = {}
-        self._stirred: list[Feed | Log[QuoteState | None]] = []
+        self._public: AccountFeed = Feed(FEED_ITEMS)
+        self._feeds: dict[int, AccountFeed] = {}
+        self._stirred: list[AccountFeed | Feed[QuoteState | None]] = []
 
     # --- reading
 
-    def feed_of(self, account_key: int) -> Feed:
+    def feed_of(self, account_key: int) -> AccountFeed:
         """The account's feed."""
         feed = self._feeds.get(account_key)
         if feed is None:
             public = self._public
-            feed = self._feeds[account_key] = Log(public.oldest_sequence - 1, FEED_ITEMS)
-            for item in public.held:
+            feed = self._feeds[account_key] = Feed(FEED_ITEMS, public.oldest_sequence - 1)
+            for item in public.held():
                 feed.append(item)
         return feed
 
@@ -275,7 +208,7 @@ class QuoteViews:
         for feed in self._feeds.values():
             self._say(feed, item)
 
-    def _say(self, feed: Feed, item: FeedItem) -> None:
+    def _say(self, feed: AccountFeed, item: FeedItem) -> None:
         feed.append(item)
         self._stirred.append(feed)
 
@@ -290,7 +223,7 @@ class QuoteViews:
         """As plain values. What feeds hold is not kept, their sequences are."""
         public = self._public.last_sequence
         requests = [
-            (tuple(view.state), view.log.is_closed, [_plain(item) for item in view.log.held])
+            (tuple(view.state), view.log.is_closed, [_plain(item) for item in view.log.held()])
             for view in self.requests.values()
         ]
         feeds = [
@@ -303,9 +236,9 @@ class QuoteViews:
     def restore(self, values: Iterable[Any]) -> None:
         """Fill empty views with what :meth:`checkpoint` gave."""
         public, feeds, requests = values
-        self._public = Log(public, FEED_ITEMS)
+        self._public = Feed(FEED_ITEMS, public)
         for key, last_sequence in feeds:
-            self._feeds[key] = Log(last_sequence, FEED_ITEMS)
+            self._feeds[key] = Feed(FEED_ITEMS, last_sequence)
         for row, is_closed, items in requests:
             state = RequestState._make((*row[:-1], tuple(row[-1])))
             view = self.requests[state.request_key] = RequestView(state)

@@ -325,7 +325,7 @@ def _check_role(identity: Identity, asked: Asked) -> None:
         )
 
 
-def require_account(ctx: CallContext, account_id: str) -> None:
+def require_account(ctx: CallContext, account_id: str, field: str = "account_id") -> None:
     """Refuses unless the caller may read the account: it is its own, or an operator asks.
 
     The answer is PERMISSION_DENIED whether or not the account exists, so nobody learns which do.
@@ -337,5 +337,5 @@ def require_account(ctx: CallContext, account_id: str) -> None:
         raise refuse(
             errors_pb2.ERROR_REASON_PERMISSION_DENIED,
             "The caller may read its own account only.",
-            field="account_id",
+            field=field,
         )

@@ -251,14 +251,14 @@ def test_orders_end_with_the_session_that_asked_for_it(api: Wire, operator: Oper
 
 
 CLIENT = """
-import sys, time
+import sys
 from dexsdk import Key, NewOrder, Side, SyncClient
 address, network_id, key, account_id, market = sys.argv[1:]
 client = SyncClient(address, network_id=network_id, key=Key.load(key), account_id=account_id)
 with client, client.order_stream(cancel_on_disconnect=True) as stream:
     stream.send(NewOrder(market, Side.BUY, 1, 10))
     print(stream.receive().results[0].status, flush=True)
-    time.sleep(60)
+    sys.stdin.read()
 """
 
 
@@ -273,6 +273,7 @@ def test_orders_end_with_a_client_that_is_killed(
             *(sys.executable, "-c", CLIENT, served.grpc_address, served.network_id),
             *(str(tmp_path / "key"), trader.account_id, market),
         ],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -71,14 +71,16 @@ class Desk:
         notional_max_atoms: int,
     ) -> None:
         market = self.books.market(market_index)
-        if protection_ticks < 0 or protection_ticks % market.increment:
-            raise No("FIELD_INVALID", "protection_ticks")
-        if not 0 <= price_band_ppm <= MILLION:
-            raise No("FIELD_INVALID", "price_band_ppm")
-        if notional_min_atoms < 0:
-            raise No("FIELD_INVALID", "notional_min_atoms")
-        if notional_max_atoms < 0 or 0 < notional_max_atoms < notional_min_atoms:
-            raise No("FIELD_INVALID", "notional_max_atoms")
+        for where, is_wrong in (
+            ("protection_ticks", protection_ticks < 0),
+            ("price_band_ppm", not 0 <= price_band_ppm <= MILLION),
+            ("notional_min_atoms", notional_min_atoms < 0),
+            ("notional_max_atoms", notional_max_atoms < 0),
+            ("protection_ticks", protection_ticks % market.increment),
+            ("notional_max_atoms", 0 < notional_max_atoms < notional_min_atoms),
+        ):
+            if is_wrong:
+                raise No("FIELD_INVALID", where)
         market.protection, market.band_ppm = protection_ticks, price_band_ppm
         market.notional_min, market.notional_max = notional_min_atoms, notional_max_atoms
         answer.key = market_index

@@ -18,7 +18,7 @@ from dexnode import quote_render, render
 from dexnode.errors import refuse, rejection, rejection_of
 from dexnode.ids import IdFormat
 from dexnode.intake import Intake, result_of
-from dexnode.services.streams import gone
+from dexnode.services.streams import follow, gone
 from dexrpc import Peer, Receiver, RpcError, Sender, SendStalled
 from dexruntime.feed import SequenceGone
 from dexruntime.promise import Promise
@@ -27,6 +27,7 @@ from dexruntime.shard import Shard
 
 # Envelopes of one session that are read and not answered.
 SESSION_WINDOW: Final = 128
+ITEMS_AT_ONCE: Final = 256
 # How long the end of a session waits for what it had sent, and for room to say that it ended.
 END_SECONDS: Final = 5.0
 
@@ -106,6 +107,13 @@ class MakerSession:
         feed = quotes.feed_of(self._account_key)
         after = self._opening.after_sequence
         opened = pb.QuoteSessionOpened()
+
+        async def send_items(items: list[FeedItem]) -> None:
+            nonlocal after
+            messages = [self._item(after + n, item) for n, item in enumerate(items, 1)]
+            await self._send(send, messages)
+            after += len(items)
+
         try:
             if after:
                 feed.check_resumable(after)
@@ -116,13 +124,12 @@ class MakerSession:
                     for each in quotes.open_requests(self._account_key)
                 )
             await self._send(send, [pb.QuoteStreamResponse(sequence=after, opened=opened)])
-            while True:
-                items = await feed.read_after(after)
-                messages = [self._item(after + n, item) for n, item in enumerate(items, 1)]
-                await self._send(send, messages)
-                after += len(items)
+            await follow(feed, after, ITEMS_AT_ONCE, send_items)
         except SequenceGone as error:
             refusals.append(gone(error))
+            session.cancel()
+        except RpcError as refusal:
+            refusals.append(refusal)
             session.cancel()
 
     def _item(self, sequence: int, item: FeedItem) -> pb.QuoteStreamResponse:

@@ -18,11 +18,13 @@ from dexnode.ids import IdFormat
 from dexnode.intake import Intake
 from dexnode.pagination import PageTokens
 from dexnode.services.quote_session import MakerSession
-from dexrpc import CallContext, Receiver, RpcError, Sender, SendStalled
+from dexnode.services.streams import follow
+from dexrpc import CallContext, Receiver, RpcError, Sender
 from dexruntime.quote_views import QuoteState
 from dexruntime.shard import Shard
 
 QUOTES_PAGE: Final = 100
+QUOTES_AT_ONCE: Final = 256
 
 
 class QuoteMethods:
@@ -58,19 +60,21 @@ class QuoteMethods:
         request_id = self._ids.format(outcome.key)
         self._waiting[outcome.key] += 1
         taker_left = False
+        sent = 0
+
+        async def send_states(states: list[QuoteState | None]) -> None:
+            nonlocal sent
+            messages = []
+            for sequence, state in enumerate(states, sent + 1):
+                message = pb.RequestQuoteResponse(quote_request_id=request_id, sequence=sequence)
+                if state is not None:
+                    message.quote.CopyFrom(self._quote(state, state.taker_key))
+                messages.append(message)
+            await send.send_many(messages)
+            sent += len(states)
+
         try:
-            sent = 0
-            while items := await view.log.read_after(sent):
-                messages = []
-                for state in items:
-                    sent += 1
-                    message = pb.RequestQuoteResponse(quote_request_id=request_id, sequence=sent)
-                    if state is not None:
-                        message.quote.CopyFrom(self._quote(state, state.taker_key))
-                    messages.append(message)
-                await send.send_many(messages)
-        except SendStalled:
-            raise refuse(errors_pb2.ERROR_REASON_SLOW_CONSUMER) from None
+            await follow(view.log, 0, QUOTES_AT_ONCE, send_states)
         except trio.Cancelled:
             taker_left = not self._is_stopping()
             raise
@@ -120,7 +124,7 @@ class QuoteMethods:
             return
         if first.WhichOneof("item") != "session":
             raise refuse(errors_pb2.ERROR_REASON_FIELD_INVALID, field="session")
-        require_account(ctx, first.session.account_id)
+        require_account(ctx, first.session.account_id, "session.account_id")
         account_key = self._ids.key_of(first.session.account_id)
         if account_key not in self._shard.exchange.accounts.by_key or account_key is None:
             raise refuse(errors_pb2.ERROR_REASON_UNKNOWN_ACCOUNT, field="session.account_id")

@@ -19,7 +19,7 @@ async def follow(
     limit: int,
     send: Callable[[list[Item]], Awaitable[None]],
 ) -> None:
-    """Send a feed's items after a sequence, up to ``limit`` at once, until the call ends.
+    """Send a feed's items after a sequence, up to ``limit`` at once, until call or feed ends.
 
     Raises:
         RpcError: OUT_OF_RANGE when the feed cannot resume there; SLOW_CONSUMER, with the last
@@ -33,8 +33,7 @@ async def follow(
     after = after_sequence
     feed.readers += 1
     try:
-        while True:
-            items = await feed.read_after(after, limit)
+        while items := await feed.read_after(after, limit):
             await send(items)
             after += len(items)
     except (SequenceGone, SendStalled):

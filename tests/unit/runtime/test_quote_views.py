@@ -50,7 +50,7 @@ def test_a_snapshot_and_a_reader_change_nothing() -> None:
             if step % 50 == 0:
                 # Gap-free: what the feed holds are its last numbers.
                 feed = looked.feed_of(key)
-                assert feed.last_sequence - len(feed.held) == feed.oldest_sequence - 1
+                assert feed.last_sequence - len(feed.held()) == feed.oldest_sequence - 1
         if step % 90 == 0:
             state = restored.checkpoint()
             restored = QuoteViews()
@@ -58,7 +58,7 @@ def test_a_snapshot_and_a_reader_change_nothing() -> None:
     assert plain.checkpoint() == looked.checkpoint() == restored.checkpoint()
     assert plain.quotes
     for key in accounts:
-        assert plain.feed_of(key).held == looked.feed_of(key).held
+        assert plain.feed_of(key).held() == looked.feed_of(key).held()
         assert restored.feed_of(key).last_sequence == told[key]
         assert plain.open_requests(key) == restored.open_requests(key)
         assert plain.quotes_of(key) == restored.quotes_of(key)
