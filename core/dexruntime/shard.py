@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, final
+from typing import Any, Final, NamedTuple, final
 
 import trio
 
@@ -28,6 +28,8 @@ from dexruntime.verifier import SignatureVerifier
 from dexruntime.views import Views
 
 _log = logging.getLogger(__name__)
+# An operator who asked for a snapshot waits for it.
+UNHURRIED_SECONDS_MAX: Final = 300.0
 
 
 class SnapshotReport(NamedTuple):
@@ -108,6 +110,7 @@ class Shard:
         )
         self.verifier = SignatureVerifier()
         self._snapshotting = trio.Lock()
+        self._snapshot_begun_at = 0.0
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled, then make durable what was taken."""
@@ -115,6 +118,7 @@ class Shard:
             async with trio.open_nursery() as nursery:
                 await nursery.start(self.verifier.run)
                 await nursery.start(self.sequencer.run)
+                self._snapshot_begun_at = trio.current_time()
                 task_status.started()
         finally:
             try:
@@ -147,6 +151,10 @@ class Shard:
             str(self.identity.epoch),
         ]
         async with self._snapshotting:
+            now = trio.current_time()
+            since, self._snapshot_begun_at = now - self._snapshot_begun_at, now
+            # In no more time than it took to make what it replays, or it would fall behind.
+            command += ["--unhurried-seconds", f"{min(since, UNHURRIED_SECONDS_MAX):.1f}"]
             command += ["--durable-sequence", str(self.sequencer.durable_sequence)]
             done = await trio.run_process(
                 command, capture_stdout=True, capture_stderr=True, check=False

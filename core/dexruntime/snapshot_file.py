@@ -75,7 +75,7 @@ def encode_snapshot(snapshot: Snapshot, *, compress: bool = True) -> bytes:
         raise ValueError(f"a hash has at most {HASH_BYTES_MAX} bytes")
     if len(snapshot.chain_hash) != CHAIN_BYTES:
         raise ValueError(f"the chain hash has {CHAIN_BYTES} bytes")
-    body = zlib.compress(snapshot.body, 1) if compress else snapshot.body
+    body = _deflate(snapshot.body) if compress else snapshot.body
     header = _HEADER.pack(
         _MAGIC,
         SNAPSHOT_VERSION,
@@ -95,6 +95,16 @@ def encode_snapshot(snapshot: Snapshot, *, compress: bool = True) -> bytes:
         len(snapshot.body),
     )
     return header + body + hashlib.blake2b(header + body, digest_size=_DIGEST_BYTES).digest()
+
+
+def _deflate(body: bytes) -> bytes:
+    """In pieces, between which a process that takes its time may rest."""
+    deflater = zlib.compressobj(1)
+    pieces = [
+        deflater.compress(body[start : start + SYNCED_PIECE_BYTES])
+        for start in range(0, len(body), SYNCED_PIECE_BYTES)
+    ]
+    return b"".join([*pieces, deflater.flush()])
 
 
 def decode_snapshot(data: bytes, name: str) -> Snapshot:

@@ -1,7 +1,8 @@
 """The second process that writes snapshots: ``python -m dexruntime.snapshotter``.
 
 It reads the same files the node writes, so taking a snapshot costs the node
-nothing but disk bandwidth, and it proves on the way that the journal replays.
+nothing but disk bandwidth and what a neighbour on the next core takes, which is
+why it takes its time. It proves on the way that the journal replays.
 Prints one JSON line: sequence, state_hash, size_bytes.
 """
 
@@ -14,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from dexruntime import pace
 from dexruntime.journal import Identity
 from dexruntime.recovery import make_snapshot, recover
 from dexruntime.snapshot_file import Snapshot, write_snapshot
@@ -51,13 +53,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--shard", type=int, default=0)
     parser.add_argument("--epoch", type=int, default=1)
     parser.add_argument("--durable-sequence", type=int, help="of the node that runs there")
+    parser.add_argument(
+        "--unhurried-seconds", type=float, default=0.0, help="how long to spare the other cores too"
+    )
     options = parser.parse_args(arguments)
     # The node that asked goes on trading on the same cores.
     os.nice(NICENESS)
     identity = Identity(options.network_id, options.shard, options.epoch)
-    snapshot, name = take_snapshot(
-        PosixStorage(options.directory), identity, options.durable_sequence
-    )
+    with pace.unhurried(options.unhurried_seconds):
+        snapshot, name = take_snapshot(
+            PosixStorage(options.directory), identity, options.durable_sequence
+        )
     size_bytes = (options.directory / name).stat().st_size
     report = {
         "sequence": snapshot.sequence,

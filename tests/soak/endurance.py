@@ -36,6 +36,7 @@ EXPIRY_SECONDS: Final = 45
 GRACE_SECONDS: Final = 30.0
 SLOPE_MIB_PER_MINUTE_MAX: Final = 1.0
 SNAPSHOT_P99_RATIO_MAX: Final = 2.0
+WORST_SECONDS: Final = 12
 # Messages due in the seconds after a snapshot still wait in queues it made.
 AFTER_SNAPSHOT_SECONDS: Final = 1.0
 NS: Final = 10**9
@@ -68,6 +69,16 @@ def split(
         chosen = inside if any(start <= due <= end for start, end in spans) else outside
         chosen.append(latency_ns)
     return inside, outside
+
+
+def worst_seconds(latencies_ns: Sequence[int], interval_ns: int) -> list[str]:
+    """The seconds in which the longest waits began, in order of time: one stall is in several."""
+    worst: dict[int, int] = {}
+    for number, latency_ns in enumerate(latencies_ns):
+        second = number * interval_ns // NS
+        worst[second] = max(latency_ns, worst.get(second, 0))
+    chosen = sorted(sorted(worst, key=lambda second: -worst[second])[:WORST_SECONDS])
+    return [f"{second} s: {worst[second] / MS:.0f} ms" for second in chosen]
 
 
 @final
@@ -225,8 +236,13 @@ def judge(run: Run, latencies_ns: Sequence[int], interval_ns: int, watch: Watch)
         run.figures[f"latency {name}, p50/p99/p99.9"] = (
             f"{p50:.1f}/{p99:.1f}/{p999:.1f} ms of {len(values):,} orders"
         )
+    spans_text = ", ".join(worst_seconds(latencies_ns[first:], interval_ns))
+    run.figures["worst seconds of the run, with the longest latency due in each"] = spans_text
     run.counts["snapshots"] = len(watch.snapshots)
-    spans = ", ".join(f"{end - start:.0f} s" for start, end in watch.snapshots)
+    spans = ", ".join(
+        f"{end - start:.0f} s from {start - WARM_UP_SECONDS:.0f} s on"
+        for start, end in watch.snapshots
+    )
     run.figures["snapshots took"] = spans or "none was made"
     assert slope < SLOPE_MIB_PER_MINUTE_MAX, f"memory grows by {slope:.2f} MiB/min"
     if inside:

@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from tests.bench.load import follow_messages
-from tests.soak.endurance import Sample, Watch, judge, slope_per_minute, split
+from tests.soak.endurance import Sample, Watch, judge, slope_per_minute, split, worst_seconds
 from tests.soak.job import Run
 
 MS = 1_000_000
@@ -42,6 +42,12 @@ def test_a_slope_is_found_among_noise() -> None:
 
 def test_latencies_are_split_by_when_their_messages_were_due() -> None:
     assert split([1, 2, 3, 4], 10**9, [(1.0, 2.0)]) == ([2, 3], [1, 4])
+
+
+def test_the_worst_seconds_are_told_in_order_of_time() -> None:
+    latencies_ns = [5 * MS] * 20 + [90 * MS] + [5 * MS] * 9 + [70 * MS]
+    told = worst_seconds(latencies_ns, 100 * MS)
+    assert told == ["0 s: 5 ms", "1 s: 5 ms", "2 s: 90 ms", "3 s: 70 ms"]
 
 
 def test_a_run_within_its_limits_holds_and_shows_its_figures() -> None:
