@@ -21,7 +21,7 @@ from dexcore.items import (
 from dexcore.limits import OPEN_ORDERS_PER_ACCOUNT_MAX
 from dexcore.market import Market, MarketStatus
 from dexcore.reasons import Reason, Refused
-from dexcore.reserve import takeable
+from dexcore.reserve import Takeable, enough
 from dexcore.said import LASTING, check_said, check_waiting_prices
 
 # Looked up once: reading an enumeration's member costs more than comparing it.
@@ -110,8 +110,16 @@ def best_opposite_ticks(market: Market, side: int) -> int | None:
     return min(of_book, of_pool) if side == BUY else max(of_book, of_pool)
 
 
-def check_against_book(market: Market, order: Order, item: Item, said: Terms) -> None:
-    """Refuse what the book as it stands makes impossible, or price the order by it."""
+def check_against_book(
+    market: Market, order: Order, item: Item, said: Terms, meetings_max: int
+) -> Takeable | None:
+    """Refuse what the book as it stands makes impossible, or price the order by it.
+
+    Meeting no more than ``meetings_max`` it must find what it cannot do without.
+
+    Returns:
+        What it would take, if that had to be counted to its end.
+    """
     _, side, order_type, tif, flags, _, price_ticks, quantity_lots, _, _ = item
     if order.post_only and crosses(market, side, price_ticks):
         if not flags & SLIDE:
@@ -120,12 +128,14 @@ def check_against_book(market: Market, order: Order, item: Item, said: Terms) ->
     if order_type == TYPE_MARKET and tif <= FOK:
         _protect(market, order)
     min_lots = quantity_lots if tif == FOK else said[1]
-    if min_lots:
-        lots = 0 if market.may_be_crossed else takeable(market, order, min_lots)[0]
-        if lots < min_lots:
-            if tif == FOK:
-                raise Refused(Reason.FILL_OR_KILL_UNFILLABLE, "quantity_lots")
-            raise Refused(Reason.MIN_QUANTITY_UNFILLABLE, "min_lots")
+    if not min_lots:
+        return None
+    found = None if market.may_be_crossed else enough(market, order, min_lots, meetings_max)
+    if found is None:
+        if tif == FOK:
+            raise Refused(Reason.FILL_OR_KILL_UNFILLABLE, "quantity_lots")
+        raise Refused(Reason.MIN_QUANTITY_UNFILLABLE, "min_lots")
+    return found if tif == FOK else None
 
 
 def _slide(market: Market, order: Order) -> None:

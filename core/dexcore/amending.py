@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import Final
 
 from dexcore.accounts import Account
@@ -53,17 +54,18 @@ def cancel_all(
         raise Refused(Reason.FIELD_INVALID, "side")
     if market_index != NO_MARKET:
         known_market(markets, market_index)
+    # The account's own alone: what it costs is bounded by what each may have open.
+    every_market, every_side = market_index == NO_MARKET, not side
     chosen = [
-        key
+        (key, order)
         for key, order in account.open_orders.items()
-        if market_index in (NO_MARKET, order.market_index)
-        and side in (0, order.side)
+        if (every_side or order.side == side)
+        and (every_market or order.market_index == market_index)
         and (if_halted or markets[order.market_index].status is not _HALTED)
     ]
     # In phases an order may have come in before one with a smaller key.
-    chosen.sort()
-    orders = [account.open_orders[key] for key in chosen]
-    return [end(matcher, markets[order.market_index], order, _CANCELLED) for order in orders]
+    chosen.sort(key=itemgetter(0))
+    return [end(matcher, markets[order.market_index], order, _CANCELLED) for _, order in chosen]
 
 
 def amend(

@@ -186,7 +186,7 @@ def _more(market: Market) -> dict[str, Any]:
         more["may_be_crossed"] = 1
     waiting = market.waiting
     if waiting is not None and waiting.parked:
-        # In order of keys, each behind what a trailing stop has seen.
+        # In order of keys, each behind what a stop that trails has seen.
         more["parked"] = [
             [waiting.mark_ticks(order), *_order(order)]
             for _, order in sorted(waiting.parked.items())
@@ -198,6 +198,8 @@ def _more(market: Market) -> dict[str, Any]:
         ]
         if pairs:
             more["pairs"] = pairs
+    if waiting is not None and waiting.due_high_ticks:
+        more["due"] = [waiting.due_high_ticks, waiting.due_low_ticks]
     return more
 
 
@@ -310,6 +312,10 @@ def _restore_waiting(exchange: Exchange, market: Market, more: dict[str, Any]) -
         if stop.terms is None or limit.terms is None:
             raise InvariantError("a pair without terms")
         stop.terms.other, limit.terms.other = limit, stop
+    if "due" in more:
+        market.waiting_orders().make_due(*more["due"])
+        if market.status == MarketStatus.OPEN:
+            exchange.leave_overdue(market)
     if market.waiting is not None and market.status == MarketStatus.OPEN:
         # After each step of an open market they are priced for what is best.
         market.waiting.see(*best_unpegged(market.book))

@@ -64,7 +64,13 @@ from dexcore.funds import LedgerFunds
 from dexcore.invariant import InvariantError
 from dexcore.items import NO_MARKET, NO_TERMS, Item, Terms
 from dexcore.ledger import Ledger
-from dexcore.limits import ITEM_INDEX_LIMIT, KEY_LABEL_CHARACTERS_MAX, is_control
+from dexcore.limits import (
+    BOUNDS,
+    ITEM_INDEX_LIMIT,
+    KEY_LABEL_CHARACTERS_MAX,
+    Bounds,
+    is_control,
+)
 from dexcore.market import Market
 from dexcore.matching import Matcher
 from dexcore.orders import OrderDesk
@@ -83,7 +89,7 @@ from dexcore.quotes import QuoteBook
 from dexcore.reasons import Reason, Refused
 from dexcore.results import OrderStatus, Outcome
 from dexcore.rfq import QuoteDesk, SignedQuoteCommand
-from dexcore.steps import end_step
+from dexcore.steps import begin_command, end_command, end_step
 from dexcore.supervision import Supervision
 
 SignedCommand = (
@@ -123,7 +129,7 @@ class Exchange:
         "timekeeper",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, bounds: Bounds = BOUNDS) -> None:
         self.ledger = Ledger()
         self.accounts = Accounts()
         self.nonces = NonceTable()
@@ -136,7 +142,7 @@ class Exchange:
         self.sequence = 0
         self.time_ns = 0
         self.event_hash = bytes(HASH_BYTES)
-        self._matcher = Matcher(self.markets, LedgerFunds(self.ledger))
+        self._matcher = Matcher(self.markets, LedgerFunds(self.ledger), bounds)
         self._orders_desk = OrderDesk(self._matcher)
         self.timekeeper = Timekeeper(self._matcher)
         supervision = Supervision(self.accounts, self._matcher)
@@ -202,6 +208,8 @@ class Exchange:
             self.time_ns = self._matcher.time_ns = time_ns
         self.sequence = sequence
         outcome = Outcome(sequence, time_ns)
+        matcher = self._matcher
+        begin_command(matcher, outcome.events)
         try:
             self._handlers[type(command)](command, outcome)
         except Refused as refused:
@@ -209,6 +217,8 @@ class Exchange:
             outcome.field = refused.field
             account_key: int = getattr(command, "account_key", 0)
             outcome.events.append(CommandRefused(account_key, refused.reason))
+        if matcher.touched or matcher.moved:
+            end_command(matcher)
         self.ledger.check_conserved()
         # The answer may be an earlier command's; the hash is always this one's.
         self.event_hash = chain_hash(self.event_hash, sequence, time_ns, outcome.events)
@@ -219,6 +229,10 @@ class Exchange:
         self.sequence = sequence
         self.time_ns = self._matcher.time_ns = time_ns
         self.event_hash = event_hash
+
+    def leave_overdue(self, market: Market) -> None:
+        """Know a market of a restored state where triggered stops wait for the next command."""
+        self._matcher.overdue[market.index] = market
 
     def reopen(self, order: Order) -> None:
         """Know an order of a restored state that is open."""
@@ -367,11 +381,8 @@ class Exchange:
             self.accounts.revoke(key, outcome.sequence, outcome.time_ns)
             outcome.events.append(KeyRevoked(account.key, key.public_key))
         if command.cancel_all:
-            matcher = self._matcher
-            matcher.events = outcome.events
-            outcome.items = tuple(cancel_all(matcher, account, NO_MARKET))
-            end_step(matcher)
-            matcher.flush_levels()
+            outcome.items = tuple(cancel_all(self._matcher, account, NO_MARKET))
+            end_step(self._matcher)
         outcome.key = account.key
         self._remember(command, account.key, outcome)
 
@@ -421,7 +432,12 @@ class Exchange:
 
     @property
     def next_due_ns(self) -> int | None:
-        """When a ClockTick has something to do next; None when nothing waits for one."""
+        """When a ClockTick has something to do next; None when nothing waits for one.
+
+        At once while triggered stops wait for a command.
+        """
+        if self._matcher.overdue:
+            return self.time_ns
         orders_ns, quotes_ns = self.timekeeper.next_ns(), self.quotes.next_due_ns
         if orders_ns is None or quotes_ns is None:
             return orders_ns or quotes_ns
@@ -432,14 +448,13 @@ class Exchange:
         if signer is None:
             return
         account = signer.account
-        self._matcher.events = outcome.events
         self.timekeeper.set_switch(account, command.timeout_ns)
         outcome.key = account.key
         self._remember(command, account.key, outcome)
 
     def _tick(self, _command: ClockTick, outcome: Outcome) -> None:
-        self._matcher.events = outcome.events
         self.timekeeper.tick(self.time_ns)
+        end_command(self._matcher)
         self._quote_desk.expire(outcome)
         outcome.events.append(Ticked(self.time_ns))
 

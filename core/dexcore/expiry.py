@@ -99,6 +99,5 @@ class Timekeeper:
                 MassCancelled(account.key, NO_MARKET, 0, CAUSE_DEAD_MANS_SWITCH, count)
             )
             end_step(matcher)
-        matcher.flush_levels()
         next_ns = self.next_ns()
         check(next_ns is None or next_ns > time_ns, "a tick left what was due")

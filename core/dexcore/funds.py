@@ -19,7 +19,13 @@ from dexcore.limits import PPM
 from dexcore.market import Market
 from dexcore.pool import Pool
 from dexcore.reasons import Reason, Refused
-from dexcore.reserve import buy_worst_case, maker_remainder, takeable, worst_price_ticks
+from dexcore.reserve import (
+    Takeable,
+    buy_worst_case,
+    maker_remainder,
+    takeable,
+    worst_price_ticks,
+)
 
 
 class Funds:
@@ -31,11 +37,19 @@ class Funds:
         """The account's base and quote of the market, for the order to keep."""
         raise NotImplementedError
 
-    def needed(self, market: Market, order: Order, walks: bool, beside: Order | None = None) -> int:
+    def needed(
+        self,
+        market: Market,
+        order: Order,
+        walks: int,
+        beside: Order | None = None,
+        found: Takeable | None = None,
+    ) -> int:
         """Worst case of a new order's open lots at its price, less what the one beside it holds.
 
         A buy that ``walks`` costs what it can take from the book at its price or better, price
-        zero meaning any.
+        zero meaning any, when it meets that many at most: what was ``found`` if that is known.
+        Zero is one that may rest.
 
         Raises:
             Refused: INSUFFICIENT_FUNDS.
@@ -105,7 +119,14 @@ class NoFunds(Funds):
         """One cell for all, which nothing is booked to."""
         return self._cell, self._cell
 
-    def needed(self, market: Market, order: Order, walks: bool, beside: Order | None = None) -> int:
+    def needed(
+        self,
+        market: Market,
+        order: Order,
+        walks: int,
+        beside: Order | None = None,
+        found: Takeable | None = None,
+    ) -> int:
         """Nothing."""
         return 0
 
@@ -160,12 +181,20 @@ class LedgerFunds(Funds):
         """The account's cells, made on first use."""
         return self._ledger.cells_of(account_key, market.base, market.quote)
 
-    def needed(self, market: Market, order: Order, walks: bool, beside: Order | None = None) -> int:
+    def needed(
+        self,
+        market: Market,
+        order: Order,
+        walks: int,
+        beside: Order | None = None,
+        found: Takeable | None = None,
+    ) -> int:
         """See :meth:`Funds.needed`."""
         lots = order.open_lots
         if order.side == BUY:
             if walks:
-                _, notional_atoms = takeable(market, order, lots)
+                found = found or takeable(market, order, lots, walks)
+                notional_atoms = found.notional_atoms
             else:
                 price_ticks = worst_price_ticks(order)
                 notional_atoms = lots * price_ticks * market.quote_atoms_per_tick_lot

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 INT64_MAX: Final = 2**63 - 1
 
@@ -10,10 +10,19 @@ INT64_MAX: Final = 2**63 - 1
 BATCH_ITEMS_MAX: Final = 1_000
 # Results of cancel-all must fit one message: about 50 bytes each.
 OPEN_ORDERS_PER_ACCOUNT_MAX: Final = 20_000
-# Trailing stops, and pegged orders, of one market: a step may have to look at each.
-PARKED_PER_MARKET_MAX: Final = 1_000
-# Each part that an iceberg shows is a trade of its own: one order must not make millions.
-ICEBERG_PARTS_MAX: Final = 1_000
+# What an order meets when it comes in: orders, parts of icebergs, runs of the pool's lots and
+# self-trades prevented, one after the other. Then its rest expires.
+MEETINGS_PER_ENTRY_MAX: Final = 1_000
+# Stops that one command runs, and what they meet in all before no other begins; the next command
+# goes on with them.
+STOPS_PER_COMMAND_MAX: Final = 100
+STOP_MEETINGS_PER_COMMAND_MAX: Final = 1_000
+# Trailing stops, and pegged orders, of one market, and of one account there: a trade has to look at
+# each of the first, a new best price at each of the second.
+FOLLOWERS_PER_MARKET_MAX: Final = 200
+FOLLOWERS_PER_ACCOUNT_MAX: Final = 20
+# Each part that an iceberg shows is a trade of its own: few orders must not use a taker up.
+ICEBERG_PARTS_MAX: Final = 100
 KEYS_PER_ACCOUNT_MAX: Final = 16
 # With the revoked ones, which stay known so that nobody registers them again.
 KEYS_EVER_PER_ACCOUNT_MAX: Final = 256
@@ -52,6 +61,19 @@ QUANTITY_LOTS_MAX_DEFAULT: Final = 10**12
 
 # Ids are made from the journal position: key = sequence * ITEM_INDEX_LIMIT + index.
 ITEM_INDEX_LIMIT: Final = 4_096
+
+
+class Bounds(NamedTuple):
+    """Bounds of the work of one order and one command; others than these are for tests alone."""
+
+    meetings_per_entry: int = MEETINGS_PER_ENTRY_MAX
+    stops_per_command: int = STOPS_PER_COMMAND_MAX
+    stop_meetings_per_command: int = STOP_MEETINGS_PER_COMMAND_MAX
+    followers_per_market: int = FOLLOWERS_PER_MARKET_MAX
+    followers_per_account: int = FOLLOWERS_PER_ACCOUNT_MAX
+
+
+BOUNDS: Final = Bounds()
 
 
 def is_control(character: str) -> bool:

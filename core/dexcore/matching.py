@@ -39,6 +39,7 @@ from dexcore.items import (
     Item,
     Terms,
 )
+from dexcore.limits import BOUNDS, Bounds
 from dexcore.market import NO_LIMITS, Market
 from dexcore.reasons import Reason
 from dexcore.reserve import limit_of, takeable
@@ -63,30 +64,50 @@ class Matcher:
     """The order side of the exchange: one instance serves all markets of a shard."""
 
     __slots__ = (
+        "bounds",
         "events",
         "expiries",
         "funds",
+        "is_cut_off",
         "keeps_last_price",
         "markets",
+        "meetings_max",
+        "met",
+        "moved",
+        "overdue",
         "stirred",
+        "stop_meetings_left",
+        "stops_left",
         "time_ns",
         "touched",
     )
 
-    def __init__(self, markets: list[Market], funds: Funds) -> None:
+    def __init__(self, markets: list[Market], funds: Funds, bounds: Bounds = BOUNDS) -> None:
         self.markets = markets
         self.funds = funds
+        self.bounds = bounds
         # Where the running command's events go; set by the exchange.
         self.events: list[Event] = []
         # Price levels the running command changed: (market index, side, price).
         self.touched: dict[tuple[int, int, int], None] = {}
         # Markets where something waits and that the running step changed, by index.
         self.stirred: dict[int, Market] = {}
+        # Open markets where triggered stops wait for the next command, and those with pegged
+        # orders that the running one changed.
+        self.overdue: dict[int, Market] = {}
+        self.moved: dict[int, Market] = {}
         # Of the running command.
         self.time_ns = 0
+        self.stops_left = bounds.stops_per_command
+        self.stop_meetings_left = bounds.stop_meetings_per_command
         self.expiries = Expiries()
         # Off for orders of version 1, whose journals' state has no last price.
         self.keeps_last_price = True
+        # What an entering order may meet: without bound for orders of version 1.
+        self.meetings_max = bounds.meetings_per_entry
+        # What the last one met, and whether it would have met more.
+        self.met = 0
+        self.is_cut_off = False
 
     def flush_levels(self) -> None:
         """Report the final size of every changed level, market by market, and forget them."""
@@ -164,7 +185,8 @@ class Matcher:
         if not market.may_be_crossed and (
             order.terms is None or not parking.waits(market, order.terms)
         ):
-            lots, notional_atoms = takeable(market, order, order.open_lots)
+            meetings_max = self.meetings_max
+            lots, notional_atoms, _ = takeable(market, order, order.open_lots, meetings_max)
         return cell.asset.index, needed_atoms, lots, notional_atoms
 
     def _admit(
@@ -199,39 +221,47 @@ class Matcher:
             terms = order.terms = OrderTerms(order_type, tif, price_ticks, said)
             if tif == DAY:
                 terms.expire_time_ns = end_of_day_ns(self.time_ns)
-            parking.prepare(market, order, terms, said[1])
+            parking.prepare(market, order, terms, said[1], self.bounds)
             if parking.waits(market, terms):
                 limit = pair_of(account, item, order_key) if flags & OCO else None
-                return market, order, funds.needed(market, order, False, limit)
+                return market, order, funds.needed(market, order, 0, limit)
+        meetings_max = self.meetings_max
+        found = None
         if tif in (IOC, FOK) or flags:
-            admission.check_against_book(market, order, item, said)
-        walks = order_type == TYPE_MARKET and tif <= FOK
-        return market, order, funds.needed(market, order, walks)
+            found = admission.check_against_book(market, order, item, said, meetings_max)
+        walks = meetings_max if order_type == TYPE_MARKET and tif <= FOK else 0
+        return market, order, funds.needed(market, order, walks, found=found)
 
     # --- trading
 
     def take(self, market: Market, order: Order) -> tuple[Fill, ...]:
         """Trade against the other side while it offers the order's price or better.
 
-        A price of zero takes at any price. Not in a call phase, which only collects.
+        A price of zero takes at any price. Not in a call phase, which only collects. An order that
+        has met so many as one may, and would meet more, is cut off: its rest cannot stay.
         """
         buys = order.side == BUY
         opposite = market.book.asks if buys else market.book.bids
         level = opposite.best
         swap = None if market.pool is None else market.pool.swap(order.side)
-        if level is None and swap is None:
-            return ()
         fills: list[Fill] = []
         touched = self.touched
         maker_side = SELL if buys else BUY
         limit_ticks = order.price_ticks
         stp = 0 if order.terms is None else order.terms.stp
+        meetings_left = self.meetings_max
         while order.open_lots and level is not None:
             price_ticks = level.price_ticks
             if limit_ticks and (price_ticks > limit_ticks if buys else price_ticks < limit_ticks):
                 break
-            if swap is not None and self._pool_fills(market, order, swap, price_ticks, fills):
+            if swap is not None and meetings_left:
+                meetings_left -= self._pool_first(market, order, swap, price_ticks, fills)
+                if not order.open_lots:
+                    break
+            if not meetings_left:
+                self.is_cut_off = True
                 break
+            meetings_left -= 1
             touched[(market.index, maker_side, price_ticks)] = None
             maker = level.head
             if maker is None:
@@ -257,28 +287,30 @@ class Matcher:
                     self.close(market, maker, (), _FILLED)
                 level = opposite.best
         if swap is not None:
-            self._end_swap(market, order, swap, fills)
-        if fills:
-            if self.keeps_last_price:
-                market.last_price_ticks = fills[-1][1]
-            if market.waiting is not None:
-                market.waiting.traded(fills[0][1], fills[-1][1])
+            meetings_left = self._end_swap(market, order, swap, fills, meetings_left)
+        self.met = self.meetings_max - meetings_left
+        if fills and self.keeps_last_price:
+            market.last_price_ticks = fills[-1][1]
+        if fills and market.waiting is not None:
+            market.waiting.traded(fills[0][1], fills[-1][1])
         return tuple(fills)
 
-    def _pool_fills(
+    def _pool_first(
         self, market: Market, order: Order, swap: LotSwap, level_ticks: int, fills: list[Fill]
-    ) -> bool:
-        """Take what the pool has before a level of the book; whether that was all."""
+    ) -> int:
+        """Take what the pool has before a level of the book; how many meetings that was."""
         lots = swap.lots_before(level_ticks, order.open_lots)
+        if not lots:
+            return 0
         self._take_from_pool(market, order, swap, lots, fills)
-        return not order.open_lots
+        return 1
 
     def _take_from_pool(
         self, market: Market, order: Order, swap: LotSwap, lots: int, fills: list[Fill]
     ) -> None:
         """Carry out what the market's pool sells or buys next: at most two trades."""
         pool = market.pool
-        if pool is None or not lots:
+        if pool is None:
             return
         for price_ticks, piece_lots in swap.take(lots):
             fee = self.funds.trade_with_pool(market, pool, order, price_ticks, piece_lots)
@@ -290,11 +322,21 @@ class Matcher:
             place = market.index, market.trade_sequence, price_ticks, piece_lots, order.side
             self.events.append(Trade(*place, key, order.key, key, order.account.key, 0, fee))
 
-    def _end_swap(self, market: Market, order: Order, swap: LotSwap, fills: list[Fill]) -> None:
-        """Take what the pool has within the limit behind the book, and let the pool take it in."""
-        if order.terms is None or not order.terms.is_prevented:
+    def _end_swap(
+        self, market: Market, order: Order, swap: LotSwap, fills: list[Fill], meetings_left: int
+    ) -> int:
+        """Take what the pool has within the limit behind the book, and let the pool take it in.
+
+        Returns:
+            How many meetings are left then.
+        """
+        if not self.is_cut_off and (order.terms is None or not order.terms.is_prevented):
             lots = swap.lots_within(limit_of(market, order), order.open_lots)
-            self._take_from_pool(market, order, swap, lots, fills)
+            if lots and not meetings_left:
+                self.is_cut_off = True
+            elif lots:
+                meetings_left -= 1
+                self._take_from_pool(market, order, swap, lots, fills)
         pool = market.pool
         if pool is not None and swap.base_atoms:
             pool.curve.settle(order.side, swap.base_atoms, swap.quote_atoms)
@@ -303,6 +345,7 @@ class Matcher:
             # The pool's prices need not be in order with those of the book around them.
             prices = [fill[1] for fill in fills]
             market.waiting.traded(min(prices), max(prices))
+        return meetings_left
 
     def fill(
         self,
@@ -356,7 +399,8 @@ class Matcher:
             terms.hide(order.open_lots)
         if not order.open_lots:
             return self.close(market, order, fills, _FILLED)
-        if not rests:
+        if not rests or self.is_cut_off:
+            self.is_cut_off = False
             return self.close(market, order, fills, _EXPIRED)
         if order.side == BUY:
             # What an auction is collected from holds its worst case until it is held.

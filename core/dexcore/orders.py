@@ -22,11 +22,11 @@ from dexcore.items import (
     Item,
     Terms,
 )
-from dexcore.limits import BATCH_ITEMS_MAX, ITEM_INDEX_LIMIT
+from dexcore.limits import BATCH_ITEMS_MAX, INT64_MAX, ITEM_INDEX_LIMIT
 from dexcore.matching import Matcher
 from dexcore.reasons import Reason, Refused
 from dexcore.results import ItemResult, Outcome, refused_item
-from dexcore.steps import end_step
+from dexcore.steps import end_command, end_step
 
 _ORDERS_BYTES_MAX: Final = BATCH_ITEMS_MAX * ITEM.size
 _PHASES: Final = 4
@@ -49,12 +49,13 @@ class OrderDesk:
         Raises:
             Refused: the command as a whole.
         """
-        if len(command.items) > _ORDERS_BYTES_MAX:
+        if not 0 < len(command.items) <= _ORDERS_BYTES_MAX:
             raise Refused(Reason.BATCH_SIZE, "items")
         matcher = self._matcher
-        matcher.events = outcome.events
         matcher.time_ns = outcome.time_ns
-        matcher.keeps_last_price = command.rules != RULES_1
+        if command.rules == RULES_1:
+            matcher.keeps_last_price = False
+            matcher.meetings_max = INT64_MAX
         first_key = outcome.sequence * ITEM_INDEX_LIMIT
         results: list[ItemResult] = []
         item: Item
@@ -68,7 +69,7 @@ class OrderDesk:
             for index, item in enumerate(ITEM.iter_unpack(command.items)):
                 self._apply_item(account, item, NO_TERMS, index, first_key, results)
         matcher.keeps_last_price = True
-        matcher.flush_levels()
+        matcher.meetings_max = matcher.bounds.meetings_per_entry
         outcome.items = tuple(results)
 
     def _apply_phased(
@@ -79,7 +80,8 @@ class OrderDesk:
         said = _terms_of(command)
         phases = [_phase(item) for item in items]
         for index in range(1, len(items)):
-            if items[index][4] & OCO:
+            first, second = items[index - 1], items[index]
+            if second[4] & OCO and first[0] == second[0] == ACTION_PLACE:
                 # A pair is not taken apart.
                 phases[index - 1] = phases[index]
         of_items: list[list[ItemResult]] = [[] for _ in items]
@@ -137,7 +139,7 @@ def carry_out(
         return refused_item(refused.reason, refused.field, item[8])
     if matcher.stirred:
         end_step(matcher)
-    matcher.flush_levels()
+    end_command(matcher)
     return result
 
 

@@ -23,12 +23,13 @@ from dexcore.items import (
     TYPE_STOP,
     TYPE_TRAILING_STOP,
 )
-from dexcore.limits import PARKED_PER_MARKET_MAX
+from dexcore.limits import Bounds
 from dexcore.market import Market
 from dexcore.reasons import Reason, Refused
 from dexcore.results import ItemResult, OrderStatus
-from dexcore.stops import check_not_reached, prepare_stop
+from dexcore.stops import check_not_reached, check_room, prepare_stop
 from dexcore.terms import OrderTerms
+from dexcore.waiting import UNSEEN
 
 if TYPE_CHECKING:
     from dexcore.matching import Matcher
@@ -38,18 +39,17 @@ _PARTIALLY_FILLED: Final = OrderStatus.PARTIALLY_FILLED
 _PARKED: Final = OrderStatus.PARKED
 
 
-def prepare(market: Market, order: Order, terms: OrderTerms, min_lots: int) -> None:
+def prepare(market: Market, order: Order, terms: OrderTerms, min_lots: int, bounds: Bounds) -> None:
     """Give a new order that may wait the price at which it costs the most.
 
     Raises:
         Refused: the market has not what it needs, or has too many of its kind.
     """
     if terms.is_stop:
-        prepare_stop(market, order, terms)
+        prepare_stop(market, order, terms, bounds)
     elif terms.order_type == TYPE_PEGGED:
-        waiting = market.waiting
-        if waiting is not None and len(waiting.pegged) >= PARKED_PER_MARKET_MAX:
-            raise Refused(Reason.TOO_MANY_PARKED)
+        if market.waiting is not None:
+            check_room(market.waiting.pegged, order, bounds)
     elif terms.order_type == TYPE_MARKET and terms.time_in_force in (AT_OPEN, AT_CLOSE):
         if not market.last_price_ticks or not market.limits.protection_ticks:
             raise Refused(Reason.NO_REFERENCE_PRICE, "type")
@@ -77,8 +77,6 @@ def bring_in(
     waiting = market.waiting_orders()
     matcher.stirred[market.index] = market
     if terms.order_type == TYPE_PEGGED:
-        if not waiting.pegged:
-            waiting.see(*pegs.best_unpegged(market.book))
         waiting.pegged[order.key] = order
         return _price(matcher, market, order)
     if limit is not None:
@@ -86,7 +84,8 @@ def bring_in(
             limit.terms = OrderTerms(TYPE_LIMIT, GTC, limit.price_ticks, NO_TERMS)
         terms.other = limit
         limit.terms.other = order
-    waiting.park(order, market.last_price_ticks)
+    trails = terms.order_type == TYPE_TRAILING_STOP
+    waiting.park(order, market.last_price_ticks if trails else 0)
     _report_parked(matcher, order, terms)
     return matcher.keep_open(order, (), _PARKED)
 
@@ -159,7 +158,11 @@ def _report_parked(matcher: Matcher, order: Order, terms: OrderTerms) -> None:
 
 
 def _price(matcher: Matcher, market: Market, order: Order) -> ItemResult:
-    """Put a pegged order that is nowhere where it belongs, and report where that is."""
+    """Put a pegged order that is nowhere where it belongs, and report where that is.
+
+    At the end of the command all of the market are priced with it.
+    """
+    market.waiting_orders().see(UNSEEN, UNSEEN)
     price_ticks = pegs.price_now(market, order, *pegs.best_unpegged(market.book))
     pegs.put(matcher, market, order, price_ticks)
     matcher.events.append(OrderRepriced(order.key, order.account.key, market.index, price_ticks))

@@ -129,7 +129,7 @@ def put(matcher: Matcher, market: Market, order: Order, price_ticks: int) -> Non
 
 
 def follow(matcher: Matcher, market: Market, waiting: Waiting) -> None:
-    """Price the market's pegged orders anew if a best unpegged price changed.
+    """Price the market's pegged orders anew if a best unpegged price changed, or one came in.
 
     One after the other in order of keys: each is held against the book that the ones before it
     left, and one whose price is another is taken out and put back at the tail.

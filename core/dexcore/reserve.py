@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dexcore.amm.router import route
+from collections import deque
+from typing import NamedTuple
+
+from dexcore.amm.router import LotSwap
 from dexcore.book import BUY, Level, Order
 from dexcore.items import STP_CANCEL_BOTH, STP_CANCEL_NEWEST, STP_CANCEL_OLDEST, STP_DECREMENT
 from dexcore.limits import INT64_MAX, PPM
 from dexcore.market import Market
-from dexcore.pool import Pool
 
 
 def buy_worst_case(order: Order, notional_atoms: int) -> int:
@@ -35,91 +37,148 @@ def worst_price_ticks(order: Order) -> int:
     return order.price_ticks if terms is None or not terms.peg else terms.limit_price_ticks
 
 
-def takeable(market: Market, order: Order, quantity_lots: int) -> tuple[int, int]:
-    """Lots and quote atoms an order would take from book and pool as they stand.
+class Takeable(NamedTuple):
+    """What an order would take: lots, their quote atoms, and how many it met for them."""
 
-    It takes at its price or better, price zero meaning any. Walks levels, not orders, unless it
-    must not trade with its owner's: those lots count as nothing, where the first of them ends the
-    order nothing behind it counts, and where they shrink it, it takes less of what is behind them.
+    lots: int
+    notional_atoms: int
+    meetings: int
+
+
+def takeable(market: Market, order: Order, wanted_lots: int, meetings_max: int) -> Takeable:
+    """What an order would take from book and pool as they stand: a dry run of ``Matcher.take``.
+
+    It takes at its price or better, price zero meaning any, and meets what it would meet, in the
+    same order: own lots count as nothing, end it or make it smaller, as its self-trade prevention
+    says, and icebergs show one part after the other. It ends when it has what is wanted, which may
+    be less than the order, or has met so many.
     """
-    if market.pool is not None:
-        return _takeable_with_pool(market, market.pool, order, quantity_lots)
+    swap = None if market.pool is None else market.pool.swap(order.side)
+    stp = 0 if order.terms is None else order.terms.stp
+    return _dry_run(market, order, wanted_lots, meetings_max, swap, stp)
+
+
+def enough(market: Market, order: Order, wanted_lots: int, meetings_max: int) -> Takeable | None:
+    """What an order would take if that is so many lots; None if it is less.
+
+    Where it is routed, book and pool are asked one by one first, which costs little: together they
+    give no more than both do alone.
+    """
+    pool = market.pool
+    if pool is not None:
+        stp = 0 if order.terms is None else order.terms.stp
+        # Own lots take less off it where the pool gave some before.
+        stp = STP_CANCEL_OLDEST if stp == STP_DECREMENT else stp
+        of_book = _dry_run(market, order, wanted_lots, meetings_max, None, stp)
+        missing_lots = wanted_lots - of_book.lots
+        if missing_lots > 0:
+            limit_ticks = limit_of(market, order)
+            of_pool_lots = pool.swap(order.side).lots_within(limit_ticks, missing_lots)
+            if of_pool_lots < missing_lots:
+                return None
+    found = takeable(market, order, wanted_lots, meetings_max)
+    return found if found.lots >= wanted_lots else None
+
+
+def _dry_run(
+    market: Market,
+    order: Order,
+    wanted_lots: int,
+    meetings_max: int,
+    swap: LotSwap | None,
+    stp: int,
+) -> Takeable:
     buys = order.side == BUY
     limit_ticks = order.price_ticks
-    stp = 0 if order.terms is None else order.terms.stp
+    owner = order.account.owner
     left_lots = order.open_lots
-    lots = 0
-    notional = 0
+    lots = notional = met = 0
+    ended = False
     for level in market.book.opposite(order.side).levels.values():
         price_ticks = level.price_ticks
         if limit_ticks and (price_ticks > limit_ticks if buys else price_ticks < limit_ticks):
             break
-        offered_lots = level.quantity_lots + level.hidden_lots
-        if stp:
-            offered_lots, left_lots = _of_others(level, order.account.owner, stp, left_lots)
-        taken = min(offered_lots, quantity_lots - lots)
+        if swap is not None and (pool_lots := swap.lots_before(price_ticks, left_lots)):
+            if met == meetings_max:
+                ended = True
+                break
+            met += 1
+            notional += sum([price * piece for price, piece in swap.take(pool_lots)])
+            lots += pool_lots
+            left_lots -= pool_lots
+            if not left_lots or lots >= wanted_lots:
+                ended = True
+                break
+        taken, left_lots, met, ended = _of_level(
+            level, owner, stp, left_lots, wanted_lots - lots, met, meetings_max
+        )
         lots += taken
         notional += taken * price_ticks
-        if not left_lots or lots == quantity_lots:
+        if ended:
             break
-    return lots, notional * market.quote_atoms_per_tick_lot
+    if swap is not None and not ended and met < meetings_max:
+        pool_lots = swap.lots_within(limit_of(market, order), left_lots)
+        if pool_lots:
+            met += 1
+            notional += sum([price * piece for price, piece in swap.take(pool_lots)])
+            lots += pool_lots
+    return Takeable(lots, notional * market.quote_atoms_per_tick_lot, met)
 
 
-def _of_others(level: Level, owner: int, stp: int, left_lots: int) -> tuple[int, int]:
-    """Lots of a level that an order of the owner takes from others, and what it has left then.
+def _of_level(
+    level: Level,
+    owner: int,
+    stp: int,
+    left_lots: int,
+    wanted_lots: int,
+    met: int,
+    meetings_max: int,
+) -> tuple[int, int, int, bool]:
+    """Lots of a level for an order that has so many left and wants so many more.
 
-    The queue is shown lots first, in order; what icebergs hide comes behind all of them.
+    Also what it has left then, what it has met, and whether it goes no further.
     """
-    lots = hidden_lots = 0
-    for each in level:
-        if each.account.owner == owner:
+    lots = 0
+    # What icebergs hide comes to the tail, a part after the other: (hidden lots, shown at a time).
+    later: deque[tuple[int, int]] = deque()
+    maker = level.head
+    while maker is not None:
+        if met == meetings_max:
+            return lots, left_lots, met, True
+        met += 1
+        if stp and maker.account.owner == owner:
             if stp in (STP_CANCEL_NEWEST, STP_CANCEL_BOTH):
-                return lots, 0
+                return lots, left_lots, met, True
             if stp == STP_DECREMENT:
-                left_lots -= min(left_lots, each.open_lots)
+                left_lots -= min(left_lots, maker.open_lots)
+                if not left_lots:
+                    return lots, 0, met, True
+            maker = maker.next
             continue
-        hidden = 0 if each.terms is None else each.terms.hidden_lots
-        taken = min(each.open_lots - hidden, left_lots)
-        hidden_lots += hidden
+        shown_lots = maker.open_lots
+        terms = maker.terms
+        if terms is not None and terms.hidden_lots:
+            shown_lots -= terms.hidden_lots
+            later.append((terms.hidden_lots, terms.display_lots))
+        taken = min(shown_lots, left_lots)
         lots += taken
         left_lots -= taken
-    taken = min(hidden_lots, left_lots)
-    return lots + taken, left_lots - taken
-
-
-def _takeable_with_pool(
-    market: Market, pool: Pool, order: Order, quantity_lots: int
-) -> tuple[int, int]:
-    """The same where every taker is routed."""
-    side = order.side
-    limit_ticks = limit_of(market, order)
-    stp = 0 if order.terms is None else order.terms.stp
-    if stp == STP_DECREMENT:
-        # What the pool gives between own orders changes how far they shrink it: counted as if not.
-        stp = STP_CANCEL_OLDEST
-    levels: list[tuple[int, int]] = []
-    wanted_lots = quantity_lots
-    ended = False
-    for level in market.book.opposite(side).levels.values():
-        price_ticks = level.price_ticks
-        if (price_ticks > limit_ticks) if side == BUY else (price_ticks < limit_ticks):
-            break
-        offered_lots = level.quantity_lots + level.hidden_lots
-        if stp:
-            offered_lots, left_lots = _of_others(level, order.account.owner, stp, INT64_MAX)
-            ended = not left_lots
-        levels.append((price_ticks, offered_lots))
-        wanted_lots -= offered_lots
-        if ended or wanted_lots <= 0:
-            break
-    swap = pool.swap(side)
-    parts = route(swap, levels, side, limit_ticks, quantity_lots, levels_end_it=ended)
-    lots = 0
-    notional = 0
-    for part in parts:
-        lots += part.quantity_lots
-        notional += part.quantity_lots * part.price_ticks
-    return lots, notional * market.quote_atoms_per_tick_lot
+        if not left_lots or lots >= wanted_lots:
+            return lots, left_lots, met, True
+        maker = maker.next
+    while later:
+        if met == meetings_max:
+            return lots, left_lots, met, True
+        met += 1
+        hidden_lots, display_lots = later.popleft()
+        taken = min(hidden_lots, display_lots, left_lots)
+        lots += taken
+        left_lots -= taken
+        if not left_lots or lots >= wanted_lots:
+            return lots, left_lots, met, True
+        if hidden_lots > taken:
+            later.append((hidden_lots - taken, display_lots))
+    return lots, left_lots, met, False
 
 
 def limit_of(market: Market, order: Order) -> int:

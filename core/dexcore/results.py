@@ -52,7 +52,8 @@ class Outcome:
     """What :meth:`dexcore.exchange.Exchange.apply` did with one command.
 
     ``reason`` is not NONE when the command was refused as a whole. A repeated
-    payload gives the ``sequence``, ``time_ns`` and results of its first time.
+    payload gives the ``sequence``, ``time_ns`` and results of its first time; ``events``, of stops
+    that went on before it, are of ``own_time_ns``.
     ``key`` is the account or market the command was about, where it made one;
     ``counts`` are (recorded, skipped) of recorded trades, ``amounts`` what a command about a pool
     moved: (liquidity, base_atoms, quote_atoms), or of a swap the two last.
@@ -65,6 +66,7 @@ class Outcome:
         "field",
         "items",
         "key",
+        "own_time_ns",
         "reason",
         "repeated",
         "sequence",
@@ -74,6 +76,7 @@ class Outcome:
     def __init__(self, sequence: int, time_ns: int) -> None:
         self.sequence = sequence
         self.time_ns = time_ns
+        self.own_time_ns = time_ns
         self.events: list[Event] = []
         self.items: tuple[ItemResult, ...] = ()
         self.reason = _ACCEPTED

@@ -134,7 +134,9 @@ def check_waiting_prices(market: Market, item: Item, said: Terms) -> None:
         market.check_price(trail, "trail_ticks")
     else:
         away = -offset if side == BUY else offset
-        if not 0 <= away <= market.spec.price_ticks_max:
+        if away < 0:
+            raise Refused(Reason.FIELD_INVALID, "peg_offset_ticks")
+        if away > market.spec.price_ticks_max:
             raise Refused(Reason.PRICE_OUT_OF_RANGE, "peg_offset_ticks")
         if away % market.spec.price_increment_ticks:
             raise Refused(Reason.PRICE_OFF_TICK, "peg_offset_ticks")

@@ -1,8 +1,9 @@
-"""What the end of a step sets off in the market where it was taken.
+"""What the end of a step, and of a command, sets off in the market where it was taken.
 
-In this order: pairs of which one leg traded or ended lose the stop; stops that the step's trades
-reached leave the park and queue up; trailing stops see the trades; pegged orders follow the best
-prices; then the first of the queue runs, which is a step of its own, with an end like this one.
+At the end of a step, in this order: pairs of which one leg traded or ended lose the stop; stops
+that the step's trades reached are due; trailing stops see the trades; then the due stop with the
+smallest key runs, which is a step of its own, with an end like this one. At the end of a command
+pegged orders follow the best prices.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from dexcore import pegs, stops
 from dexcore.amending import end
+from dexcore.events import Event
 from dexcore.market import Market, MarketStatus
 from dexcore.results import OrderStatus
 
@@ -22,8 +24,22 @@ _OPEN: Final = MarketStatus.OPEN
 _CANCELLED: Final = OrderStatus.CANCELLED
 
 
+def begin_command(matcher: Matcher, events: list[Event]) -> None:
+    """Before a command's own work: go on with stops that those before it left.
+
+    ``events`` takes what the command does. It may run so many stops, these included.
+    """
+    matcher.events = events
+    bounds = matcher.bounds
+    matcher.stops_left = bounds.stops_per_command
+    matcher.stop_meetings_left = bounds.stop_meetings_per_command
+    if matcher.overdue:
+        matcher.stirred.update(matcher.overdue)
+        end_step(matcher)
+
+
 def end_step(matcher: Matcher) -> None:
-    """Run what the step that ends here set off, market by market, until nothing is left."""
+    """Run what the step that ends here set off, market by market, as far as the command may."""
     stirred = matcher.stirred
     while stirred:
         market = stirred.pop(min(stirred))
@@ -31,19 +47,37 @@ def end_step(matcher: Matcher) -> None:
         if waiting is None:
             continue
         _end(matcher, market, waiting)
-        while waiting.queue:
-            stops.run(matcher, market, waiting.queue.popleft())
+        while stops.run_next(matcher, market, waiting):
             _end(matcher, market, waiting)
+        if waiting.due and market.status is _OPEN:
+            matcher.overdue[market.index] = market
+        else:
+            matcher.overdue.pop(market.index, None)
+        if waiting.pegged:
+            matcher.moved[market.index] = market
+
+
+def end_command(matcher: Matcher) -> None:
+    """After a command's last step: price pegged orders anew, and report the changed levels."""
+    moved = matcher.moved
+    if moved:
+        for index in sorted(moved):
+            market = moved[index]
+            if market.waiting is not None and market.status is _OPEN:
+                pegs.follow(matcher, market, market.waiting)
+        moved.clear()
+        # They never trade: what they change sets off nothing more.
+        matcher.stirred.clear()
+    matcher.flush_levels()
 
 
 def _end(matcher: Matcher, market: Market, waiting: Waiting) -> None:
-    broken = waiting.broken
-    while broken:
-        end(matcher, market, broken[min(broken)], _CANCELLED)
+    if waiting.broken:
+        # The end of a stop breaks nothing more, and forgets that it was broken.
+        for _, order in sorted(waiting.broken.items()):
+            end(matcher, market, order, _CANCELLED)
     if waiting.high_ticks:
         if market.status is _OPEN:
-            stops.trigger_reached(matcher, market, waiting)
+            waiting.reach(waiting.high_ticks, waiting.low_ticks)
         waiting.triggers.move_marks(waiting.high_ticks, waiting.low_ticks)
         waiting.high_ticks = waiting.low_ticks = 0
-    if market.status is _OPEN and waiting.pegged:
-        pegs.follow(matcher, market, waiting)

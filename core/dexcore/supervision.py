@@ -66,9 +66,7 @@ class Supervision:
         market = known_market(matcher.markets, index)
         if command.status not in tuple(MarketStatus):
             raise Refused(Reason.FIELD_INVALID, "status")
-        matcher.events = outcome.events
         set_status(matcher, market, MarketStatus(command.status))
-        matcher.flush_levels()
         outcome.key = market.index
 
     def set_stp_group(self, command: SetStpGroup, outcome: Outcome) -> None:
@@ -96,7 +94,6 @@ class Supervision:
         else:
             raise Refused(Reason.UNKNOWN_ACCOUNT, "account_id")
         matcher = self._matcher
-        matcher.events = outcome.events
         count = 0
         for account in accounts:
             cancelled = cancel_all(
@@ -105,7 +102,6 @@ class Supervision:
             count += len(cancelled)
         outcome.events.append(MassCancelled(account_key, market_index, side, cause, count))
         end_step(matcher)
-        matcher.flush_levels()
         outcome.key = account_key
         outcome.counts = (count, 0)
 

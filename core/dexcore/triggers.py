@@ -1,8 +1,8 @@
 """Parked stops of one market: which of them a step's trades trigger.
 
 Theory of operation: a plain stop stands in its side's list by trigger, so a step looks at what it
-triggers and one more. Trailing stops that have seen the same extreme price, their mark, are a
-group: a new extreme moves whole groups instead of each order, and of a group the least trail
+triggers alone, and at that once. Trailing stops that have seen the same extreme price, their mark,
+are a group: a new extreme moves whole groups instead of each order, and of a group the least trail
 triggers first. Sells are kept with all prices negated, so one piece of code serves both: a buy
 stop triggers at its trigger or above, and a trailing buy follows the lowest price down.
 """
@@ -43,19 +43,27 @@ class _Side:
         self.trailing: dict[int, tuple[_Group, int]] = {}
         self.groups: SortedDict[int, _Group] = SortedDict()
 
-    def reached(self, price: int) -> list[int]:
-        """Keys of all that trigger at this price."""
-        keys = []
-        for trigger, key in self.triggers:
-            if trigger > price:
-                break
-            keys.append(key)
+    def reached(self, price: int, after: int | None) -> list[int]:
+        """Keys of plain stops that trigger at this price, and not yet at the one before."""
+        least = None if after is None else (after + 1, 0)
+        return [key for _, key in self.triggers.irange(least, (price + 1, 0))]
+
+    def freeze(self, price: int) -> list[int]:
+        """Make plain stops of the trailing ones that trigger at this price; their keys."""
+        reached = []
         for mark, group in self.groups.items():
             for trail, key in group.stops:
                 if mark + trail > price:
                     break
-                keys.append(key)
-        return keys
+                reached.append((key, mark + trail))
+        for key, trigger in reached:
+            self.remove(key)
+            self.add(key, trigger)
+        return [key for key, _ in reached]
+
+    def add(self, key: int, trigger: int) -> None:
+        self.plain[key] = trigger
+        self.triggers.add((trigger, key))
 
     def move_marks(self, price: int) -> None:
         """Move every mark above the price there."""
@@ -98,17 +106,10 @@ class Triggers:
     def __len__(self) -> int:
         return len(self._sides)
 
-    @property
-    def trailing_count(self) -> int:
-        """How many of them are trailing stops."""
-        return len(self._buys.trailing) + len(self._sells.trailing)
-
     def add(self, key: int, side: int, trigger_price_ticks: int) -> None:
         """Park a stop: a buy waits for this price or above, a sell for it or below."""
         kept = self._new(key, side)
-        trigger = kept.sign * trigger_price_ticks
-        kept.plain[key] = trigger
-        kept.triggers.add((trigger, key))
+        kept.add(key, kept.sign * trigger_price_ticks)
 
     def add_trailing(self, key: int, side: int, trail_ticks: int, mark_ticks: int) -> None:
         """Park a stop whose trigger follows the price; the mark is the best price it has seen."""
@@ -125,9 +126,15 @@ class Triggers:
         self._sides.pop(key).remove(key)
 
     def mark_ticks(self, key: int) -> int:
-        """The highest (sell) or lowest (buy) price a trailing stop has seen."""
+        """The highest (sell) or lowest (buy) price a stop that trails has seen; zero of others."""
         kept = self._sides[key]
-        return kept.sign * kept.trailing[key][0].mark
+        trails = kept.trailing.get(key)
+        return 0 if trails is None else kept.sign * trails[0].mark
+
+    def plain_ticks(self, key: int) -> int:
+        """The trigger of a parked stop that does not move; zero of one that trails."""
+        kept = self._sides[key]
+        return kept.sign * kept.plain.get(key, 0)
 
     def trigger_price_ticks(self, key: int) -> int:
         """The price at which a parked stop triggers now; not positive while it cannot."""
@@ -138,9 +145,20 @@ class Triggers:
             trigger = group.mark + trail
         return kept.sign * trigger
 
-    def reached(self, high_ticks: int, low_ticks: int) -> list[int]:
-        """Keys of all that a step triggers by its highest and lowest trade price, in order."""
-        return sorted(self._buys.reached(high_ticks) + self._sells.reached(-low_ticks))
+    def freeze(self, high_ticks: int, low_ticks: int) -> list[int]:
+        """Let trailing stops trail no more that a step's highest and lowest price reach."""
+        return self._buys.freeze(high_ticks) + self._sells.freeze(-low_ticks)
+
+    def reached(
+        self, high_ticks: int, low_ticks: int, before_high_ticks: int, before_low_ticks: int
+    ) -> list[int]:
+        """Keys of all that do not trail and that a range of prices reaches.
+
+        Without those that the range before, zero for none, had reached.
+        """
+        buys = self._buys.reached(high_ticks, before_high_ticks or None)
+        sells = self._sells.reached(-low_ticks, -before_low_ticks if before_low_ticks else None)
+        return buys + sells
 
     def move_marks(self, high_ticks: int, low_ticks: int) -> None:
         """Let trailing stops see a step's highest and lowest trade price."""

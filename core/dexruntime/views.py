@@ -201,9 +201,13 @@ class Views:
         if sequence != self.applied_sequence + 1:
             raise ValueError(f"outcome {sequence} does not follow {self.applied_sequence}")
         self.applied_sequence = sequence
-        # The answer to a retry has the time of its first time, and nothing happened.
         if not outcome.events:
             return
+        if outcome.repeated:
+            # Its answer has the time of its first time; stops that went on before it have not.
+            answer = outcome
+            outcome = Outcome(sequence, answer.own_time_ns)
+            outcome.events = answer.events
         if outcome.time_ns != self._moment_ns:
             self._fold()
             self._moment_ns = outcome.time_ns

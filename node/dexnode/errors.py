@@ -163,10 +163,10 @@ RULES: Final[Mapping[int, ErrorRule]] = {
         _STATE, "The minimum quantity could not be filled at once."
     ),
     pb.ERROR_REASON_STOP_WOULD_TRIGGER: ErrorRule(
-        _STATE, "The last price already reaches the trigger."
+        _STATE, "The last price, or one for which stops still run, already reaches the trigger."
     ),
     pb.ERROR_REASON_TOO_MANY_PARKED: ErrorRule(
-        _STATE, "The market takes no more orders of this kind."
+        _STATE, "The market takes no more orders of this kind, or no more from this account."
     ),
     pb.ERROR_REASON_OCO_BROKEN: ErrorRule(_STATE, "The pair of orders is not to be had."),
     pb.ERROR_REASON_NO_POOL: ErrorRule(_STATE, "The market has no pool."),

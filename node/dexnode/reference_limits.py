@@ -132,6 +132,15 @@ def _parts() -> str:
     return f"""## What one message may hold
 
 {_table("What", _messages())}
+## What one command may do
+
+Matching is one thread: what a command sets off delays all others. The rules are those of
+[order semantics](reference/order-semantics.md#what-bounds-an-order).
+
+{_table("What", _work())}
+Not bounded by these: a cancel of all orders of an account, a tick at which orders end by time, an
+operator's change of phase. They end orders, each of which was an item of somebody's budget.
+
 ## The transport
 
 Fields of `dexrpc.ServerConfig`, in bytes, seconds, or a count; those with a setting have its
@@ -246,11 +255,7 @@ def _messages() -> list[Row]:
         ),
         *_quotes(),
         ("parts that an iceberg shows", f"{core.ICEBERG_PARTS_MAX:,}", "`FIELD_INVALID`"),
-        (
-            "trailing stops, and pegged orders, of a market: of each",
-            f"{core.PARKED_PER_MARKET_MAX:,}",
-            "`TOO_MANY_PARKED`",
-        ),
+        *_waiting(),
         (
             "timeout of a dead man's switch, unless zero",
             f"{expiry.TIMEOUT_NS_MIN // _NS} s to {expiry.TIMEOUT_NS_MAX // _NS:,} s",
@@ -274,6 +279,39 @@ def _messages() -> list[Row]:
         ),
         ("decimal places of an asset", f"{core.ASSET_SCALE_MAX:,}", "the market is refused"),
         ("supply of an asset, in atoms", f"{core.INT64_MAX:,}", "`AMOUNT_OUT_OF_RANGE`"),
+    ]
+
+
+def _work() -> list[Row]:
+    entry = (
+        "resting orders, parts of icebergs, runs of a pool's lots and self-trades prevented that "
+        "an order meets when it enters"
+    )
+    beyond = (
+        "its rest ends `ORDER_STATUS_EXPIRED`; `FILL_OR_KILL_UNFILLABLE`, `MIN_QUANTITY_UNFILLABLE`"
+    )
+    goes_on = "the next command goes on"
+    return [
+        (entry, f"{core.MEETINGS_PER_ENTRY_MAX:,}", beyond),
+        ("triggered stops that a command runs", f"{core.STOPS_PER_COMMAND_MAX:,}", goes_on),
+        (
+            "what these meet before no other begins",
+            f"{core.STOP_MEETINGS_PER_COMMAND_MAX:,}",
+            goes_on,
+        ),
+        ("times that a pegged order is priced", "1", "it stays until the command is done"),
+    ]
+
+
+def _waiting() -> list[Row]:
+    beyond = "`TOO_MANY_PARKED`"
+    return [
+        (
+            "trailing stops, and pegged orders, of a market: of each",
+            f"{core.FOLLOWERS_PER_MARKET_MAX:,}",
+            beyond,
+        ),
+        ("those of one account there", f"{core.FOLLOWERS_PER_ACCOUNT_MAX:,}", beyond),
     ]
 
 

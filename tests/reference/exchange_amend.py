@@ -14,6 +14,7 @@ from tests.reference.exchange_entry import (
 from tests.reference.exchange_matching import enter
 from tests.reference.exchange_orders import Order
 from tests.reference.exchange_rules import (
+    PARTS_MAX,
     PEGGED,
     STOP,
     STOP_LIMIT,
@@ -65,6 +66,7 @@ def amend(books: Books, order: Order, item: Item, terms: Terms) -> Result:
     if order.kind == PEGGED:
         books.take_out(order)
         put_peg(books, order, peg_price(order))
+        market.pegs_saw = None
     elif not parked:
         books.take_out(order)
         return enter(books, order)
@@ -99,7 +101,7 @@ def _changed(order: Order, price: int, size: int, trigger: int) -> Order:
 def _check_size(order: Order, size: int) -> None:
     if size <= order.filled:
         raise No("AMEND_BELOW_FILLED", "quantity_lots")
-    if order.display and size - order.filled > 1_000 * order.display:
+    if order.display and size - order.filled > PARTS_MAX * order.display:
         raise No("FIELD_INVALID", "quantity_lots")
 
 

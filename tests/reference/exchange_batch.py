@@ -52,7 +52,8 @@ def carry_out(
 
 def _phase(items: list[Item], index: int) -> int:
     """Cancels, amends, post-only places, other places; a pair is where its second item is."""
-    if index + 1 < len(items) and items[index + 1][4] & OCO:
+    actions = [item[0] for item in items[index : index + 2]]
+    if actions == [PLACE, PLACE] and items[index + 1][4] & OCO:
         index += 1
     action, flags = items[index][0], items[index][4]
     if action == PLACE:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tests.reference.exchange_orders import Market, Order, Trade
-from tests.reference.exchange_rules import BUY, No, Result
+from tests.reference.exchange_rules import BUY, Bounds, No, Result
 
 
 @dataclass
@@ -24,8 +24,14 @@ class Deeds:
 class Books:
     """Everything that orders and trades touch."""
 
-    def __init__(self) -> None:
+    def __init__(self, bounds: Bounds) -> None:
+        self.bounds = bounds
         self.time_ns = 0
+        # Of the running command: triggered stops that it ran, and what these met.
+        self.stops_run = 0
+        self.stops_met = 0
+        # All meetings ever.
+        self.met = 0
         self.markets: list[Market] = []
         self.owned: dict[tuple[int, str], int] = {}
         self.fees: dict[str, int] = {}

@@ -24,7 +24,7 @@ from tests.reference.exchange_rules import (
     MARKET,
     MIDPOINT,
     OCO,
-    PARKED_MAX,
+    PARTS_MAX,
     PEGGED,
     POST_ONLY,
     SELL,
@@ -115,6 +115,7 @@ def _bring_in(books: Books, order: Order) -> Result:
     market = order.market
     if order.kind == PEGGED:
         put_peg(books, order, peg_price(order))
+        market.pegs_saw = None
         return order.open_result()
     if order.is_stop or (order.tif == AT_CLOSE and not market.is_call):
         market.parked.append(order)
@@ -197,7 +198,7 @@ def _check_fields(market: Market, wish: Wish, time_ns: int) -> None:
         (wish.ends_ns, wish.tif != GTD, "expire_time"),
         (wish.peg, wish.kind != PEGGED, "peg"),
         (wish.display, not 0 < wish.display <= wish.size or wish.display % lot, "display_lots"),
-        (wish.display, wish.size > 1_000 * wish.display, "display_lots"),
+        (wish.display, wish.size > PARTS_MAX * wish.display, "display_lots"),
         (wish.least, not 0 < wish.least <= wish.size, "min_lots"),
         (wish.least, wish.tif == FOK or wish.post_only, "min_lots"),
         (wish.stp, wish.stp > DECREMENT, "self_trade_prevention"),
@@ -271,7 +272,9 @@ def check_prices(market: Market, wish: Wish) -> None:
         check_price(market.spec, wish.trail, "trail_ticks")
     if wish.kind == PEGGED:
         away = wish.offset if wish.side == SELL else -wish.offset
-        if away < 0 or away > market.spec["price_ticks_max"]:
+        if away < 0:
+            raise No("FIELD_INVALID", "peg_offset_ticks")
+        if away > market.spec["price_ticks_max"]:
             raise No("PRICE_OUT_OF_RANGE", "peg_offset_ticks")
         if away % market.increment:
             raise No("PRICE_OFF_TICK", "peg_offset_ticks")
@@ -303,7 +306,9 @@ def _check_account(books: Books, order: Order) -> None:
     if order.kind in (TRAILING, PEGGED):
         market = order.market
         alike = [o for o in [*market.resting, *market.parked] if o.kind == order.kind]
-        if len(alike) >= PARKED_MAX:
+        own_alike = [o for o in alike if o.owner == order.owner]
+        bounds = books.bounds
+        if len(alike) >= bounds.of_market or len(own_alike) >= bounds.of_account:
             raise No("TOO_MANY_PARKED")
 
 
@@ -320,7 +325,8 @@ def _check_reference(market: Market, order: Order) -> None:
 def check_not_reached(market: Market, order: Order) -> None:
     if not market.last:
         return
-    if order.trigger <= market.last if order.side == BUY else order.trigger >= market.last:
+    reached = order.trigger <= market.last if order.side == BUY else order.trigger >= market.last
+    if reached or market.is_due(order.side, order.trigger):
         raise No("STOP_WOULD_TRIGGER", "trigger_price_ticks")
 
 

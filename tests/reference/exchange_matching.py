@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import groupby
-
 from tests.reference.exchange_books import Books
 from tests.reference.exchange_orders import Fill, Order
 from tests.reference.exchange_rules import (
@@ -23,12 +21,12 @@ def enter(books: Books, order: Order) -> Result:
     if order.market.is_call:
         books.rest(order)
         return order.open_result()
-    fills = tuple(_take(books, order))
+    fills, met_all = _take(books, order)
     if order.prevented:
         return _with(fills, books.close(order, "CANCELLED"))
     if not order.left:
         return _with(fills, books.close(order, "FILLED"))
-    if order.tif in (IOC, FOK) or order.kind == MARKET:
+    if order.tif in (IOC, FOK) or order.kind == MARKET or met_all:
         return _with(fills, books.close(order, "EXPIRED"))
     books.rest(order)
     return order.open_result(fills)
@@ -38,12 +36,18 @@ def _with(fills: tuple[Fill, ...], result: Result) -> Result:
     return result._replace(fills=fills)
 
 
-def _take(books: Books, taker: Order) -> list[Fill]:
+def _take(books: Books, taker: Order) -> tuple[tuple[Fill, ...], bool]:
+    """The fills, and whether it has met as many as one may and would meet more."""
     fills: list[Fill] = []
+    met = 0
     while taker.left and not taker.prevented:
         queue = taker.market.queue(taker.other_side)
         if not queue or not taker.crosses(queue[0].price):
             break
+        if met == books.bounds.meetings:
+            return tuple(fills), True
+        met += 1
+        books.met += 1
         maker = queue[0]
         if taker.stp and books.same_owner(taker.owner, maker.owner):
             _prevent(books, taker, maker)
@@ -56,7 +60,7 @@ def _take(books: Books, taker: Order) -> list[Fill]:
             # The next part is shown, at the tail of the level.
             books.take_out(maker)
             books.rest(maker)
-    return fills
+    return tuple(fills), False
 
 
 def _prevent(books: Books, taker: Order, maker: Order) -> None:
@@ -79,26 +83,26 @@ def _prevent(books: Books, taker: Order, maker: Order) -> None:
 
 
 def tradable(books: Books, taker: Order) -> list[tuple[int, int]]:
-    """Lots and price of each resting order that the taker can trade with as the book stands."""
+    """Lots and price of each meeting that the taker would have as the book stands."""
     found: list[tuple[int, int]] = []
     left = taker.left
     queue = [o for o in taker.market.queue(taker.other_side) if taker.crosses(o.price)]
-    for price, makers in groupby(queue, key=lambda o: o.price):
-        level = list(makers)
-        own = [o for o in level if taker.stp and books.same_owner(taker.owner, o.owner)]
-        # What icebergs hide comes behind all that stands there, own orders too.
-        line = [(o, o.shown) for o in level] + [
-            (o, o.left - o.shown) for o in level if o not in own
-        ]
-        for maker, offered in line:
-            if maker in own:
-                if taker.stp in (NEWEST, BOTH):
-                    return found
-                if taker.stp == DECREMENT:
-                    left -= min(left, maker.left)
-                continue
-            lots = min(offered, left)
-            if lots:
-                found.append((lots, price))
-            left -= lots
+    line = [(o, o.shown, o.left - o.shown) for o in queue]
+    while left and line and len(found) < books.bounds.meetings:
+        maker, shown, hidden = line.pop(0)
+        if taker.stp and books.same_owner(taker.owner, maker.owner):
+            found.append((0, maker.price))
+            if taker.stp in (NEWEST, BOTH):
+                break
+            if taker.stp == DECREMENT:
+                left -= min(left, maker.left)
+            continue
+        lots = min(left, shown)
+        found.append((lots, maker.price))
+        left -= lots
+        if hidden:
+            # The next part is shown behind all that stands at this price.
+            part = min(maker.display, hidden)
+            tail = sum(each[0].price == maker.price for each in line)
+            line.insert(tail, (maker, part, hidden - part))
     return found

@@ -45,8 +45,11 @@ class Market:
     # Who came first stands first, whatever the price.
     resting: list[Order] = field(default_factory=list)
     parked: list[Order] = field(default_factory=list)
-    # Prices of the running step's trades, and the best unpegged prices when pegs last looked.
+    # Prices of the running step's trades; below, the best unpegged prices when pegs last looked,
+    # none if all must look again.
     step_prices: list[int] = field(default_factory=list)
+    # Prices that triggered stops which have not run yet.
+    due_prices: list[int] = field(default_factory=list)
     pegs_saw: tuple[int | None, int | None] | None = (None, None)
 
     @property
@@ -66,6 +69,12 @@ class Market:
         if side == SELL:
             return max(-(-(price - band) // step) * step, step)
         return min((price + band) // step * step, top // step * step)
+
+    def is_due(self, side: int, trigger: int) -> bool:
+        """Whether a price that is not served yet reaches a trigger."""
+        if not self.due_prices:
+            return False
+        return trigger <= max(self.due_prices) if side == BUY else trigger >= min(self.due_prices)
 
     def queue(self, side: int) -> list[Order]:
         """Resting orders of a side: best price first, first come first at a price."""
@@ -108,6 +117,8 @@ class Order:
     # The trigger that its reservation is for: a trailing buy's goes down, what it holds does not.
     held_trigger: int = 0
     trail: int = 0
+    # A trailing stop that was triggered keeps the trigger at which it was.
+    stuck: bool = False
     # How far from its trigger a stop may trade.
     band: int = 0
     peg: int = 0
@@ -141,6 +152,12 @@ class Order:
     @property
     def other_side(self) -> int:
         return SELL if self.side == BUY else BUY
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is a stop that was triggered and has not run."""
+        trails = self.kind == TRAILING and not self.stuck
+        return self.is_stop and not trails and self.market.is_due(self.side, self.trigger)
 
     def crosses(self, price: int) -> bool:
         """Whether it trades at this price of the other side; a price of zero is any."""

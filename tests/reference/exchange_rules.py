@@ -29,9 +29,22 @@ STATUSES = {
     6: "CLOSED",
 }
 CALLS = ("OPENING_AUCTION", "CLOSING_AUCTION")
-PARKED_MAX = 1_000
+PARTS_MAX = 100
 
 Spec = dict[str, Any]
+
+
+class Bounds(NamedTuple):
+    """How much one order and one command may set off, and what is followed in a market."""
+
+    # What an entering order meets.
+    meetings: int = 1_000
+    # Triggered stops of a command, and what they meet before no other begins.
+    stops: int = 100
+    stop_meetings: int = 1_000
+    # Pegged orders and trailing stops, of each kind.
+    of_market: int = 200
+    of_account: int = 20
 
 
 class Result(NamedTuple):

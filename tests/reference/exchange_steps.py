@@ -20,18 +20,36 @@ from tests.reference.exchange_rules import (
 
 
 def end_step(books: Books) -> None:
-    """Run whatever the step set off, in each market until nothing is left."""
+    """Run whatever the step set off, in each market as far as the command may."""
     for market in books.markets:
-        queued: list[Order] = []
         while True:
             _end_broken_pairs(books, market)
-            queued += _triggered(books, market)
+            _reach(market)
             _move_marks(market)
             market.step_prices = []
-            _price_pegs(books, market)
-            if not queued:
+            due = [order for order in by_key(market.parked) if order.is_due]
+            if not due:
+                market.due_prices = []
                 break
-            _run(books, queued.pop(0))
+            if market.status != "OPEN" or books.stops_run >= books.bounds.stops:
+                break
+            if books.stops_met >= books.bounds.stop_meetings:
+                break
+            books.stops_run += 1
+            _trigger(books, due[0])
+            _run(books, due[0])
+
+
+def begin_command(books: Books) -> None:
+    """Go on with the stops that earlier commands left."""
+    books.stops_run = books.stops_met = 0
+    end_step(books)
+
+
+def end_command(books: Books) -> None:
+    """Pegged orders look once, at what the whole command left."""
+    for market in books.markets:
+        _price_pegs(books, market)
 
 
 def by_key(orders: list[Order]) -> list[Order]:
@@ -49,29 +67,30 @@ def _end_broken_pairs(books: Books, market: Market) -> None:
             limit.partner = None
 
 
-def _triggered(books: Books, market: Market) -> list[Order]:
-    """The stops that the step's trades reached leave the park."""
+def _reach(market: Market) -> None:
+    """What the step traded makes stops due; a trailing one trails no more then."""
     if market.status != "OPEN" or not market.step_prices:
-        return []
+        return
     high, low = max(market.step_prices), min(market.step_prices)
-    reached = [
-        order
-        for order in by_key(market.parked)
-        if order.is_stop and (order.trigger <= high if order.side == BUY else order.trigger >= low)
-    ]
-    for order in reached:
-        books.deeds.triggered.append(order.key)
-        market.parked.remove(order)
-        if order.partner:
-            books.close(order.partner, "CANCELLED")
-            order.partner = None
-    return reached
+    for order in market.parked:
+        if order.kind == TRAILING:
+            order.stuck |= order.trigger <= high if order.side == BUY else order.trigger >= low
+    market.due_prices += market.step_prices
+
+
+def _trigger(books: Books, order: Order) -> None:
+    """A stop leaves the park."""
+    books.deeds.triggered.append(order.key)
+    order.market.parked.remove(order)
+    if order.partner:
+        books.close(order.partner, "CANCELLED")
+        order.partner = None
 
 
 def _move_marks(market: Market) -> None:
     """The trigger of a trailing stop follows what was traded."""
     for order in market.parked:
-        if order.kind == TRAILING and market.step_prices:
+        if order.kind == TRAILING and not order.stuck and market.step_prices:
             if order.side == SELL:
                 order.trigger = max(order.trigger, max(market.step_prices) - order.trail)
             else:
@@ -83,10 +102,15 @@ def _run(books: Books, order: Order) -> None:
     if order.kind in (STOP, TRAILING):
         order.price = order.market.banded(order.side, order.trigger, order.band)
         order.tif = IOC
-    if order.tif == FOK and sum(lots for lots, _ in tradable(books, order)) < order.left:
-        books.close(order, "EXPIRED")
-        return
+    if order.tif == FOK:
+        found = tradable(books, order)
+        books.stops_met += len(found)
+        if sum(lots for lots, _ in found) < order.left:
+            books.close(order, "EXPIRED")
+            return
+    before = books.met
     enter(books, order)
+    books.stops_met += books.met - before
 
 
 def _price_pegs(books: Books, market: Market) -> None:

@@ -17,16 +17,16 @@ from tests.reference.exchange_books import Books, Deeds
 from tests.reference.exchange_desk import Desk
 from tests.reference.exchange_entry import Item, Terms
 from tests.reference.exchange_keys import MANAGE, MOVE, TRADE, AKey, KeyRing
-from tests.reference.exchange_rules import DAY_NS, SECOND_NS, No
-from tests.reference.exchange_steps import end_step
+from tests.reference.exchange_rules import DAY_NS, SECOND_NS, Bounds, No
+from tests.reference.exchange_steps import begin_command, end_command, end_step
 from tests.reference.quote_acts import QuoteActs
 
 
 class Twin:
     """The exchange again, the slow way."""
 
-    def __init__(self) -> None:
-        self.books = Books()
+    def __init__(self, bounds: Bounds = Bounds()) -> None:  # noqa: B008 - never changes
+        self.books = Books(bounds)
         self.accounts: list[int] = []
         self.desk = Desk(self.books, self.accounts)
         self.keys = KeyRing()
@@ -47,11 +47,13 @@ class Twin:
         where = (self, self.desk, self.quote_acts)
         act: Callable[..., Answer | None]
         [act] = [getattr(each, name) for each in where if hasattr(each, name)]
+        begin_command(books)
         try:
             answer = act(answer, **fields) or answer
         except No as no:
             answer = Answer(sequence, time_ns, no.reason, no.where)
         end_step(books)
+        end_command(books)
         answer.deeds = books.deeds
         return answer
 
@@ -115,7 +117,7 @@ class Twin:
     def _orders(
         self, answer: Answer, signer: AKey, items: list[Item], terms: list[Terms], phased: int
     ) -> None:
-        if len(items) > 1000:
+        if not 1 <= len(items) <= 1000:
             raise No("BATCH_SIZE", "items")
         first_key = answer.sequence * 4096
         answer.items = carry_out(self.books, signer.owner, first_key, items, terms, bool(phased))

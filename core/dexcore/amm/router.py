@@ -44,7 +44,7 @@ class LotSwap:
     The pool itself is changed by its ``settle`` with ``base_atoms`` and ``quote_atoms`` at the end.
     """
 
-    __slots__ = ("_grid", "_rest", "_side", "_steps", "_stretches", "_units")
+    __slots__ = ("_grid", "_rest", "_side", "_steps", "_stretches", "_totals", "_units")
 
     def __init__(self, stretches: Iterator[Stretch], side: int, grid: Grid) -> None:
         self._rest = stretches
@@ -53,6 +53,8 @@ class LotSwap:
         self._grid = grid
         self._steps = 0
         self._units = 0
+        # Level after level asks for the same few.
+        self._totals: dict[int, tuple[int, int] | None] = {0: (0, 1)}
 
     @property
     def base_atoms(self) -> int:
@@ -138,11 +140,12 @@ class LotSwap:
 
     def _total(self, steps: int) -> tuple[int, int] | None:
         """Exact quote atoms of so many steps as a fraction; None if the pool has not so many."""
-        if not steps:
-            return 0, 1
-        base_atoms = steps * self._grid.step_base_atoms
-        stretch = self._stretch_at(base_atoms)
-        return None if stretch is None else stretch.quote(self._side, base_atoms)
+        totals = self._totals
+        if steps not in totals:
+            base_atoms = steps * self._grid.step_base_atoms
+            stretch = self._stretch_at(base_atoms)
+            totals[steps] = None if stretch is None else stretch.quote(self._side, base_atoms)
+        return totals[steps]
 
     def _stretch_at(self, base_atoms: int) -> Stretch | None:
         """The stretch on which so many atoms end; it is among the last."""

@@ -24,7 +24,7 @@ from dexcore.ledger import Asset, Cell
 from dexcore.market import Market, MarketKind, MarketLimits, MarketSpec
 from dexcore.matching import Matcher
 from dexcore.reasons import Reason, Refused
-from dexcore.steps import end_step
+from dexcore.steps import begin_command, end_command, end_step
 from dexnode.backtest.model import DECIMALS, EVERY_ACCOUNT, UNIT, WHOLE_DIGITS_MAX, Grid, Step
 from dexnode.backtest.recorder import Recorder
 from dexruntime.journal import Record
@@ -90,6 +90,7 @@ class MatcherEngine:
             if time_ns > matcher.time_ns:
                 self._tick(time_ns)
                 matcher.time_ns = time_ns
+            begin_command(matcher, events)
             account = accounts.get(account_key)
             if account is None:
                 account = accounts[account_key] = Account(account_key)
@@ -111,7 +112,7 @@ class MatcherEngine:
                 self._refuse(refused)
             if matcher.stirred:
                 end_step(matcher)
-            matcher.flush_levels()
+            self._end_command()
             if events:
                 self._report(matcher.time_ns, events)
                 if item[5] == NO_MARKET:
@@ -120,6 +121,14 @@ class MatcherEngine:
                 else:
                     recorder.top(matcher.time_ns, markets[item[5]])
                 events.clear()
+
+    def _end_command(self) -> None:
+        """End it, and then do what the node's next ticks would, which come at once."""
+        matcher = self._matcher
+        end_command(matcher)
+        while matcher.overdue:
+            begin_command(matcher, matcher.events)
+            end_command(matcher)
 
     def _refuse(self, refused: Refused) -> None:
         field = f" {refused.field}" if refused.field else ""
@@ -133,7 +142,9 @@ class MatcherEngine:
             if due_ns is None or due_ns > time_ns:
                 return
             matcher.time_ns = due_ns
+            begin_command(matcher, matcher.events)
             timekeeper.tick(due_ns)
+            self._end_command()
             self._report(due_ns, matcher.events)
             for market in matcher.markets:
                 self._recorder.top(due_ns, market)

@@ -12,6 +12,7 @@ from dexcore.items import ITEM
 from dexcore.limits import ITEM_INDEX_LIMIT
 from dexcore.orders import OrderDesk, carry_out
 from dexcore.results import Outcome
+from dexcore.steps import begin_command, end_command
 from tests.bench.matching.peers import Call, Command
 from tests.reference.seeded_market import Record
 from tests.unit.core.seeded import MatcherRun, item_of
@@ -81,7 +82,9 @@ class TriodexBatches:
         def call(command: Command) -> Outcome:
             sequence, orders = command
             outcome = Outcome(sequence, 0)
+            begin_command(run.matcher, outcome.events)
             apply(account, orders, outcome)
+            end_command(run.matcher)
             return outcome
 
         return call

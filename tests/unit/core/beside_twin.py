@@ -20,12 +20,14 @@ from dexcore.events import (
     OrderAccepted,
     OrderAmended,
     OrderClosed,
+    OrderTriggered,
     SelfTradePrevented,
     Trade,
 )
 from dexcore.exchange import Exchange
 from dexcore.items import ITEM, STP_DECREMENT, TERMS
 from dexcore.ledger import EXTERNAL_ACCOUNT_KEY, FEE_ACCOUNT_KEY
+from dexcore.limits import BOUNDS, Bounds
 from dexcore.market import Market
 from dexcore.phases import indicative
 from dexcore.quote_commands import EndQuoteSession, RequestQuote, keys_of
@@ -35,6 +37,7 @@ from dexcore.waiting import Waiting
 from tests.reference.exchange_answer import Answer
 from tests.reference.exchange_auction import auction_price
 from tests.reference.exchange_orders import Market as TwinMarket
+from tests.reference.exchange_rules import Bounds as TwinBounds
 from tests.reference.exchange_twin import Twin
 from tests.unit.core.command_maker import CommandMaker
 from tests.unit.core.exchanges import (
@@ -51,13 +54,16 @@ from tests.unit.core.exchanges import (
 from tests.unit.core.features import Features
 from tests.unit.core.quote_reader import QuoteReader
 
+# Those of the contract take thousands of orders to be met, the others a few.
+TIGHT = (BOUNDS, Bounds(4, 2, 6, 4, 2), Bounds(2, 1, 1, 2, 1), Bounds(7, 3, 4, 6, 3))
+
 
 class Pair:
     """Applies each command to both and compares all that can be seen."""
 
-    def __init__(self, traders: int = 5) -> None:
-        self.exchange = Exchange()
-        self.twin = Twin()
+    def __init__(self, traders: int = 5, bounds: Bounds = BOUNDS) -> None:
+        self.exchange = Exchange(bounds)
+        self.twin = Twin(TwinBounds(*bounds))
         self.quote_reader = QuoteReader()
         self.journal: list[tuple[int, int, Command]] = []
         # Off where a test is after something else and only wants the commands.
@@ -90,6 +96,9 @@ class Pair:
         phases = [market.status for market in self.twin.books.markets]
         self.answer = self.twin.apply(sequence, time_ns, kind, **fields)
         self.features.take(kind, fields, self.answer, phases)
+        self.features.counts["stops left for the next command"] += any(
+            market.due_prices and market.status == "OPEN" for market in self.twin.books.markets
+        )
         _compare_answers(outcome, self.answer)
         _compare_deeds(outcome, self.answer)
         self._read_events(outcome)
@@ -193,8 +202,9 @@ def _same(what: str, ours: object, theirs: object) -> None:
 
 def run_beside(seed: str, commands: int) -> Counter[str]:
     """Random commands to a fresh pair: what it met, or the error of the first difference."""
-    pair = Pair()
-    maker = CommandMaker(random.Random(seed), pair.exchange, pair.traders)
+    chance = random.Random(seed)
+    pair = Pair(bounds=chance.choice(TIGHT))
+    maker = CommandMaker(chance, pair.exchange, pair.traders)
     for step in range(commands):
         time_ns, command = maker.next()
         try:
@@ -213,6 +223,7 @@ def _compare_market(market: Market, other: TwinMarket) -> None:
         (market.trade_sequence, market.last_external_id, market.watermark_ns),
         market.last_price_ticks,
         market.may_be_crossed,
+        _due_range(market),
     )
     theirs = (
         other.status,
@@ -220,6 +231,7 @@ def _compare_market(market: Market, other: TwinMarket) -> None:
         (other.trade_sequence, other.last_external, other.watermark_ns),
         other.last,
         other.uncross_due,
+        (max(other.due_prices, default=0), min(other.due_prices, default=0)),
     )
     _same("markets", ours, theirs)
     bid, ask = other.best(BUY), other.best(SELL)
@@ -227,6 +239,11 @@ def _compare_market(market: Market, other: TwinMarket) -> None:
     if other.is_call:
         found = indicative(market)
         _same("indicative prices", found and found[:2], auction_price(other))
+
+
+def _due_range(market: Market) -> tuple[int, int]:
+    waiting = market.waiting
+    return (waiting.due_high_ticks, waiting.due_low_ticks) if waiting else (0, 0)
 
 
 def _row(order: Order) -> tuple[int, ...]:
@@ -277,6 +294,12 @@ def _compare_deeds(outcome: Outcome, answer: Answer) -> None:
     _same("trades", trades, deeds.trades)
     prevented = [tuple(event) for event in events if isinstance(event, SelfTradePrevented)]
     _same("self-trades prevented", prevented, deeds.prevented)
+    triggered = [
+        event.order_key
+        for event in events
+        if isinstance(event, OrderTriggered) and event.trigger_price_ticks
+    ]
+    _same("triggered stops", triggered, deeds.triggered)
     closed = {
         event.order_key: (OrderStatus(event.status).name, event.filled_lots, event.remaining_lots)
         for event in events

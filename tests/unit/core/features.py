@@ -9,6 +9,7 @@ from dexcore.reasons import Reason
 from tests.reference.exchange_answer import Answer
 from tests.reference.exchange_rules import (
     AMEND,
+    LASTING,
     OCO,
     PLACE,
     POST_ONLY,
@@ -24,7 +25,7 @@ PEGS = ("primary", "market", "midpoint")
 OPEN_STATES = ("OPEN", "PARTIALLY_FILLED", "FILLED", "EXPIRED", "CANCELLED", "PARKED")
 
 # What takes thousands of orders has tests of its own, and so has what other commands refuse.
-NOT_FOR_ORDERS = {"TOO_MANY_OPEN_ORDERS", "TOO_MANY_PARKED", "BATCH_SIZE", "TOO_MANY_KEYS"}
+NOT_FOR_ORDERS = {"TOO_MANY_OPEN_ORDERS", "BATCH_SIZE", "TOO_MANY_KEYS"}
 # First number of the reasons of pools and quotes.
 OTHER_REASONS = 110
 
@@ -43,6 +44,7 @@ EXPECTED = (
         *("phased batch", "trigger amended", "triggered", "triggered by a triggered order"),
         *("uncross with trades", "uncross triggers", "ended by its limit or stop"),
         *("expired by a tick", "cancelled by a dead man's switch"),
+        *("cut off", "stops left for the next command", "ran stops that another command left"),
     }
     | {f"refused: {reason.name}" for reason in Reason if 0 < reason < OTHER_REASONS}
 ) - {f"refused: {name}" for name in NOT_FOR_ORDERS}
@@ -72,6 +74,7 @@ class Features:
         own = {trade[6] for trade in deeds.trades if trade[6] // 4096 == answer.sequence}
         takers = {trade[6] for trade in deeds.trades} - own
         counts["triggered by a triggered order"] += len(takers & set(deeds.triggered)) > 1
+        counts["ran stops that another command left"] += kind == "Deposit" and bool(deeds.triggered)
         ends = [status for status, _, _ in deeds.closed.values()]
         if kind == "SetMarketStatus" and deeds.trades:
             counts["uncross with trades"] += 1
@@ -112,6 +115,7 @@ class Features:
         counts["self-trade prevention sent: " + MODES[stp]] += 1
         counts["placed in: " + phases[market]] += 1
         counts["placed and: " + result.status] += 1
+        counts["cut off"] += result.status == "EXPIRED" and tif in LASTING
         if peg:
             counts["peg: " + PEGS[peg - 1]] += 1
         for name, flag in (

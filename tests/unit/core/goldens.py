@@ -46,6 +46,7 @@ from dexcore.items import (
     NO_MARKET,
     OCO,
     SLIDE,
+    STP_CANCEL_OLDEST,
     TYPE_LIMIT,
     TYPE_MARKET,
     TYPE_PEGGED,
@@ -54,7 +55,7 @@ from dexcore.items import (
     TYPE_TRAILING_STOP,
     Item,
 )
-from dexcore.limits import ITEM_INDEX_LIMIT
+from dexcore.limits import ITEM_INDEX_LIMIT, MEETINGS_PER_ENTRY_MAX, STOPS_PER_COMMAND_MAX
 from dexcore.market import MarketStatus
 from dexcore.quote_commands import (
     AcceptQuote,
@@ -70,6 +71,7 @@ from tests.unit.core.exchanges import (
     BUY,
     MARKETS,
     OPERATOR,
+    SELL,
     Trader,
     WithTerms,
     orders,
@@ -103,7 +105,9 @@ def record(name: str) -> str:
     for _ in range(40):
         pair.apply(*maker.next())
     pair.apply(maker.time_ns, RecordOperation("operator", "dex.admin.v1.Admin/TakeSnapshot"))
-    made = chain(_keys(maker), order_semantics(maker), waiting(maker), _quotes(maker))
+    made = chain(
+        _keys(maker), order_semantics(maker), waiting(maker), _quotes(maker), _bounds(maker)
+    )
     for command in made:
         pair.apply(maker.time_ns, command)
     return write(name, [(time_ns, command) for _, time_ns, command in pair.journal])
@@ -268,6 +272,35 @@ def _quotes(maker: CommandMaker) -> Iterator[Command]:
     yield RequestQuote(*head(taker), 0, 0, 5, end_ns, b"")
     yield WithdrawRequest(taker.account_key, maker.exchange.sequence * ITEM_INDEX_LIMIT)
     yield RequestQuote(*head(taker), 0, 1, 5, end_ns, makers)
+
+
+def _bounds(maker: CommandMaker) -> Iterator[Command]:
+    """An order that meets more than it may, and a trade that triggers more stops than one runs."""
+    nonces = count(6 * 10**9)
+    by_key = maker.exchange.accounts.by_key
+    seller, buyer = (
+        each._replace(public_key=by_key[each.account_key].public_keys[0])
+        for each in maker.traders[1:3]
+    )
+
+    def of(trader: Trader, *items: Item | WithTerms) -> Command:
+        return orders(trader, next(nonces), items, now_ns=maker.time_ns)
+
+    yield MassCancel("operator", 0, NO_MARKET, 0, CAUSE_OPERATOR)
+    yield SetMarketStatus("operator", 0, MarketStatus.OPEN)
+    yield SetMarketLimits("operator", 0, 8, 0, 0, 0)
+    for trader in (seller, buyer):
+        for asset_id in ("AAA", "QQQ"):
+            reference = f"bounds {trader.account_key} {asset_id}"
+            yield Deposit("operator", trader.account_key, asset_id, 10**7, reference)
+    yield of(seller, *[place(SELL, 105, 1)] * MEETINGS_PER_ENTRY_MAX)
+    yield of(seller, place(SELL, 105, 1))
+    yield of(seller, with_terms(place(BUY, 105, 5), stp=STP_CANCEL_OLDEST))
+    yield of(buyer, place(BUY, 105, 1), place(BUY, 99, 1), place(BUY, 98, 500))
+    stop = with_terms(place(SELL, 0, 1, order_type=TYPE_STOP), trigger_price_ticks=99)
+    yield of(seller, *[stop] * (STOPS_PER_COMMAND_MAX + 20))
+    yield of(seller, place(SELL, 99, 1))
+    yield ClockTick()
 
 
 def main() -> int:

@@ -184,10 +184,10 @@ def test_one_iceberg_makes_no_million_trades() -> None:
     world = World()
     world.do(CreateMarket(OPERATOR, spec("AAA", "QQQ", quantity_lots_max=10**6)))
     seller = world.open_account(10**9)
-    item = with_terms(place(SELL, 100, 1_001), display_lots=1)
+    item = with_terms(place(SELL, 100, 101), display_lots=1)
     [result] = world.order(seller, item).items
     assert (result.reason, result.field) == (Reason.FIELD_INVALID, "display_lots")
-    ice = iceberg(world, seller, 1_000, 1)
-    [result] = world.order(seller, amend(1_001, order_key=ice)).items
+    ice = iceberg(world, seller, 100, 1)
+    [result] = world.order(seller, amend(101, order_key=ice)).items
     assert (result.reason, result.field) == (Reason.FIELD_INVALID, "quantity_lots")
     assert queue(world) == [(ice, 1)]

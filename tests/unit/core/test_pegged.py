@@ -6,7 +6,7 @@ import pytest
 
 from dexcore.events import OrderRepriced
 from dexcore.items import FOK, IOC, PEG_MARKET, PEG_MIDPOINT, PEG_PRIMARY, TYPE_PEGGED
-from dexcore.limits import PARKED_PER_MARKET_MAX
+from dexcore.limits import FOLLOWERS_PER_ACCOUNT_MAX, FOLLOWERS_PER_MARKET_MAX
 from dexcore.market import MarketStatus
 from dexcore.results import OrderStatus, Outcome
 from tests.unit.core.exchanges import BUY, SELL, amend, cancel, place, with_terms
@@ -78,8 +78,8 @@ def test_a_pegged_order_follows_and_loses_its_place() -> None:
     level = world.exchange.markets[0].book.bids.best
     assert level is not None
     keys = [order.key for order in level]
-    # Behind the first, whose step moved it; before the second, which came later.
-    assert keys == [behind.items[0].order_key, key, behind.items[1].order_key]
+    # Behind both: it moved when their command was done.
+    assert keys == [*[result.order_key for result in behind.items], key]
     outcome = world.order(other, *[cancel(result.order_key) for result in behind.items])
     assert repriced(outcome) == [(key, 90)]
     outcome = world.order(other, cancel(bid))
@@ -177,18 +177,28 @@ def test_pegged_orders_follow_in_an_open_market_only() -> None:
     assert repriced(phase(world, MarketStatus.OPEN)) == [(key, 92)]
 
 
-def test_pegged_orders_move_before_the_next_triggered_stop() -> None:
+def test_pegged_orders_move_when_a_command_is_done() -> None:
     world = world_at(100)
     trader, other = world.traders[:2]
-    world.order(other, place(BUY, 98, 1), place(BUY, 90, 5))
+    bid = key_of(world, other, place(BUY, 98, 1))
+    world.order(other, place(BUY, 90, 5))
     peg = key_of(world, other, pegged(BUY, PEG_PRIMARY, 150))
-    key = key_of(world, trader, stop(SELL, 98, lots=9))
-    outcome = world.order(world.traders[2], place(SELL, 98, 6))
-    # The first sell takes 98 whole, the peg with it.
-    assert trades(outcome)[:2] == [(98, 1), (98, 5)]
-    assert ends(outcome)[peg] == "FILLED"
-    assert trades(outcome)[2:] == [(90, 5)]
-    assert ends(outcome)[key] == "EXPIRED"
+    key = key_of(world, trader, stop(SELL, 98, lots=2))
+    outcome = world.order(world.traders[2], place(SELL, 98, 1))
+    # What it followed is gone, and still the stop found it there.
+    assert trades(outcome) == [(98, 1), (98, 2)]
+    assert ends(outcome) == dict.fromkeys((bid, outcome.items[0].order_key, key), "FILLED")
+    assert repriced(outcome) == [(peg, 90)]
+
+
+def test_pegged_orders_do_not_follow_what_a_command_takes_back() -> None:
+    world = world_at(0)
+    trader, other = world.traders[:2]
+    world.order(other, place(BUY, 90))
+    key = key_of(world, trader, pegged(BUY, PEG_PRIMARY, 150))
+    outcome = world.order(other, place(BUY, 95, client_id=7), cancel(client_id=7))
+    assert repriced(outcome) == []
+    assert price_of(world, trader, key) == 90
 
 
 def test_changes_of_a_pegged_order() -> None:
@@ -212,7 +222,7 @@ def test_changes_of_a_pegged_order() -> None:
 def test_terms_that_a_pegged_order_cannot_have() -> None:
     world = world_at(0)
     trader = world.traders[0]
-    for offset, side, reason in ((1, BUY, "PRICE_OUT_OF_RANGE"), (-1, SELL, "PRICE_OUT_OF_RANGE")):
+    for offset, side, reason in ((1, BUY, "FIELD_INVALID"), (-1, SELL, "FIELD_INVALID")):
         item = pegged(side, PEG_PRIMARY, 100, offset)
         assert refusal(world, trader, item) == (reason, "peg_offset_ticks")
     wide = place(BUY, 100, 10, order_type=TYPE_PEGGED, market=1)
@@ -231,7 +241,18 @@ def test_terms_that_a_pegged_order_cannot_have() -> None:
 
 def test_a_market_keeps_so_many_pegged_orders() -> None:
     world = world_at(0)
+    for _ in range(FOLLOWERS_PER_MARKET_MAX // FOLLOWERS_PER_ACCOUNT_MAX):
+        trader = world.open_account(10**6)
+        items = [pegged(BUY, PEG_PRIMARY, 100, lots=1)] * FOLLOWERS_PER_ACCOUNT_MAX
+        results = world.order(trader, *items).items
+        assert {result.status for result in results} == {OrderStatus.PARKED}
+    refused = refusal(world, world.traders[0], pegged(SELL, PEG_PRIMARY, 100))
+    assert refused == ("TOO_MANY_PARKED", "")
+
+
+def test_an_account_keeps_so_many_pegged_orders_in_a_market() -> None:
+    world = world_at(0)
     trader = world.traders[0]
-    for _ in range(PARKED_PER_MARKET_MAX // 100):
-        world.order(trader, *[pegged(BUY, PEG_PRIMARY, 100, lots=1)] * 100)
+    world.order(trader, *[pegged(BUY, PEG_PRIMARY, 100, lots=1)] * FOLLOWERS_PER_ACCOUNT_MAX)
     assert refusal(world, trader, pegged(SELL, PEG_PRIMARY, 100)) == ("TOO_MANY_PARKED", "")
+    key_of(world, world.traders[1], pegged(SELL, PEG_PRIMARY, 100))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dexcore.items import FOK, IOC, TYPE_STOP, TYPE_STOP_LIMIT
-from dexcore.limits import PARKED_PER_MARKET_MAX
+from dexcore.limits import FOLLOWERS_PER_ACCOUNT_MAX, FOLLOWERS_PER_MARKET_MAX
 from dexcore.market import MarketStatus
 from dexcore.results import OrderStatus
 from tests.unit.core.exchanges import (
@@ -106,16 +106,16 @@ def test_a_stop_limit_has_its_time_in_force_when_it_runs(tif: int, end: str) -> 
 
 
 def test_stops_run_one_after_the_other_in_order_of_keys() -> None:
-    """Each is a step that may trigger more, which queue up behind."""
+    """Each is a step that may trigger more, and of all that are due the smallest key is next."""
     world = world_at(100)
     trader, other = world.traders[:2]
     world.order(other, place(SELL, 106, 5), place(SELL, 108, 5), place(SELL, 109, 5))
-    first = key_of(world, trader, stop(BUY, 108))
+    first = key_of(world, trader, stop(BUY, 106))
     second = key_of(world, trader, stop(BUY, 105))
     third = key_of(world, trader, stop(BUY, 103))
     outcome = trade(world, 105)
-    assert triggered(outcome) == [second, third, first]
-    # The second took 106, the third 108, which triggered the first.
+    # The second took 106, which triggered the first.
+    assert triggered(outcome) == [second, first, third]
     assert trades(outcome) == [(105, 1), (106, 5), (108, 5), (109, 5)]
 
 
@@ -192,12 +192,24 @@ def test_terms_that_a_stop_cannot_have() -> None:
 
 def test_a_market_keeps_so_many_trailing_stops() -> None:
     world = world_at(100)
-    trader = world.traders[0]
-    for _ in range(PARKED_PER_MARKET_MAX // 100):
-        outcome = world.order(trader, *[trailing(SELL, 7, lots=1)] * 100)
+    for _ in range(FOLLOWERS_PER_MARKET_MAX // FOLLOWERS_PER_ACCOUNT_MAX):
+        trader = world.open_account(10**6)
+        outcome = world.order(trader, *[trailing(SELL, 7, lots=1)] * FOLLOWERS_PER_ACCOUNT_MAX)
         assert {result.status for result in outcome.items} == {OrderStatus.PARKED}
+    assert refusal(world, world.traders[0], trailing(SELL, 7)) == ("TOO_MANY_PARKED", "")
+    key_of(world, world.traders[0], stop(SELL, 90))
+    # Those that are left after one is gone are the account's own.
     assert refusal(world, trader, trailing(SELL, 7)) == ("TOO_MANY_PARKED", "")
-    key_of(world, trader, stop(SELL, 90))
+    world.order(trader, cancel(outcome.items[0].order_key))
+    key_of(world, trader, trailing(SELL, 7))
+
+
+def test_an_account_keeps_so_many_trailing_stops_in_a_market() -> None:
+    world = world_at(100)
+    trader = world.traders[0]
+    world.order(trader, *[trailing(SELL, 7, lots=1)] * FOLLOWERS_PER_ACCOUNT_MAX)
+    assert refusal(world, trader, trailing(SELL, 7)) == ("TOO_MANY_PARKED", "")
+    key_of(world, world.traders[1], trailing(SELL, 7))
 
 
 def test_stops_wait_while_the_market_is_not_open() -> None:

@@ -12,25 +12,37 @@ from trio.testing import MockClock
 from dexcore.commands import (
     EXTERNAL_TRADE,
     ClockTick,
+    Command,
+    CreateMarket,
+    Deposit,
     RecordTrades,
     SetDeadMansSwitch,
     decode_command,
 )
-from dexcore.items import GTD
+from dexcore.items import GTD, TYPE_STOP_LIMIT
+from dexcore.limits import STOPS_PER_COMMAND_MAX
 from dexcore.quote_commands import GiveQuote, RequestQuote
+from dexcore.results import Outcome
 from dexkline import Interval
 from dexruntime.journal import JournalFull, read_journal
 from dexruntime.shard import Shard
 from dexruntime.storage import PosixStorage, Storage
+from dexruntime.views import Views
 from tests.sim.disk import SimulatedDisk
 from tests.unit.core.exchanges import (
+    ASSETS,
     BUY,
+    MARKETS,
     OPERATOR,
     SECOND_NS,
+    SELL,
     START_NS,
     Trader,
+    World,
     orders,
     place,
+    public_key,
+    register,
     with_terms,
 )
 from tests.unit.runtime.shards import (
@@ -208,3 +220,55 @@ async def test_a_tick_that_finds_the_disk_full_waits_and_comes_later(
             mock_clock.jump(1.5)
             await settle(shard)
         assert closed(shard) == ["1s"]
+
+
+async def test_stops_that_a_command_leaves_run_by_ticks_at_once(
+    tmp_path: Path, mock_clock: MockClock
+) -> None:
+    async with running(PosixStorage(tmp_path), clock_ns=trio_clock_ns) as shard:
+        seller, buyer = await open_market(shard)
+        for command in crossing([seller, buyer], 1):
+            await do(shard, command)
+        item = place(SELL, 95, 1, order_type=TYPE_STOP_LIMIT)
+        stop = with_terms(item, trigger_price_ticks=99)
+        count = 2 * STOPS_PER_COMMAND_MAX + 1
+        await do(shard, orders(seller, 2, [stop] * count))
+        await do(shard, orders(buyer, 2, [place(BUY, 99, 1), place(BUY, 95, count)]))
+        mock_clock.jump(0.1)
+        await settle(shard)
+        await do(shard, orders(seller, 3, [place(SELL, 99, 1)]))
+        await settle(shard)
+        assert not shard.exchange.accounts.by_key[seller.account_key].open_orders
+        live = fingerprint(shard)
+    assert ticks(PosixStorage(tmp_path))[-2:] == [SECOND_NS // 10 + 1, SECOND_NS // 10 + 2]
+    async with running(PosixStorage(tmp_path), clock_ns=trio_clock_ns) as shard:
+        assert fingerprint(shard) == live
+
+
+def test_what_goes_on_before_a_retry_has_a_time_of_its_own() -> None:
+    world = World()
+    views = Views(world.exchange)
+
+    def do_at(time_ns: int, command: Command) -> Outcome:
+        world.time_ns = time_ns
+        outcome = world.do(command)
+        views.consume(world.exchange.sequence, outcome)
+        return outcome
+
+    for market in MARKETS:
+        do_at(START_NS, CreateMarket(OPERATOR, market))
+    trader = Trader(do_at(START_NS, register(1)).key, public_key(1))
+    for asset_id in ASSETS:
+        do_at(START_NS, Deposit(OPERATOR, trader.account_key, asset_id, 10**8, asset_id))
+    first = orders(trader, 1, [place(SELL, 100, 1), place(BUY, 100, 1)])
+    do_at(START_NS, first)
+    item = place(SELL, 95, 1, order_type=TYPE_STOP_LIMIT)
+    stop = with_terms(item, trigger_price_ticks=99)
+    do_at(START_NS, orders(trader, 2, [stop] * (STOPS_PER_COMMAND_MAX + 1)))
+    do_at(START_NS, orders(trader, 3, [place(BUY, 99, 1), place(BUY, 95, 200)]))
+    do_at(START_NS, orders(trader, 4, [place(SELL, 99, 1)]))
+    again = do_at(START_NS + SECOND_NS, first)
+    assert (again.repeated, again.time_ns) == (True, START_NS)
+    views.settle()
+    last = views.markets[0].trade_feed.held()[-1]
+    assert last.time_ns == START_NS + SECOND_NS, "its trade is told as of the first time"

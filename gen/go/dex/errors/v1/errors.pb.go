@@ -143,9 +143,11 @@ const (
 	ErrorReason_ERROR_REASON_PRICE_OUT_OF_BAND ErrorReason = 94
 	// Less than the order's minimum quantity could be taken at once.
 	ErrorReason_ERROR_REASON_MIN_QUANTITY_UNFILLABLE ErrorReason = 95
-	// The market's last price already reaches the stop's trigger.
+	// The market's last price, or one for which triggered stops still run, already
+	// reaches the stop's trigger.
 	ErrorReason_ERROR_REASON_STOP_WOULD_TRIGGER ErrorReason = 96
-	// The market has as many orders of this kind as it may have.
+	// The market has as many orders of this kind as it may have, in all or of this
+	// account.
 	ErrorReason_ERROR_REASON_TOO_MANY_PARKED ErrorReason = 97
 	// The first order of the pair was refused or did not rest whole; or a leg of a
 	// pair was to be amended.

@@ -44,7 +44,8 @@ const (
 	// other order of its pair.
 	OrderStatus_ORDER_STATUS_CANCELLED OrderStatus = 4
 	// What was left ended by its time in force: at once (IOC, market), at its time
-	// (DAY, GTD), or with its auction.
+	// (DAY, GTD), or with its auction; or the order met as many others as one may
+	// and would have met more, which ends it whatever its time in force.
 	OrderStatus_ORDER_STATUS_EXPIRED OrderStatus = 5
 	// Refused; see `rejection`.
 	OrderStatus_ORDER_STATUS_REJECTED OrderStatus = 6

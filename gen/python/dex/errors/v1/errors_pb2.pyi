@@ -144,9 +144,13 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_MIN_QUANTITY_UNFILLABLE: _ErrorReason.ValueType  # 95
     """Less than the order's minimum quantity could be taken at once."""
     ERROR_REASON_STOP_WOULD_TRIGGER: _ErrorReason.ValueType  # 96
-    """The market's last price already reaches the stop's trigger."""
+    """The market's last price, or one for which triggered stops still run, already
+    reaches the stop's trigger.
+    """
     ERROR_REASON_TOO_MANY_PARKED: _ErrorReason.ValueType  # 97
-    """The market has as many orders of this kind as it may have."""
+    """The market has as many orders of this kind as it may have, in all or of this
+    account.
+    """
     ERROR_REASON_OCO_BROKEN: _ErrorReason.ValueType  # 98
     """The first order of the pair was refused or did not rest whole; or a leg of a
     pair was to be amended.
@@ -329,9 +333,13 @@ ERROR_REASON_PRICE_OUT_OF_BAND: ErrorReason.ValueType  # 94
 ERROR_REASON_MIN_QUANTITY_UNFILLABLE: ErrorReason.ValueType  # 95
 """Less than the order's minimum quantity could be taken at once."""
 ERROR_REASON_STOP_WOULD_TRIGGER: ErrorReason.ValueType  # 96
-"""The market's last price already reaches the stop's trigger."""
+"""The market's last price, or one for which triggered stops still run, already
+reaches the stop's trigger.
+"""
 ERROR_REASON_TOO_MANY_PARKED: ErrorReason.ValueType  # 97
-"""The market has as many orders of this kind as it may have."""
+"""The market has as many orders of this kind as it may have, in all or of this
+account.
+"""
 ERROR_REASON_OCO_BROKEN: ErrorReason.ValueType  # 98
 """The first order of the pair was refused or did not rest whole; or a leg of a
 pair was to be amended.

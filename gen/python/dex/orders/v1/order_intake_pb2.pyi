@@ -44,7 +44,8 @@ class _OrderStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OrderStat
     """
     ORDER_STATUS_EXPIRED: _OrderStatus.ValueType  # 5
     """What was left ended by its time in force: at once (IOC, market), at its time
-    (DAY, GTD), or with its auction.
+    (DAY, GTD), or with its auction; or the order met as many others as one may
+    and would have met more, which ends it whatever its time in force.
     """
     ORDER_STATUS_REJECTED: _OrderStatus.ValueType  # 6
     """Refused; see `rejection`."""
@@ -68,7 +69,8 @@ other order of its pair.
 """
 ORDER_STATUS_EXPIRED: OrderStatus.ValueType  # 5
 """What was left ended by its time in force: at once (IOC, market), at its time
-(DAY, GTD), or with its auction.
+(DAY, GTD), or with its auction; or the order met as many others as one may
+and would have met more, which ends it whatever its time in force.
 """
 ORDER_STATUS_REJECTED: OrderStatus.ValueType  # 6
 """Refused; see `rejection`."""

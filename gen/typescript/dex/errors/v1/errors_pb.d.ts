@@ -445,14 +445,16 @@ export enum ErrorReason {
   MIN_QUANTITY_UNFILLABLE = 95,
 
   /**
-   * The market's last price already reaches the stop's trigger.
+   * The market's last price, or one for which triggered stops still run, already
+   * reaches the stop's trigger.
    *
    * @generated from enum value: ERROR_REASON_STOP_WOULD_TRIGGER = 96;
    */
   STOP_WOULD_TRIGGER = 96,
 
   /**
-   * The market has as many orders of this kind as it may have.
+   * The market has as many orders of this kind as it may have, in all or of this
+   * account.
    *
    * @generated from enum value: ERROR_REASON_TOO_MANY_PARKED = 97;
    */

@@ -671,7 +671,8 @@ export enum OrderStatus {
 
   /**
    * What was left ended by its time in force: at once (IOC, market), at its time
-   * (DAY, GTD), or with its auction.
+   * (DAY, GTD), or with its auction; or the order met as many others as one may
+   * and would have met more, which ends it whatever its time in force.
    *
    * @generated from enum value: ORDER_STATUS_EXPIRED = 5;
    */
