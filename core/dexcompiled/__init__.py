@@ -48,6 +48,8 @@ COMPILED_MODULES: Final = (
     "dexcore.reserve",
     "dexcore.results",
     "dexcore.self_trades",
+    "dexcore.session_commands",
+    "dexcore.sessions",
     "dexcore.steps",
     "dexcore.supervision",
     "dexcore.terms",

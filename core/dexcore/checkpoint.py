@@ -21,6 +21,7 @@ from dexcore.pegs import best_unpegged
 from dexcore.pool_state import encode_pool, restore_pool
 from dexcore.quote_checkpoint import encode_quotes, restore_quotes
 from dexcore.results import ItemResult
+from dexcore.sessions import Session
 from dexcore.terms import OrderTerms
 from dexcore.waiting import UNSEEN
 
@@ -76,6 +77,8 @@ def encode_state(exchange: Exchange) -> bytes:
         state["version"] = FORMAT_VERSION
     if exchange.quotes.requests:
         state |= {"version": FORMAT_VERSION, "quote_requests": encode_quotes(exchange.quotes)}
+    if sessions := exchange.sessions.by_key:
+        state |= {"version": FORMAT_VERSION, "sessions": [_session(s) for s in sessions.values()]}
     return json.dumps(state, sort_keys=True, separators=(",", ":")).encode()
 
 
@@ -109,6 +112,8 @@ def decode_state(data: bytes) -> Exchange:
         exchange.markets,
         state.get("quote_requests", ()),
     )
+    for row in state.get("sessions", ()):
+        _restore_session(exchange, row)
     exchange.ledger.audit()
     return exchange
 
@@ -141,6 +146,17 @@ def _keys(account: Account) -> list[str | list[Any]]:
             key.revoke_time_ns,
         ]
         for key in account.keys.values()
+    ]
+
+
+def _session(session: Session) -> list[int | str]:
+    return [
+        session.key,
+        session.signer.public_key.hex(),
+        session.running_hash.hex(),
+        session.order_number,
+        session.signed_number,
+        session.unsigned_since_ns,
     ]
 
 
@@ -266,6 +282,14 @@ def _restore_key(exchange: Exchange, account: Account, row: list[Any]) -> None:
         key.revoke_sequence, key.revoke_time_ns = limits[3:]
     account.keys[key.public_key] = key
     exchange.accounts.by_public_key[key.public_key] = key
+
+
+def _restore_session(exchange: Exchange, row: list[Any]) -> None:
+    key, public_key, running_hash, *numbers = row
+    signer = exchange.accounts.by_public_key[bytes.fromhex(public_key)]
+    session = Session(key, signer, bytes.fromhex(running_hash))
+    session.order_number, session.signed_number, session.unsigned_since_ns = numbers
+    exchange.sessions.add(session)
 
 
 def _restore_market(exchange: Exchange, row: dict[str, Any]) -> None:

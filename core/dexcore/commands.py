@@ -42,6 +42,19 @@ from dexcore.quote_commands import (
     read_session_end,
     read_withdrawal,
 )
+from dexcore.session_commands import (
+    CountersignSession,
+    EndSession,
+    OpenSession,
+    SessionCommand,
+    SessionOrders,
+    check_hashes,
+    orders_head,
+    read_countersignature,
+    read_end,
+    read_opening,
+    read_orders_head,
+)
 
 # A recorded trade: external_id, time_ns, price_ticks, quantity_lots, taker side.
 EXTERNAL_TRADE: Final = struct.Struct("<qqqqB")
@@ -264,6 +277,7 @@ Command = (
     | RemoveLiquidity
     | PoolSwap
     | QuoteCommand
+    | SessionCommand
 )
 
 
@@ -303,6 +317,10 @@ COMMAND_TYPES: Final[dict[type, CommandType]] = {
     AcceptQuote: CommandType(43, 1),
     EndQuoteSession: CommandType(44, 1),
     WithdrawRequest: CommandType(45, 1),
+    OpenSession: CommandType(50, 1),
+    SessionOrders: CommandType(51, 1),
+    CountersignSession: CommandType(52, 1),
+    EndSession: CommandType(53, 1),
 }
 _HEADS: Final = {command: bytes(known) for command, known in COMMAND_TYPES.items()}
 
@@ -352,6 +370,9 @@ def encode_command(command: Command) -> bytes:
     try:
         if isinstance(command, OrderCommand):
             return _orders_bytes(head, command)
+        if isinstance(command, SessionOrders):
+            orders = _orders_bytes(_HEADS[OrderCommand], command.orders)
+            return orders_head(head, command) + orders
         if isinstance(command, CreateMarket):
             return head + encode_values((command.operator, *command.spec))
         if isinstance(command, RecordTrades):
@@ -360,6 +381,8 @@ def encode_command(command: Command) -> bytes:
             check_keys(command.maker_account_keys)
         if isinstance(command, EndQuoteSession):
             check_keys(command.quote_keys)
+        if isinstance(command, CountersignSession):
+            check_hashes(command.skipped)
         return head + encode_values(command)
     except (struct.error, UnicodeEncodeError) as error:
         raise CodecError(f"a value of {type(command).__name__} does not fit") from error
@@ -391,7 +414,7 @@ def decode_command(data: bytes) -> Command:
     reader = _READERS.get(data[:2])
     if reader is None:
         raise UnknownCommand(data[0], data[1])
-    if reader is _read_orders or reader is _read_orders_v1:
+    if reader in _READ_WHOLE:
         orders: Command = reader(data)
         return orders
     values = ValueReader(data, 2)
@@ -417,6 +440,13 @@ def _read_orders(data: bytes) -> OrderCommand:
         raise CodecError("order items do not fit")
     # Half the price of OrderCommand(...).
     return _new(OrderCommand, (*signed, data[_ORDERS_BYTES:end], data[end:], phased, RULES))
+
+
+def _read_session_orders(data: bytes) -> SessionOrders:
+    *head, rest = read_orders_head(data)
+    if rest[:2] != _HEADS[OrderCommand]:
+        raise CodecError("a session holds orders alone")
+    return SessionOrders(*head, _read_orders(rest))
 
 
 def _read_register_v1(r: ValueReader) -> RegisterKey:
@@ -553,7 +583,13 @@ _READERS: Final[dict[bytes, Callable[..., Command]]] = {
     bytes((43, 1)): read_acceptance,
     bytes((44, 1)): read_session_end,
     bytes((45, 1)): read_request_withdrawal,
+    bytes((50, 1)): read_opening,
+    bytes((51, 1)): _read_session_orders,
+    bytes((52, 1)): read_countersignature,
+    bytes((53, 1)): read_end,
 }
+# These take all bytes; the others read values behind type and version.
+_READ_WHOLE: Final = (_read_orders, _read_orders_v1, _read_session_orders)
 
 
 def readable_commands() -> list[CommandType]:

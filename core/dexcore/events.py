@@ -369,6 +369,28 @@ class PoolSwapped(NamedTuple):
     quote_atoms: int
 
 
+class SessionOpened(NamedTuple):
+    """Orders of this key may follow under a MAC."""
+
+    session_key: int
+    account_key: int
+    public_key: bytes
+
+
+class SessionCountersigned(NamedTuple):
+    """The session's key signed for everything up to this order."""
+
+    session_key: int
+    order_number: int
+
+
+class SessionEnded(NamedTuple):
+    """No order of the session is taken any more; ``reason`` is zero when its stream ended."""
+
+    session_key: int
+    reason: int
+
+
 Event = (
     OrderAccepted
     | ItemRefused
@@ -407,6 +429,9 @@ Event = (
     | OrderTriggered
     | AuctionUncrossed
     | QuoteEvent
+    | SessionOpened
+    | SessionCountersigned
+    | SessionEnded
 )
 
 # Numbers are part of the hashed bytes and never change. The first are all
@@ -444,6 +469,8 @@ _FIXED: Final[dict[type, int]] = {
     BlockTraded: 49,
     QuoteClosed: 50,
     QuoteRequestClosed: 51,
+    SessionCountersigned: 52,
+    SessionEnded: 53,
 }
 _GENERAL: Final[dict[type, bytes]] = {
     MarketCreated: b"\x40",
@@ -456,6 +483,7 @@ _GENERAL: Final[dict[type, bytes]] = {
     EpochBegan: b"\x47",
     KeyLimited: b"\x48",
     KeyRevoked: b"\x49",
+    SessionOpened: b"\x4a",
 }
 
 

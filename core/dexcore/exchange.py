@@ -89,6 +89,8 @@ from dexcore.quotes import QuoteBook
 from dexcore.reasons import Reason, Refused
 from dexcore.results import OrderStatus, Outcome
 from dexcore.rfq import QuoteDesk, SignedQuoteCommand
+from dexcore.session_commands import CountersignSession, EndSession, OpenSession, SessionOrders
+from dexcore.sessions import SessionDesk
 from dexcore.steps import begin_command, end_command, end_step
 from dexcore.supervision import Supervision
 
@@ -100,6 +102,8 @@ SignedCommand = (
     | Transfer
     | PoolCommand
     | SignedQuoteCommand
+    | OpenSession
+    | CountersignSession
 )
 _new: Final = tuple.__new__
 
@@ -125,6 +129,7 @@ class Exchange:
         "quotes",
         "references",
         "sequence",
+        "sessions",
         "time_ns",
         "timekeeper",
     )
@@ -157,6 +162,7 @@ class Exchange:
             self.epochs,
         )
         self._pools = PoolDesk(self.ledger, self.markets)
+        self.sessions = SessionDesk(self.accounts)
         self._handlers: dict[type, Callable[[Any, Outcome], None]] = {
             OrderCommand: self._orders,
             RegisterKey: self._register_key,
@@ -185,6 +191,10 @@ class Exchange:
             AcceptQuote: self._quotes,
             EndQuoteSession: self._quote_desk.end_session,
             WithdrawRequest: self._quote_desk.withdraw_request,
+            OpenSession: self._open_session,
+            SessionOrders: self._session_orders,
+            CountersignSession: self._countersign,
+            EndSession: self.sessions.end,
         }
 
     def apply(self, sequence: int, time_ns: int, command: Command) -> Outcome:
@@ -314,6 +324,22 @@ class Exchange:
         self._orders_desk.apply(signer.account, command, outcome)
         self._remember(command, signer.account.key, outcome)
 
+    def _open_session(self, command: OpenSession, outcome: Outcome) -> None:
+        self._judge_once(command, TRADE, self.sessions.open, outcome)
+
+    def _session_orders(self, command: SessionOrders, outcome: Outcome) -> None:
+        orders = command.orders
+        try:
+            self.sessions.take(command, outcome)
+            self._orders(orders, outcome)
+        except Refused as refused:
+            outcome.reason = refused.reason
+            outcome.field = refused.field
+            outcome.events.append(CommandRefused(orders.account_key, refused.reason))
+
+    def _countersign(self, command: CountersignSession, outcome: Outcome) -> None:
+        self._judge_once(command, TRADE, self.sessions.countersign, outcome)
+
     def _register_key(self, command: RegisterKey, outcome: Outcome) -> None:
         signer: Key | None = None
         space = command.account_key
@@ -380,6 +406,7 @@ class Exchange:
             signer.check_covers(key.scopes, key.expire_time_ns, "revoke_key.public_key")
             self.accounts.revoke(key, outcome.sequence, outcome.time_ns)
             outcome.events.append(KeyRevoked(account.key, key.public_key))
+            self.sessions.end_of_key(key, outcome)
         if command.cancel_all:
             outcome.items = tuple(cancel_all(self._matcher, account, NO_MARKET))
             end_step(self._matcher)

@@ -20,7 +20,7 @@ from typing import Final, NamedTuple, final
 
 import trio
 
-from dexcore.commands import ClockTick, Command, OrderCommand, encode_command
+from dexcore.commands import ClockTick, Command, OrderCommand, SessionOrders, encode_command
 from dexcore.exchange import Exchange
 from dexcore.items import ITEM
 from dexcore.results import Outcome
@@ -36,8 +36,8 @@ QUEUE_ITEMS_MAX: Final = 65_536
 # A batch ends after this many order items, so that one batch holds the loop for
 # about ten milliseconds at most.
 BATCH_ITEMS: Final = 512
-# A journal block holds 8 MiB; the largest command (10,000 recorded trades) and the
-# largest envelope together stay under half a MiB.
+# A journal block holds 8 MiB; the largest command (hashes of 65,536 orders of a session) and the
+# largest envelope together stay under 3 MiB.
 BATCH_BYTES: Final = 4 << 20
 # How long the sequencer sleeps when nothing is due; a command wakes it anyway.
 IDLE_NS: Final = 3_600 * 10**9
@@ -70,7 +70,12 @@ class Submission:
 
     def __init__(self, command: Command, envelope: bytes) -> None:
         self.command = command
-        self.items = len(command.items) // ITEM.size if type(command) is OrderCommand else 1
+        if type(command) is OrderCommand:
+            self.items = len(command.items) // ITEM.size
+        elif type(command) is SessionOrders:
+            self.items = len(command.orders.items) // ITEM.size
+        else:
+            self.items = 1
         # Encoded here, so that what cannot be journaled fails its sender and nobody else.
         self.data = encode_command(command)
         self.envelope = envelope

@@ -43,10 +43,15 @@ _STRIKES: Final = frozenset(
         "UNKNOWN_ACCOUNT",
         "KEY_REVOKED",
         "KEY_EXPIRED",
+        "MAC_INVALID",
     }
 )
 # What takes risk away is charged apart from what adds some.
-_CANCELS: Final = frozenset({"cancel", "cancel_all", "dead_mans_switch", "quote_cancel"})
+_CANCELS: Final = frozenset(
+    {"cancel", "cancel_all", "dead_mans_switch", "quote_cancel", "session_countersignature"}
+)
+# A handshake costs the loop as much as so many orders.
+SESSION_ITEMS: Final = 10
 
 
 @final
@@ -324,6 +329,8 @@ def cost_of(payload: payload_pb.Payload, action: str) -> Cost:
         items = payload.batch.items
         cancels = sum(item.WhichOneof("action") in _CANCELS for item in items)
         return Cost(len(items) - cancels, cancels)
+    if action == "session_opening":
+        return Cost(SESSION_ITEMS, 0)
     return Cost(0, 1) if action in _CANCELS else Cost(1, 0)
 
 

@@ -1,7 +1,7 @@
-"""Cancels what sessions leave behind: all orders of an account when its order stream has ended.
+"""Ends what streams leave behind: all orders of an account that asked for it, and MAC sessions.
 
 A stream ends in the middle of anything: the node may be full or its disk behind. What must be
-cancelled is therefore kept here until the journal has it, and the stop of the node waits for it.
+journaled then is therefore kept here until it is, and the stop of the node waits for it.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from typing import Final, final
 import structlog
 import trio
 
-from dexcore.commands import CAUSE_DISCONNECT, MassCancel
+from dexcore.commands import CAUSE_DISCONNECT, Command, EndSession, MassCancel
 from dexcore.items import NO_MARKET
+from dexcore.reasons import Reason
 from dexcore.results import Outcome
 from dexruntime.journal import JournalFull
 from dexruntime.promise import Promise
@@ -28,19 +29,33 @@ log = structlog.stdlib.get_logger(__name__)
 
 @final
 class Disconnects:
-    """Accounts whose orders are to be cancelled, until they are."""
+    """What is to be journaled of streams that ended, until it is."""
 
     def __init__(self, sequencer: Sequencer) -> None:
         self._sequencer = sequencer
         # As a set with an order.
-        self._waiting: dict[int, None] = {}
+        self._waiting: dict[Command, None] = {}
+        # Sessions that nobody waits for any more: whether they opened will show.
+        self._openings: list[Promise[Outcome]] = []
         self._busy = False
         self._news = trio.Event()
         self._done = trio.Event()
 
     def cancel(self, account_key: int) -> None:
-        """A session that asked for it has ended: cancel the account's orders, soon."""
-        self._waiting[account_key] = None
+        """A stream that asked for it has ended: cancel the account's orders, soon."""
+        self._add(MassCancel("", account_key, NO_MARKET, 0, CAUSE_DISCONNECT))
+
+    def end_session(self, session_key: int, reason: int = 0) -> None:
+        """End a session, soon: for this reason, or because its stream ended."""
+        self._add(EndSession(session_key, reason))
+
+    def end_opening(self, opening: Promise[Outcome]) -> None:
+        """End a session that may be about to open: its stream has ended."""
+        self._openings.append(opening)
+        self._news.set()
+
+    def _add(self, command: Command) -> None:
+        self._waiting[command] = None
         self._news.set()
 
     async def run(self) -> None:
@@ -50,8 +65,9 @@ class Disconnects:
             self._news = trio.Event()
             self._busy = True
             try:
-                while self._waiting:
-                    await self._cancel_all()
+                while self._waiting or self._openings:
+                    await self._await_openings()
+                    await self._submit_all()
             except DrainingError:
                 return
             self._busy = False
@@ -59,36 +75,47 @@ class Disconnects:
             self._done = trio.Event()
 
     async def finish(self) -> None:
-        """Wait until nothing is left to cancel; with a log line when that takes too long."""
+        """Wait until nothing is left to do; with a log line when that takes too long."""
         with trio.move_on_after(FINISH_SECONDS):
-            while self._waiting or self._busy:
+            while self._waiting or self._openings or self._busy:
                 await self._done.wait()
         if self._waiting or self._busy:
-            log.error("orders of ended sessions may still be open", accounts=len(self._waiting))
+            log.error("orders of ended streams may still be open", commands=len(self._waiting))
 
-    async def _cancel_all(self) -> None:
-        """Cancel for each that waits now; what the node does not take waits on."""
-        under_way: list[tuple[int, Promise[Outcome]]] = []
-        is_full = False
-        for account_key in list(self._waiting):
+    async def _await_openings(self) -> None:
+        """Find out which sessions opened without anybody waiting for them."""
+        while self._openings:
+            opening = self._openings.pop()
+            await opening.wait_done()
             try:
-                under_way.append((account_key, self._submit(account_key)))
+                outcome = opening.result()
+            except JournalFull:
+                continue
+            if outcome.reason == Reason.NONE and not outcome.repeated:
+                self._add(EndSession(outcome.key, 0))
+
+    async def _submit_all(self) -> None:
+        """Submit each that waits now; what the node does not take waits on."""
+        under_way: list[tuple[Command, Promise[Outcome]]] = []
+        is_full = False
+        for command in list(self._waiting):
+            try:
+                under_way.append((command, self._submit(command)))
             except QueueFull:
                 is_full = True
                 break
-        for account_key, promise in under_way:
+        for command, promise in under_way:
             await promise.wait_done()
             try:
                 promise.result()
             except JournalFull:
                 is_full = True
-                self._waiting[account_key] = None
+                self._waiting[command] = None
         if is_full:
             await trio.sleep(RETRY_SECONDS)
 
-    def _submit(self, account_key: int) -> Promise[Outcome]:
-        command = MassCancel("", account_key, NO_MARKET, 0, CAUSE_DISCONNECT)
+    def _submit(self, command: Command) -> Promise[Outcome]:
         promise = self._sequencer.submit(command)
-        # A session that ends from here on asks for a cancel of its own.
-        del self._waiting[account_key]
+        # A stream that ends from here on asks for the same anew.
+        del self._waiting[command]
         return promise

@@ -81,6 +81,23 @@ RULES: Final[Mapping[int, ErrorRule]] = {
     pb.ERROR_REASON_PERMISSION_DENIED: ErrorRule(_DENIED, "The caller lacks the permission."),
     pb.ERROR_REASON_TOKEN_INVALID: ErrorRule(_WHO, "The access token does not verify."),
     pb.ERROR_REASON_TOKEN_EXPIRED: ErrorRule(_WHO, "The token has expired."),
+    pb.ERROR_REASON_UNKNOWN_SESSION: ErrorRule(
+        _STATE, "No such session is open on this stream: it may have ended."
+    ),
+    pb.ERROR_REASON_MAC_INVALID: ErrorRule(
+        _WHO, "The MAC is not the session's over this order; the session has ended."
+    ),
+    pb.ERROR_REASON_SESSION_OUT_OF_ORDER: ErrorRule(
+        _STATE, "The order does not follow the one before it; the session has ended."
+    ),
+    pb.ERROR_REASON_SESSION_UNSIGNED: ErrorRule(
+        _STATE,
+        "Too much of the session has no countersignature, or some for too long; it has ended.",
+    ),
+    pb.ERROR_REASON_SESSION_HASH_MISMATCH: ErrorRule(
+        _STATE, "The countersignature is not over what was sent; the session has ended."
+    ),
+    pb.ERROR_REASON_TOO_MANY_SESSIONS: ErrorRule(_STATE, "The account may have no more sessions."),
     pb.ERROR_REASON_UNKNOWN_ACCOUNT: ErrorRule(_MISSING, "No such account."),
     pb.ERROR_REASON_UNKNOWN_KEY: ErrorRule(
         _DENIED, "The public key is not registered for the account."

@@ -18,9 +18,11 @@ from dex.orders.v1 import signed_payload_pb2 as payload_pb
 from dexcore.accounts import MANAGE_KEYS, TRADE, TRANSFER, Key
 from dexcore.commands import (
     Command,
+    CountersignSession,
     OrderCommand,
     RegisterKey,
     RevokeKey,
+    SessionOrders,
     SetDeadMansSwitch,
     Transfer,
 )
@@ -42,13 +44,12 @@ from dexruntime.promise import Promise
 from dexruntime.sequencer import DrainingError, QueueFull
 from dexruntime.shard import Shard
 from dexruntime.verifier import VerifierFull
+from dexsdk.mac_session import HASH_BYTES, payload_hash
 
 SIGNING_PREFIX: Final = b"triodex.payload.v1\0"
 DIGEST_BYTES: Final = 16
 PAYLOAD_BYTES_MAX: Final = 65_536
 ORDER_ACTIONS: Final = frozenset({"place", "cancel", "amend", "cancel_all", "batch"})
-# What an order stream takes.
-STREAM_ACTIONS: Final = ORDER_ACTIONS | {"dead_mans_switch"}
 # What the key that signs must be allowed; everything else is trading.
 SCOPES: Final = {"transfer": TRANSFER, "register_key": MANAGE_KEYS, "revoke_key": MANAGE_KEYS}
 
@@ -64,7 +65,18 @@ class Signed(NamedTuple):
     expire_time_ns: int
     digest: bytes
     public_key: bytes
+    # The payload as it was signed, and what is journaled beside its command.
+    data: bytes
     envelope: bytes
+
+
+Head = tuple[int, int, int, bytes, bytes]
+
+
+def head_of(signed: Signed) -> Head:
+    """What every signed command begins with."""
+    nonce = signed.payload.nonce
+    return signed.account_key, nonce, signed.expire_time_ns, signed.digest, signed.public_key
 
 
 @final
@@ -150,6 +162,14 @@ class Intake:
             raise refuse(errors_pb2.ERROR_REASON_SIGNATURE_INVALID, field="envelope.signature")
         # Each reading of a field of bytes is a copy.
         data, public_key = envelope.payload, envelope.public_key
+        return self.check_payload(data, public_key, envelope.SerializeToString())
+
+    def check_payload(self, data: bytes, public_key: bytes, envelope: bytes = b"") -> Signed:
+        """Check everything about a payload that this key answers for, and that needs no journal.
+
+        Raises:
+            RpcError: it was refused.
+        """
         if len(data) > PAYLOAD_BYTES_MAX:
             raise refuse(errors_pb2.ERROR_REASON_MESSAGE_TOO_LARGE, field="envelope.payload")
         try:
@@ -181,7 +201,8 @@ class Intake:
             expire_time_ns,
             digest,
             public_key,
-            envelope.SerializeToString(),
+            data,
+            envelope,
         )
 
     def charge(self, signed: Signed, peer: Peer) -> Standing | None:
@@ -214,6 +235,32 @@ class Intake:
             RpcError: the node takes nothing at the moment, or a field is wrong.
         """
         return self.submit_command(self._command(signed), signed.envelope)
+
+    def submit_in_session(
+        self, signed: Signed, session_key: int, number: int, skipped: bytes, envelope: bytes
+    ) -> Promise[Outcome]:
+        """Queue the orders of a checked payload that its session answers for.
+
+        Raises:
+            RpcError: the node takes nothing at the moment, or a field is wrong.
+        """
+        orders = self._orders(head_of(signed), signed.payload, signed.action)
+        hash_ = payload_hash(signed.data)
+        command = SessionOrders(session_key, number, hash_, skipped, orders)
+        return self.submit_command(command, envelope)
+
+    def countersign(self, signed: Signed, session_key: int, skipped: bytes) -> Promise[Outcome]:
+        """Queue a checked countersignature.
+
+        Raises:
+            RpcError: the node takes nothing at the moment, or a field is wrong.
+        """
+        said = signed.payload.session_countersignature
+        if len(said.running_hash) != HASH_BYTES:
+            raise refuse_field("session_countersignature.running_hash", "must be 32 bytes")
+        number, hash_ = said.order_number, said.running_hash
+        command = CountersignSession(*head_of(signed), session_key, number, hash_, skipped)
+        return self.submit_command(command, signed.envelope)
 
     def submit_command(self, command: Command, envelope: bytes) -> Promise[Outcome]:
         """Queue any command.
@@ -284,13 +331,7 @@ class Intake:
 
     def _command(self, signed: Signed) -> Command:
         payload = signed.payload
-        head = (
-            signed.account_key,
-            payload.nonce,
-            signed.expire_time_ns,
-            signed.digest,
-            signed.public_key,
-        )
+        head = head_of(signed)
         if signed.action in ORDER_ACTIONS:
             return self._orders(head, payload, signed.action)
         if signed.action in QUOTE_ACTIONS:
@@ -311,9 +352,7 @@ class Intake:
             raise refuse(errors_pb2.ERROR_REASON_UNKNOWN_ACCOUNT, field="transfer.to_account_id")
         return Transfer(*head, to_key, transfer.asset_id, transfer.amount_atoms)
 
-    def _orders(
-        self, head: tuple[int, int, int, bytes, bytes], payload: payload_pb.Payload, action: str
-    ) -> OrderCommand:
+    def _orders(self, head: Head, payload: payload_pb.Payload, action: str) -> OrderCommand:
         terms: list[bytes] = []
         if action != "batch":
             items = self.items.pack(action, getattr(payload, action), terms)
@@ -322,9 +361,7 @@ class Intake:
         items = self.items.pack_batch(batch, terms)
         return OrderCommand(*head, items, b"".join(terms), int(batch.phased))
 
-    def _register_key(
-        self, head: tuple[int, int, int, bytes, bytes], added: payload_pb.KeyRegistration
-    ) -> RegisterKey:
+    def _register_key(self, head: Head, added: payload_pb.KeyRegistration) -> RegisterKey:
         _check_public_key(added.public_key, "register_key.public_key")
         scopes = 0
         for scope in added.scopes:

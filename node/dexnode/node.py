@@ -114,6 +114,9 @@ class Node:
         ids = IdFormat(shard.identity.shard, shard.identity.epoch, shard.exchange.epochs)
         health = HealthService()
         disconnects = Disconnects(shard.sequencer)
+        for session_key in shard.exchange.sessions.by_key:
+            # Their streams ended with the process that had their keys.
+            disconnects.end_session(session_key)
         async with trio.open_nursery() as nursery:
             await nursery.start(shard.run)
             permissions = PermissionTable.from_services(binding.SERVED)
@@ -219,7 +222,9 @@ class Node:
         intake = Intake(shard, ids, system_clock_ns, self._admission)
         pages = PageTokens(self._key("page tokens"))
         servicers: dict[str, object] = {
-            binding.ORDER_INTAKE.full_name: OrderIntakeService(shard, intake, ids, disconnects),
+            binding.ORDER_INTAKE.full_name: OrderIntakeService(
+                shard, intake, ids, disconnects, Key(self._key("audit heads"))
+            ),
             binding.MATCHING.full_name: MatchingService(
                 shard, intake, ids, pages, lambda: self._feeds.is_stopping
             ),

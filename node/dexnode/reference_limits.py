@@ -13,7 +13,7 @@ from dexflight.calls import STREAMS_MAX
 from dexnode.admission import ORDER_BURST_MIN, PROVEN_KEYS_MAX
 from dexnode.gate import CANCEL_METHODS
 from dexnode.intake import PAYLOAD_BYTES_MAX
-from dexnode.services.orders import STREAM_WAIT_SECONDS, STREAM_WINDOW
+from dexnode.services.order_stream import STREAM_WAIT_SECONDS, STREAM_WINDOW
 from dexnode.settings import GrpcSettings, LimitSettings
 from dexnode.tokens import LIFETIME_NS_MAX
 from dexrpc import ServerConfig
@@ -223,7 +223,17 @@ def _queues() -> list[Row]:
             f"{sequencer.BATCHES_IN_FLIGHT_MAX:,}",
             "the sequencer waits",
         ),
-        ("envelopes of one stream", f"{STREAM_WINDOW:,}", "the stream is not read"),
+        ("requests of one stream", f"{STREAM_WINDOW:,}", "the stream is not read"),
+        (
+            "orders of a session that wait for a countersignature",
+            f"{core.SESSION_UNSIGNED_ORDERS_MAX:,}",
+            "`SESSION_UNSIGNED`: the session ends",
+        ),
+        (
+            "their wait",
+            f"{core.SESSION_UNSIGNED_NS_MAX // _NS} s",
+            "`SESSION_UNSIGNED`: the session, and its stream, end",
+        ),
     ]
 
 
@@ -252,6 +262,11 @@ def _messages() -> list[Row]:
             "open orders of an account",
             f"{core.OPEN_ORDERS_PER_ACCOUNT_MAX:,}",
             "`TOO_MANY_OPEN_ORDERS`",
+        ),
+        (
+            "open sessions of an account",
+            f"{core.SESSIONS_PER_ACCOUNT_MAX:,}",
+            "`TOO_MANY_SESSIONS`",
         ),
         *_quotes(),
         ("parts that an iceberg shows", f"{core.ICEBERG_PARTS_MAX:,}", "`FIELD_INVALID`"),

@@ -68,6 +68,20 @@ def fill_result(ids: IdFormat, message: orders_pb.OrderResult, item: ItemResult)
         fill.fee_atoms = fee_atoms
 
 
+def fill_outcome(
+    ids: IdFormat,
+    message: (
+        orders_pb.OrderStreamResponse | orders_pb.SubmitBatchResponse | orders_pb.CancelAllResponse
+    ),
+    outcome: Outcome,
+) -> None:
+    """Where a command was applied, and what became of every item."""
+    fill_applied(message.applied, outcome)
+    add = message.results.add
+    for item in outcome.items:
+        fill_result(ids, add(), item)
+
+
 def fill_open_order(
     ids: IdFormat, message: accounts_pb.OpenOrder, source: Market, order: Order
 ) -> None:

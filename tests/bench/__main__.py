@@ -49,6 +49,7 @@ def _replay(quick: bool, commands: int | None = None) -> list[Row]:
 
 BENCHES: Final[dict[str, Bench]] = {
     "single": partial(_intake, intake.SINGLE),
+    "session": partial(_intake, intake.SESSION),
     "batch": partial(_intake, intake.BATCHES),
     "unary": lambda quick: unary.measure(quick=quick),
     "flight": lambda quick: bulk.measure(quick=quick),

@@ -1,4 +1,5 @@
-"""Orders through a whole node: single ones, each signed, and batches of 100 under one signature.
+"""Orders through a whole node: single ones, each signed or each with the MAC of a session, and
+batches of 100 under one signature.
 
 Open loop on one OrderStream; a latency counts from the moment its message was due. A step of the
 search for the knee passes when every message was answered and p99 is within the limit.
@@ -18,7 +19,7 @@ from typing import Final, NamedTuple
 
 from dex.errors.v1 import errors_pb2
 from dex.orders.v1 import order_intake_pb2 as orders_pb
-from tests.bench.bench_node import BenchNode, NotMeasurable
+from tests.bench.bench_node import NETWORK_ID, BenchNode, NotMeasurable
 from tests.bench.cpu import cpu_seconds, node_cpu_seconds, resident_bytes
 from tests.bench.jitter import Jitter, JitterControl
 from tests.bench.journal import measure_replay
@@ -40,6 +41,7 @@ class Shape(NamedTuple):
     batch_items: int
     orders_per_second: int
     p99_ms_max: float
+    is_session: bool = False
 
     @property
     def items(self) -> int:
@@ -47,8 +49,9 @@ class Shape(NamedTuple):
         return self.batch_items or 1
 
 
-SINGLE: Final = Shape("single orders", 0, 5_000, 20)
-BATCHES: Final = Shape("batches of 100", 100, 50_000, 30)
+SINGLE: Final = Shape("single orders", 0, 7_500, 20)
+SESSION: Final = Shape("session orders", 0, 10_000, 20, is_session=True)
+BATCHES: Final = Shape("batches of 100", 100, 75_000, 30)
 
 
 class Run(NamedTuple):
@@ -89,7 +92,10 @@ class Driver:
         messages, answers = self._folder / "messages", self._folder / "answers"
         result_path, plan_path = self._folder / "result.json", self._folder / "load.json"
         traders = self.node.traders
-        workload = Workload(traders, count, shape.batch_items, seconds, self._nonce, self._nonce)
+        seed = self._nonce
+        workload = Workload(
+            traders, count, shape.batch_items, seconds, seed, seed, shape.is_session
+        )
         self._nonce += count
         sign_seconds = prepare(workload, messages)
         if sign_seconds + seconds + grace_seconds > EXPIRY_SECONDS:
@@ -104,6 +110,8 @@ class Driver:
             "answers": str(answers),
             "result": str(result_path),
         }
+        if shape.is_session:
+            plan["sessions"] = [(*trader, NETWORK_ID) for trader in traders]
         plan_path.write_text(json.dumps(plan))
         pid = self.node.process.pid
         before = self._cpu()
@@ -298,12 +306,18 @@ def describe(shape: Shape, run: Run) -> str:
     )
 
 
+def _authentication(shape: Shape) -> str:
+    if shape.is_session:
+        return "a session each: a MAC an order, a countersignature a second"
+    return f"{shape.items} orders a signature"
+
+
 def _conditions(node: BenchNode, shape: Shape, run: Run, seconds: float, idle: Jitter) -> str:
     total = max(1, sum(run.statuses.values()))
     refused = run.statuses[_status(REFUSED)] / total
     return (
         f"{shape.orders_per_second} orders/s offered for {seconds:.0f} s on one stream, "
-        f"{len(node.traders)} accounts, {shape.items} orders a signature; {MIX}; "
+        f"{len(node.traders)} accounts, {_authentication(shape)}; {MIX}; "
         f"{run.fills / total:.2f} fills and {refused:.2%} refusals an item; "
         f"fdatasync on {node.filesystem}, one subscriber on each of {len(FEEDS)} feeds, metrics "
         f"scraped; {os.cpu_count()} cores shared with load and subscribers; 1 ms sleep overshoots "

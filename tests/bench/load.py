@@ -9,7 +9,8 @@ hand, just enough for one stream, to leave the cores to the node.
 PLAN is a JSON file: address, messages (file of length-prefixed gRPC messages), or parts (names of
 such files, which somebody goes on writing while this runs) and count, interval_ns between two
 messages, grace_seconds to wait for answers after the last one was due, answers and result (files to
-write).
+write). With sessions (seed, account and network of each) the messages are payloads: message n
+belongs to session n modulo their number, and each session is signed for once a second.
 """
 
 from __future__ import annotations
@@ -22,11 +23,17 @@ import struct
 import sys
 import time
 from array import array
+from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from hpack import Encoder
+
+from dex.orders.v1 import order_intake_pb2 as orders_pb
+from dexsdk import Key
+from dexsdk.order_session import Handshake
+from dexsdk.session import Session
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST, SETTINGS, PING, GOAWAY, WINDOW = 0, 1, 3, 4, 6, 7, 8
@@ -35,6 +42,8 @@ WINDOW_MAX: Final = 2**31 - 1
 # Longest wait without looking.
 LOOK_NS: Final = 100_000_000
 METHOD: Final = "/dex.orders.v1.OrderIntake/OrderStream"
+# Behind the last frame.
+_LAST: Final = (b"", True)
 
 
 def frame(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
@@ -151,23 +160,74 @@ def _data_frame(message: bytes) -> bytes:
     return frame(DATA, 0, 1, b"\0" + struct.pack(">I", len(message)) + message)
 
 
+class Sessions:
+    """One session for each account, open on the connection's stream."""
+
+    def __init__(self, connection: Connection, rows: list[list[str]]) -> None:
+        self._clients = [
+            Session(network_id, Key(bytes.fromhex(seed)), account_id)
+            for seed, account_id, network_id in rows
+        ]
+        handshakes = [Handshake(client) for client in self._clients]
+        for handshake in handshakes:
+            request = orders_pb.OrderStreamRequest(envelope=handshake.opening.envelope)
+            connection.socket.sendall(_data_frame(request.SerializeToString()))
+        answers: list[bytes] = []
+        while len(answers) < len(rows) and not connection.ended:
+            select.select([connection.socket], [], [])
+            connection.read()
+            answers += take_answers(connection.data)
+        self._sessions = []
+        for handshake, answer in zip(handshakes, answers, strict=True):
+            opened = orders_pb.OrderStreamResponse.FromString(answer).session_opened
+            self._sessions.append(handshake.finish(opened, None))
+
+    def frames(self, payloads: list[bytes], interval_ns: int) -> Iterator[tuple[bytes, bool]]:
+        """What to send, in order, and whether it is an order: else it is a countersignature."""
+        count = len(self._sessions)
+        for number, payload in enumerate(payloads):
+            session = self._sessions[number % count]
+            due_ns = number * interval_ns
+            if session.is_due(due_ns):
+                yield self._countersignature(number % count), False
+            request = orders_pb.OrderStreamRequest(session_order=session.order(payload, due_ns))
+            yield _data_frame(request.SerializeToString()), True
+        for number, session in enumerate(self._sessions):
+            if not session.is_signed:
+                yield self._countersignature(number), False
+
+    def _countersignature(self, number: int) -> bytes:
+        signed = self._sessions[number].countersign(self._clients[number])
+        request = orders_pb.OrderStreamRequest(envelope=signed.envelope)
+        return _data_frame(request.SerializeToString())
+
+
 class OpenLoop:
     """Messages with the times at which they are due, on their way through one connection."""
 
     def __init__(self, plan: dict[str, Any]) -> None:
-        self._frames: Iterator[bytes]
-        if "parts" in plan:
-            self._count: int = plan["count"]
-            self._frames = map(_data_frame, follow_messages(map(Path, plan["parts"])))
-        else:
-            frames = [_data_frame(message) for message in read_messages(Path(plan["messages"]))]
-            self._count, self._frames = len(frames), iter(frames)
-        self._next = next(self._frames, b"")
+        self._frames: Iterator[tuple[bytes, bool]]
         self._connection = Connection(plan["address"])
         self._interval_ns: int = plan["interval_ns"]
+        if "parts" in plan:
+            self._count: int = plan["count"]
+            messages = follow_messages(map(Path, plan["parts"]))
+            self._frames = ((_data_frame(message), True) for message in messages)
+        else:
+            given = read_messages(Path(plan["messages"]))
+            self._count = len(given)
+            if "sessions" in plan:
+                sessions = Sessions(self._connection, plan["sessions"])
+                frames = list(sessions.frames(given, self._interval_ns))
+            else:
+                frames = [(_data_frame(message), True) for message in given]
+            self._frames = iter(frames)
+        self._next = next(self._frames, _LAST)
         self._grace_ns = int(plan["grace_seconds"] * 1e9)
         self._start_ns = 0
         self._queued = 0
+        # Of each request whose answer is to come, whether it is an order.
+        self._unanswered: deque[bool] = deque()
         self._outgoing = bytearray()
         self.answers: list[bytes] = []
         self.latencies_ns = array("q")
@@ -205,20 +265,22 @@ class OpenLoop:
     def _queue_due(self, now_ns: int) -> int:
         """Queue what is due and fits the windows; returns when to look again."""
         connection = self._connection
-        while self._queued < self._count:
+        while self._next is not _LAST:
+            data, is_order = self._next
             due_ns = self._start_ns + self._queued * self._interval_ns
-            if due_ns > now_ns:
+            if is_order and due_ns > now_ns:
                 return min(due_ns, now_ns + LOOK_NS)
-            data = self._next
             if len(data) > min(connection.stream_window, connection.connection_window):
                 # Only the node can end this wait; looking again at once would take its core.
                 break
             connection.stream_window -= len(data) - 9
             connection.connection_window -= len(data) - 9
-            self.late_ns.append(now_ns - due_ns)
             self._outgoing += data
-            self._queued += 1
-            self._next = next(self._frames, b"")
+            self._unanswered.append(is_order)
+            if is_order:
+                self.late_ns.append(now_ns - due_ns)
+                self._queued += 1
+            self._next = next(self._frames, _LAST)
         return now_ns + LOOK_NS
 
     def _send(self) -> None:
@@ -229,10 +291,12 @@ class OpenLoop:
                 pass
 
     def _take_answers(self) -> None:
-        """The n-th answer belongs to the n-th message."""
+        """The n-th answer belongs to the n-th request."""
         if self._connection.data:
             now_ns = time.perf_counter_ns()
             for answer in take_answers(self._connection.data):
+                if not self._unanswered.popleft():
+                    continue
                 due_ns = self._start_ns + len(self.answers) * self._interval_ns
                 self.latencies_ns.append(now_ns - due_ns)
                 self.answers.append(answer)

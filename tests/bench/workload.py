@@ -1,4 +1,4 @@
-"""Orders, signed beforehand: ``python -m tests.bench.workload PLAN WORKER``.
+"""Orders, made and signed beforehand: ``python -m tests.bench.workload PLAN WORKER``.
 
 The mix, by item: 60% limit orders that rest within 60 ticks of a wandering middle, 10% that rest
 far from it, 20% immediate-or-cancel orders that reach through the near ones, 10% cancels of the
@@ -45,7 +45,10 @@ STEPS_PER_SECOND: Final = 100
 
 
 class Workload(NamedTuple):
-    """Messages to sign: ``batch_items`` of 0 means one order a message."""
+    """Messages to make: ``batch_items`` of 0 means one order a message.
+
+    With ``is_session`` they are payloads that sessions will answer for, else signed requests.
+    """
 
     traders: list[Trader]
     message_count: int
@@ -53,6 +56,7 @@ class Workload(NamedTuple):
     seconds: float
     nonce_start: int
     seed: int
+    is_session: bool = False
 
 
 class _Flow:
@@ -117,7 +121,7 @@ def middles(workload: Workload) -> list[int]:
 def messages(
     workload: Workload, worker: int, expire_time_ns: Callable[[], int], workers: int = WORKERS
 ) -> Iterator[bytes]:
-    """The signed messages of one worker, in order; each expires when the function says."""
+    """The messages of one worker, in order; each expires when the function says."""
     flow = _Flow(workload, worker)
     path = middles(workload)
     keys = [Key(bytes.fromhex(trader.seed_hex)) for trader in workload.traders]
@@ -136,6 +140,9 @@ def messages(
                 flow.fill(items.add(), trader, middle)
         else:
             flow.fill(payload, trader, middle)
+        if workload.is_session:
+            yield payload.SerializeToString()
+            continue
         envelope = sign_payload(keys[trader], payload.SerializeToString())
         yield orders_pb.OrderStreamRequest(envelope=envelope).SerializeToString()
 

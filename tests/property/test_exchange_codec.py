@@ -17,14 +17,18 @@ from dexcore.commands import (
     BeginEpoch,
     ClockTick,
     Command,
+    CountersignSession,
     CreateMarket,
     Deposit,
+    EndSession,
     MassCancel,
+    OpenSession,
     OrderCommand,
     RecordOperation,
     RecordTrades,
     RegisterKey,
     RevokeKey,
+    SessionOrders,
     SetDeadMansSwitch,
     SetFees,
     SetMarketLimits,
@@ -72,6 +76,8 @@ terms_bytes = st.builds(TERMS.pack, *[ints] * 6, bytes_, bytes_)
 trade_bytes = st.builds(EXTERNAL_TRADE.pack, ints, ints, ints, ints, bytes_)
 key_bytes = st.lists(st.builds(KEY.pack, ints), max_size=3).map(b"".join)
 signed = (ints, ints, ints, digests, keys)
+# A hash is as long as a key.
+hash_bytes = st.lists(keys, max_size=3).map(b"".join)
 COMMANDS: dict[type, st.SearchStrategy[Command]] = {
     OrderCommand: st.builds(
         OrderCommand,
@@ -113,7 +119,13 @@ COMMANDS: dict[type, st.SearchStrategy[Command]] = {
     AcceptQuote: st.builds(AcceptQuote, *signed, *[ints] * 3),
     EndQuoteSession: st.builds(EndQuoteSession, ints, key_bytes),
     WithdrawRequest: st.builds(WithdrawRequest, ints, ints),
+    OpenSession: st.builds(OpenSession, *signed, keys, keys, keys),
+    CountersignSession: st.builds(CountersignSession, *signed, ints, ints, keys, hash_bytes),
+    EndSession: st.builds(EndSession, ints, ints),
 }
+COMMANDS[SessionOrders] = st.builds(
+    SessionOrders, ints, ints, keys, hash_bytes, COMMANDS[OrderCommand]
+)
 commands = st.one_of(list(COMMANDS.values()))
 
 

@@ -273,7 +273,7 @@ class Client:
     async def _pipeline(self, count: int) -> None:
         """Orders on a stream, several on their way at a time."""
         window = OrderWindow(self.session, WINDOW, self.chance.random() < 0.5)
-        await self.driver.perform(window.open())
+        await self.driver.run(window.start())
         try:
             left = count
             while left or len(window):
@@ -281,7 +281,8 @@ class Client:
                     signed = self.session.sign_action(self._item_action())
                     self.witness.sends(self.name, signed.envelope.payload, _request_of(signed))
                     self._pipelined.append(signed.envelope.payload)
-                    self.driver.write(window.add(signed))
+                    for request in window.add(signed)[1]:
+                        self.driver.write(request)
                     left -= 1
                 answer = await self.driver.run(window.receive())
                 payload = self._pipelined.pop(0)

@@ -43,6 +43,7 @@ from dexruntime.promise import Promise
 from dexruntime.shard import Shard
 from dexruntime.snapshotter import take_snapshot
 from dexruntime.verifier import verify_one
+from dexsdk import Key
 from tests.sim.disk import SimulatedCrash, SimulatedDisk
 from tests.sim.events import MICROSECOND_NS, MILLISECOND_NS, SECOND_NS, Events, Process
 from tests.sim.events import current_process as process_of
@@ -318,7 +319,9 @@ class Node:
             return None if key is None else KnownKey(ids.format(key.account.key), may_read=True)
 
         servicers: dict[ServiceDescriptor, object] = {
-            binding.ORDER_INTAKE: OrderIntakeService(shard, intake, ids, disconnects),
+            binding.ORDER_INTAKE: OrderIntakeService(
+                shard, intake, ids, disconnects, Key(bytes(32))
+            ),
             binding.MATCHING: MatchingService(shard, intake, ids, pages, lambda: False),
             binding.KLINE_QUERY: KlineQueryService(shard, pages),
             binding.ACCOUNTS: AccountsService(shard, intake, ids, pages),

@@ -15,6 +15,16 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from dex.orders.v1 import signed_payload_pb2 as wire
 from dexsdk import Interval, Key, format_id, open_time_ns
+from dexsdk.mac_session import (
+    MAC_DOMAIN,
+    SESSION_DOMAIN,
+    KeyShare,
+    Mac,
+    handshake_hash,
+    next_hash,
+    opened_signing_bytes,
+    payload_hash,
+)
 from dexsdk.signing import (
     ACCESS_DOMAIN,
     PAYLOAD_DOMAIN,
@@ -211,9 +221,69 @@ def window_vectors() -> dict[str, Any]:
     }
 
 
+def session_vectors() -> dict[str, Any]:
+    """A session from its handshake to its countersignature."""
+    client_secret, node_secret = bytes(range(64, 96)), bytes(range(96, 128))
+    client = KeyShare(client_secret, bytes(range(128, 160)))
+    node = KeyShare(node_secret, bytes(range(160, 192)))
+    key, node_key = Key(SEEDS["counting"]), Key(SEEDS["ones"])
+    session_id = format_id(0, 1, 3, 0)
+    common = {"network_id": NETWORK, "account_id": ACCOUNT, "expire_time": EXPIRE}
+    said = wire.SessionOpening(key_share=client.public_bytes, random=client.random)
+    opening = wire.Payload(**common, nonce=1, session_opening=said).SerializeToString(
+        deterministic=True
+    )
+    handshake = handshake_hash(opening, key.public_bytes, node.public_bytes, node.random)
+    mac_key = client.mac_key(node.public_bytes, handshake)
+    mac, running_hash = Mac(mac_key, session_id), handshake
+    orders = []
+    for number, name in enumerate(("place_limit", "batch", "cancel_all"), 1):
+        payload = payloads()[name].SerializeToString(deterministic=True)
+        running_hash = next_hash(running_hash, number, payload_hash(payload))
+        orders.append(
+            {
+                "order_number": str(number),
+                "payload": payload.hex(),
+                "mac": mac.of(number, payload).hex(),
+                "running_hash": running_hash.hex(),
+            }
+        )
+    signed = wire.SessionCountersignature(
+        session_id=session_id, order_number=len(orders), running_hash=running_hash
+    )
+    countersignature = wire.Payload(
+        **common, nonce=2, session_countersignature=signed
+    ).SerializeToString(deterministic=True)
+    node_bytes = opened_signing_bytes(handshake, session_id)
+    return {
+        "domain": SESSION_DOMAIN.hex(),
+        "mac_domain": MAC_DOMAIN.hex(),
+        "seed": SEEDS["counting"].hex(),
+        "public_key": key.public_bytes.hex(),
+        "client_secret": client_secret.hex(),
+        "client_share": client.public_bytes.hex(),
+        "opening": opening.hex(),
+        "opening_signature": key.sign(payload_signing_bytes(opening)).hex(),
+        "node_seed": SEEDS["ones"].hex(),
+        "node_public_key": node_key.public_bytes.hex(),
+        "node_secret": node_secret.hex(),
+        "node_share": node.public_bytes.hex(),
+        "node_random": node.random.hex(),
+        "handshake_hash": handshake.hex(),
+        "session_id": session_id,
+        "node_signing_bytes": node_bytes.hex(),
+        "node_signature": node_key.sign(node_bytes).hex(),
+        "mac_key": mac_key.hex(),
+        "orders": orders,
+        "countersignature": countersignature.hex(),
+        "countersignature_signature": key.sign(payload_signing_bytes(countersignature)).hex(),
+    }
+
+
 FILES: Final = {
     "signing.json": signing_vectors,
     "access.json": access_vectors,
+    "sessions.json": session_vectors,
     "ids.json": id_vectors,
     "windows.json": window_vectors,
 }

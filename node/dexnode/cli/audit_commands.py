@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import click
@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from dex.audit.v1 import audit_pb2, operator_call_pb2
+from dex.orders.v1 import order_intake_pb2
 from dex.orders.v1 import signed_payload_pb2 as payload_pb
 from dexnode.audit import proof_file
 from dexnode.cli.common import (
@@ -67,6 +68,7 @@ def audit() -> None:
       dex audit verify data/journal --head head.json
       dex audit prove --sequence 42 --output proof.json
       dex audit check proof.json --head head.json
+      dex audit sessions data/journal              what clients of MAC sessions signed for
     """
 
 
@@ -226,6 +228,11 @@ def _row(entry: audit_pb2.AuditEntry) -> tuple[object, ...]:
         call = operator_call_pb2.OperatorCall.FromString(entry.envelope)
         by, method = call.operator, call.method
         proof = call.certificate_name or call.public_key.hex()[:16]
+    elif entry.envelope_kind == audit_pb2.ENVELOPE_KIND_SESSION:
+        order = order_intake_pb2.SessionOrder.FromString(entry.envelope)
+        payload = payload_pb.Payload.FromString(order.payload)
+        by, proof = payload.account_id, f"session {order.session_id}"
+        method = payload.WhichOneof("action") or ""
     elif entry.envelope_kind == audit_pb2.ENVELOPE_KIND_SIGNED:
         signed = payload_pb.SignedEnvelope.FromString(entry.envelope)
         payload = payload_pb.Payload.FromString(signed.payload)
@@ -287,3 +294,54 @@ def _say(facts: dict[str, object], as_json: bool) -> None:
         return
     for name, value in facts.items():
         click.echo(f"{name:14} {'none' if value is None else printable(value)}")
+
+
+@audit.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--from", "start", type=click.IntRange(min=1), default=1, show_default=True)
+@json_option
+def sessions(folder: Path, start: int, as_json: bool) -> None:
+    """Check every MAC session in the journal in FOLDER (<data_dir>/journal), without the node.
+
+    Each handshake and countersignature is verified, and the running hash made again from the
+    payloads: up to `signed` the client cannot deny what it sent. Ends with 1 when something does
+    not hold. That the journal is the node's own says `dex audit verify`.
+    """
+    from dexnode.audit.sessions import trails
+    from dexruntime.journal import JournalError, JournalReader
+    from dexruntime.storage import PosixStorage
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, transient=True, disable=as_json) as progress:
+        task = progress.add_task("reading")
+
+        def tell(sequence: int) -> None:
+            progress.update(task, description=f"read {sequence} records")
+
+        try:
+            reader = JournalReader(PosixStorage(folder, read_only=True), start)
+            with closing(reader):
+                found = list(trails(reader, tell))
+        except JournalError as error:
+            raise click.ClickException(str(error)) from error
+    rows = [
+        {
+            "opened_at": trail.first_sequence,
+            "account_id": trail.account_id,
+            "public_key": trail.public_key.hex(),
+            "orders": trail.orders,
+            "sent": trail.sent,
+            "signed": trail.signed,
+            "problem": trail.problem or None,
+        }
+        for trail in found
+    ]
+    if as_json:
+        for row in rows:
+            print_json(row)
+    elif rows:
+        print_table(tuple(rows[0]), [tuple(row.values()) for row in rows])
+    else:
+        click.echo("no sessions")
+    if any(trail.problem for trail in found):
+        sys.exit(EXIT_MISMATCH)

@@ -11,7 +11,7 @@ import click
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from dexcore.checkpoint import encode_state, state_hash
-from dexcore.commands import OrderCommand
+from dexcore.commands import OrderCommand, SessionOrders
 from dexcore.items import ITEM, TERMS
 from dexnode.cli.backup_commands import backup_command, repair_command, restore_command
 from dexnode.cli.common import json_option, print_json, printable
@@ -93,9 +93,13 @@ def dump(folder: Path, from_sequence: int, limit: int, as_json: bool) -> None:
             if limit and count >= limit:
                 break
             command = command_of(record)
+            name, values = type(command).__name__, command._asdict()
+            if isinstance(command, SessionOrders):
+                command = command.orders
+                values |= values.pop("orders")._asdict()
             fields = {
-                name: value.hex() if isinstance(value, bytes) else value
-                for name, value in command._asdict().items()
+                each: value.hex() if isinstance(value, bytes) else value
+                for each, value in values.items()
             }
             if isinstance(command, OrderCommand):
                 fields["items"] = list(ITEM.iter_unpack(command.items))
@@ -103,13 +107,13 @@ def dump(folder: Path, from_sequence: int, limit: int, as_json: bool) -> None:
             row = {
                 "sequence": record.sequence,
                 "time_ns": record.time_ns,
-                "command": type(command).__name__,
+                "command": name,
                 **fields,
             }
             if as_json:
                 print_json(row)
             else:
-                click.echo(" ".join(f"{name}={printable(value)}" for name, value in row.items()))
+                click.echo(" ".join(f"{each}={printable(value)}" for each, value in row.items()))
     except JournalError as error:
         raise click.ClickException(str(error)) from error
     finally:

@@ -14,7 +14,7 @@ from dex.audit.v1 import audit_pb2 as pb
 from dex.errors.v1 import errors_pb2
 from dex.orders.v1 import signed_payload_pb2 as payload_pb
 from dexcore import merkle
-from dexcore.commands import Command, decode_command
+from dexcore.commands import Command, SessionOrders, decode_command
 from dexcore.leaf import digests, encode_leaf
 from dexcore.limits import EXPIRY_AHEAD_NS_MAX, ITEM_INDEX_LIMIT
 from dexnode.audit.heads import StoredHead
@@ -226,8 +226,11 @@ class AuditService:
         leaf = encode_leaf(record.sequence, record.time_ns, command_digest, envelope_digest)
         kind = pb.ENVELOPE_KIND_UNSPECIFIED
         if record.envelope:
-            is_signed = hasattr(command, "nonce")
-            kind = pb.ENVELOPE_KIND_SIGNED if is_signed else pb.ENVELOPE_KIND_OPERATOR
+            kind = pb.ENVELOPE_KIND_OPERATOR
+            if isinstance(command, SessionOrders):
+                kind = pb.ENVELOPE_KIND_SESSION
+            elif hasattr(command, "nonce"):
+                kind = pb.ENVELOPE_KIND_SIGNED
         return pb.AuditEntry(
             leaf_index=record.sequence - 1,
             leaf=leaf,
@@ -257,6 +260,8 @@ class AuditService:
 
 def _signed_by(account_key: int) -> Callable[[Record, Command], bool]:
     def signed_by(record: Record, command: Command) -> bool:
+        if isinstance(command, SessionOrders):
+            command = command.orders
         if not hasattr(command, "nonce"):
             return False
         signer: int = getattr(command, "account_key")  # noqa: B009  # every signed command has it

@@ -15,9 +15,11 @@ from typing import Final
 from google.protobuf.message import DecodeError
 
 from dex.audit.v1 import audit_pb2 as audit
+from dex.orders.v1 import order_intake_pb2 as orders_pb
 from dex.orders.v1 import signed_payload_pb2 as payload_pb
 from dexsdk.errors import PeerError
 from dexsdk.keys import verify
+from dexsdk.mac_session import next_hash, payload_hash
 from dexsdk.signing import payload_signing_bytes
 
 AUDIT_DOMAIN: Final = b"triodex.audit.v1\0"
@@ -164,6 +166,34 @@ def check_envelope(leaf: bytes, envelope: bytes) -> payload_pb.Payload:
         raise _invalid("the leaf is of another envelope")
     if not verify(signed.public_key, payload_signing_bytes(signed.payload), signed.signature):
         raise PeerError("SIGNATURE_INVALID", "the envelope's signature does not verify")
+    return payload
+
+
+def check_session_order(
+    order: bytes, running_hash: bytes, following: Sequence[bytes], countersignature: bytes
+) -> payload_pb.Payload:
+    """Checks that a client signed for this serialized SessionOrder; returns its payload.
+
+    ``running_hash`` is the session's before it, ``following`` are the hashes of the orders after it
+    up to the ``countersignature``, a serialized SignedEnvelope. That both are in the log their
+    leaves show.
+    """
+    try:
+        sent = orders_pb.SessionOrder.FromString(order)
+        payload = payload_pb.Payload.FromString(sent.payload)
+        signed = payload_pb.SignedEnvelope.FromString(countersignature)
+        said = payload_pb.Payload.FromString(signed.payload).session_countersignature
+    except DecodeError as error:
+        raise PeerError("MALFORMED_MESSAGE", "no order of a session, or no envelope") from error
+    if not verify(signed.public_key, payload_signing_bytes(signed.payload), signed.signature):
+        raise PeerError("SIGNATURE_INVALID", "the countersignature does not verify")
+    number = sent.order_number
+    found = next_hash(running_hash, number, payload_hash(sent.payload))
+    for each in following:
+        number += 1
+        found = next_hash(found, number, each)
+    if (said.session_id, said.order_number, said.running_hash) != (sent.session_id, number, found):
+        raise _invalid("the countersignature is not over this order")
     return payload
 
 

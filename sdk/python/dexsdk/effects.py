@@ -63,6 +63,13 @@ class Open:
 
 
 @dataclass(frozen=True, slots=True)
+class Write:
+    """Writes to the open stream; resumed with b"" at once."""
+
+    request: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Read:
     """Reads the open stream; resumed with a message's bytes, or None when the node ended it."""
 
@@ -82,7 +89,7 @@ class Pull:
     metadata: Metadata
 
 
-Effect: TypeAlias = Send | Sleep | Open | Read | Pull
+Effect: TypeAlias = Send | Sleep | Open | Write | Read | Pull
 # What an effect is resumed with is said at each effect; one generator yields several kinds.
 Operation: TypeAlias = Generator[Effect, Any, _Result]
 Feed: TypeAlias = Generator[Effect | Emit[_Item], Any, None]

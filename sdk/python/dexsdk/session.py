@@ -84,10 +84,14 @@ class Session:
 
     def sign_action(self, action: Action | Sequence[BatchAction]) -> Signed:
         """Signs one action, or a list of actions as one batch."""
+        return self.sign(self.payload_of(action))
+
+    def payload_of(self, action: Action | Sequence[BatchAction]) -> wire.Payload:
+        """A payload with one action, or with a list of actions as one batch."""
         payload = self.payload()
         with checked_fields():
             fill_action(payload, action)
-        return self.sign(payload)
+        return payload
 
     def authorization(self) -> Metadata:
         """Metadata with a fresh access token; empty without a key (mTLS may stand for it)."""

@@ -101,14 +101,23 @@ class SyncClient(SyncFace):
         return self._session.account_id
 
     def order_stream(
-        self, *, window: int = WINDOW_DEFAULT, cancel_on_disconnect: bool = False
+        self,
+        *,
+        window: int = WINDOW_DEFAULT,
+        cancel_on_disconnect: bool = False,
+        session: bool = False,
+        node_key: bytes | None = None,
     ) -> SyncOrderStream:
-        """A pipelined session with at most `window` unanswered envelopes.
+        """A pipelined stream with at most `window` unanswered actions.
+
+        With `session` they carry a MAC instead of a signature each, and the client signs for all of
+        them once a second: many orders then cost a fraction. `node_key` is the node's audit key, if
+        nobody else may open the session.
 
         With `cancel_on_disconnect` the node cancels every open order of the account when the
-        session ends, however it ends: leaving the block, losing the connection, dying.
+        stream ends, however it ends: leaving the block, losing the connection, dying.
         """
-        return SyncOrderStream(self, window, cancel_on_disconnect)
+        return SyncOrderStream(self, window, cancel_on_disconnect, session, node_key)
 
     def quote_session(
         self, *, after_sequence: int = 0, keep_quotes: bool = False

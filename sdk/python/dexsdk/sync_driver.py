@@ -13,8 +13,20 @@ from dex.matching.v1 import quote_pb2 as quotes
 from dex.orders.v1 import order_intake_pb2 as orders
 from dexsdk import quote_operations
 from dexsdk.channel import Channel, Stream, Tls
-from dexsdk.effects import Effect, Emit, Feed, Open, Operation, Pull, Read, Send, Sleep, checked
-from dexsdk.errors import CallerError, DexError
+from dexsdk.effects import (
+    Effect,
+    Emit,
+    Feed,
+    Open,
+    Operation,
+    Pull,
+    Read,
+    Send,
+    Sleep,
+    Write,
+    checked,
+)
+from dexsdk.errors import CallerError, DexError, Unavailable
 from dexsdk.flight import pull_table
 from dexsdk.order_window import OrderWindow
 from dexsdk.session import Session, Signed
@@ -78,19 +90,27 @@ class SyncFeed(Generic[_Item]):
 
 @final
 class SyncOrderStream:
-    """A pipelined session of signed envelopes: `with` it, in one thread.
+    """A pipelined stream of actions: `with` it, in one thread.
 
-    Answers come in the order of the envelopes. After a broken connection `receive` opens a new one
+    Answers come in the order of the actions. After a broken connection `receive` opens a new one
     and sends what is unanswered again. Leaving the block drops what was not yet answered.
     """
 
-    def __init__(self, face: SyncFace, window: int, cancel_on_disconnect: bool) -> None:
-        self._session: Final = face._session
-        self._window: Final = OrderWindow(face._session, window, cancel_on_disconnect)
+    def __init__(
+        self,
+        face: SyncFace,
+        window: int,
+        cancel_on_disconnect: bool,
+        session: bool,
+        node_key: bytes | None,
+    ) -> None:
+        self._window: Final = OrderWindow(
+            face._session, window, cancel_on_disconnect, session, node_key
+        )
         self._performer: Final = _Performer(face._channel, face._flight)
 
     def __enter__(self) -> Self:
-        self._performer.perform(self._window.open())
+        self._performer.run(self._window.start())
         return self
 
     def __exit__(
@@ -99,25 +119,32 @@ class SyncOrderStream:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._performer.close()
+        try:
+            if error is None:
+                self._performer.run(self._window.finish())
+        except Unavailable:
+            pass
+        finally:
+            self._performer.close()
 
     def send(self, action: Action | Sequence[BatchAction] | Signed) -> int:
-        """Signs and sends one action, or several as one batch; returns the payload's nonce.
+        """Sends one action, or several as one batch; returns the payload's nonce.
 
         CallerError (OVERLOADED) when the window is full: receive an answer first.
         """
         if self._window.is_full():
             raise CallerError("OVERLOADED", "receive an answer first", field="window")
-        signed = action if isinstance(action, Signed) else self._session.sign_action(action)
-        self._performer.write(self._window.add(signed))
-        return signed.nonce
+        nonce, requests = self._window.add(action)
+        for request in requests:
+            self._performer.write(request)
+        return nonce
 
     def receive(self) -> orders.OrderStreamResponse:
-        """The answer to the oldest unanswered envelope. A refusal is data: see `rejection`."""
+        """The answer to the oldest unanswered action. A refusal is data: see `rejection`."""
         return self._performer.run(self._window.receive())
 
     def unanswered(self) -> int:
-        """How many envelopes wait for an answer."""
+        """How many actions wait for an answer."""
         return len(self._window)
 
     @property
@@ -218,6 +245,8 @@ class _Performer:
             case Read():
                 assert self._stream is not None, "an operation opens before it reads"
                 return self._stream.read()
+            case Write():
+                self.write(effect.request)
             case Open():
                 self.close()
                 self._stream = self._channel.open(effect)

@@ -19,8 +19,20 @@ from dex.matching.v1 import quote_pb2 as quotes
 from dex.orders.v1 import order_intake_pb2 as orders
 from dexsdk import quote_operations
 from dexsdk.channel import Channel, Stream, Tls, dex_error
-from dexsdk.effects import Effect, Emit, Feed, Open, Operation, Pull, Read, Send, Sleep, checked
-from dexsdk.errors import DexError
+from dexsdk.effects import (
+    Effect,
+    Emit,
+    Feed,
+    Open,
+    Operation,
+    Pull,
+    Read,
+    Send,
+    Sleep,
+    Write,
+    checked,
+)
+from dexsdk.errors import DexError, Unavailable
 from dexsdk.flight import pull_table
 from dexsdk.order_window import OrderWindow
 from dexsdk.session import Session, Signed
@@ -98,21 +110,29 @@ class TrioFeed(Generic[_Item]):
 
 @final
 class TrioOrderStream:
-    """A pipelined session of signed envelopes: `async with` it.
+    """A pipelined stream of actions: `async with` it.
 
     `send` and `receive` may run in two tasks; each by one task at a time. Answers come in the
-    order of the envelopes. After a broken connection `receive` opens a new one and sends what is
+    order of the actions. After a broken connection `receive` opens a new one and sends what is
     unanswered again. Leaving the block drops what was not yet answered: receive every answer first.
     """
 
-    def __init__(self, face: TrioFace, window: int, cancel_on_disconnect: bool) -> None:
-        self._session: Final = face._session
-        self._window: Final = OrderWindow(face._session, window, cancel_on_disconnect)
+    def __init__(
+        self,
+        face: TrioFace,
+        window: int,
+        cancel_on_disconnect: bool,
+        session: bool,
+        node_key: bytes | None,
+    ) -> None:
+        self._window: Final = OrderWindow(
+            face._session, window, cancel_on_disconnect, session, node_key
+        )
         self._performer: Final = _Performer(face._channel, face._flight)
         self._answered: Final = trio.lowlevel.ParkingLot()
 
     async def __aenter__(self) -> Self:
-        await self._performer.perform(self._window.open())
+        await self._performer.run(self._window.start())
         return self
 
     async def __aexit__(
@@ -121,28 +141,35 @@ class TrioOrderStream:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._performer.close()
+        try:
+            if error is None:
+                await self._performer.run(self._window.finish())
+        except Unavailable:
+            pass
+        finally:
+            self._performer.close()
 
     async def send(self, action: Action | Sequence[BatchAction] | Signed) -> int:
-        """Signs and sends one action, or several as one batch; returns the payload's nonce.
+        """Sends one action, or several as one batch; returns the payload's nonce.
 
-        Waits while the window is full of unanswered envelopes. `Signed` is sent as it is.
+        Waits while the window is full of unanswered actions. `Signed` is sent as it is.
         """
         await trio.lowlevel.checkpoint()
         while self._window.is_full():
             await self._answered.park()
-        signed = action if isinstance(action, Signed) else self._session.sign_action(action)
-        self._performer.write(self._window.add(signed))
-        return signed.nonce
+        nonce, requests = self._window.add(action)
+        for request in requests:
+            self._performer.write(request)
+        return nonce
 
     async def receive(self) -> orders.OrderStreamResponse:
-        """The answer to the oldest unanswered envelope. A refusal is data: see `rejection`."""
+        """The answer to the oldest unanswered action. A refusal is data: see `rejection`."""
         answer = await self._performer.run(self._window.receive())
         self._answered.unpark()
         return answer
 
     def unanswered(self) -> int:
-        """How many envelopes wait for an answer."""
+        """How many actions wait for an answer."""
         return len(self._window)
 
     @property
@@ -243,6 +270,8 @@ class _Performer:
             case Read():
                 assert self._stream is not None, "an operation opens before it reads"
                 return await self._stream.read()
+            case Write():
+                self.write(effect.request)
             case Open():
                 await trio.lowlevel.checkpoint()
                 self.close()

@@ -76,6 +76,7 @@ from tests.unit.core.exchanges import (
     WithTerms,
     orders,
     place,
+    small_world,
     with_terms,
 )
 from tests.unit.core.pool_exchange import (
@@ -87,6 +88,7 @@ from tests.unit.core.pool_exchange import (
 )
 from tests.unit.core.quote_maker import pack
 from tests.unit.core.replay import replay
+from tests.unit.core.session_maker import SessionMaker, hash_of
 
 FOLDER = Path(__file__).with_name("golden")
 SUMS = FOLDER / "SHA256SUMS"
@@ -126,6 +128,29 @@ def record_pools(name: str) -> str:
     for command in pool_life(pair.traders[0], 10**9, pair.time_ns, CONSTANT_PRODUCT):
         pair.apply(command)
     return write(name, pair.journal)
+
+
+def record_sessions(name: str) -> str:
+    """Orders in sessions: signed for, refused by the node, out of turn, ended in every way."""
+    world = small_world()
+    sessions = [SessionMaker(world, each, nonce=10**9 * n) for n, each in enumerate(world.traders)]
+    for session in sessions:
+        session.open()
+    for number in range(40):
+        session = sessions[number % len(sessions)]
+        skipped = hash_of(b"%d" % number) if number % 7 == 0 else b""
+        session.order(place(1 + number % 2, 95 + number % 9, 1 + number), skipped=skipped)
+        world.time_ns += 10**8
+        if number % 5 == 0:
+            session.countersign()
+    first, second, third = sessions
+    world.do(first.orders()._replace(order_number=1))
+    world.do(second.signature()._replace(running_hash=bytes(32)))
+    third.end()
+    first.order()
+    second.open()
+    second.order()
+    return write(name, [(time_ns, command) for _, time_ns, command in world.journal])
 
 
 def write(name: str, journal: list[tuple[int, Command]]) -> str:
@@ -308,10 +333,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.unit.core.goldens", description=__doc__)
     parser.add_argument("name", help="the release that has it first, and why: 0.3.0-auctions")
     parser.add_argument("--pools", action="store_true", help="of book and pool in one market")
+    parser.add_argument("--sessions", action="store_true", help="of orders in sessions")
     arguments = parser.parse_args()
     name = arguments.name
     try:
-        line = (record_pools if arguments.pools else record)(name)
+        make = record_sessions if arguments.sessions else record
+        line = (record_pools if arguments.pools else make)(name)
     except FileExistsError:
         print(f"there is a golden journal {name}, and it stays", file=sys.stderr)
         return 1

@@ -27,18 +27,20 @@ from dexnode.admission import Admission
 from dexnode.disconnects import Disconnects
 from dexnode.ids import IdFormat
 from dexnode.intake import Intake
-from dexnode.services import orders
+from dexnode.services import order_stream
 from dexnode.services.orders import OrderIntakeService
 from dexnode.settings import LimitSettings
 from dexrpc import Peer, Receiver, Sender
 from dexruntime import sequencer
 from dexruntime.promise import Promise
 from dexruntime.shard import Shard
+from dexsdk import Key
 from tests.sim.disk import SimulatedDisk
 from tests.unit.core.exchanges import ASSETS, MARKETS, START_NS
 from tests.unit.runtime.shards import IDENTITY, fixed_clock_ns, open_market, running, until
 
 KEY = SigningKey(bytes([7]) * 32)
+NODE_KEY = Key(bytes([9]) * 32)
 MALFORMED = b"\xff"
 
 
@@ -79,27 +81,24 @@ class Answers(Sender[pb.OrderStreamResponse]):
 class Stand:
     """A service on a shard, and its account."""
 
-    def __init__(self, shard: Shard) -> None:
+    def __init__(self, shard: Shard, disk: SimulatedDisk) -> None:
+        self.disk = disk
         self.ids = IdFormat(IDENTITY.shard, IDENTITY.epoch)
         self.intake = Intake(shard, self.ids, fixed_clock_ns, Admission(LimitSettings()))
         self.disconnects = Disconnects(shard.sequencer)
-        self.service = OrderIntakeService(shard, self.intake, self.ids, self.disconnects)
+        self.service = OrderIntakeService(shard, self.intake, self.ids, self.disconnects, NODE_KEY)
         self.exchange = shard.exchange
         self._nonces = itertools.count(1)
 
-    def sign(self, **parts: Any) -> wire.SignedEnvelope:
+    def sign(self, key: SigningKey = KEY, **parts: Any) -> wire.SignedEnvelope:
         expire_time = Timestamp()
         expire_time.FromNanoseconds(START_NS + 60 * 10**9)
-        payload = wire.Payload(
-            network_id=IDENTITY.network_id,
-            nonce=next(self._nonces),
-            expire_time=expire_time,
-            **parts,
-        )
+        parts = {"nonce": next(self._nonces), **parts}
+        payload = wire.Payload(network_id=IDENTITY.network_id, expire_time=expire_time, **parts)
         data = payload.SerializeToString()
-        signature = KEY.sign(b"triodex.payload.v1\0" + data).signature
+        signature = key.sign(b"triodex.payload.v1\0" + data).signature
         return wire.SignedEnvelope(
-            payload=data, signature=signature, public_key=bytes(KEY.verify_key)
+            payload=data, signature=signature, public_key=bytes(key.verify_key)
         )
 
     async def stream(self, requests: Requests, answers: Answers) -> None:
@@ -134,12 +133,13 @@ class Stand:
 
 @asynccontextmanager
 async def open_stand() -> AsyncIterator[Stand]:
+    disk = SimulatedDisk(random.Random(1))
     async with (
-        running(SimulatedDisk(random.Random(1)), signed=True) as shard,
+        running(disk, signed=True) as shard,
         trio.open_nursery() as nursery,
     ):
         await open_market(shard, 0)
-        stand = Stand(shard)
+        stand = Stand(shard, disk)
         nursery.start_soon(stand.disconnects.run)
         yield stand
         nursery.cancel_scope.cancel()
@@ -148,7 +148,7 @@ async def open_stand() -> AsyncIterator[Stand]:
 async def test_a_stream_holds_no_more_than_its_window(
     nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(orders, "STREAM_WINDOW", 4)
+    monkeypatch.setattr(order_stream, "STREAM_WINDOW", 4)
     async with open_stand() as stand:
         requests, answers = Requests([MALFORMED] * 20), Answers()
         nursery.start_soon(stand.stream, requests, answers)
@@ -181,7 +181,7 @@ async def test_an_envelope_waits_a_second_for_the_sequencer_and_is_refused(
         room = stand.service._shard.sequencer._room
         await until(lambda: bool(room.statistics().tasks_waiting or answers.taken))
         assert not answers.taken, "an envelope does not wait for room"
-        mock_clock.jump(orders.STREAM_WAIT_SECONDS - 0.1)
+        mock_clock.jump(order_stream.STREAM_WAIT_SECONDS - 0.1)
         await trio.testing.wait_all_tasks_blocked()
         assert not answers.taken, "it is refused too early"
         mock_clock.jump(0.2)

@@ -348,8 +348,10 @@ def test_a_refused_subscription_ends_the_feed(session: Session, clock: Clock) ->
 def test_the_order_window_ends_with_the_oldest_expiry(session: Session, clock: Clock) -> None:
     window = OrderWindow(session, 2, False)
     session.payload_lifetime_ns = 5 * NS_PER_SECOND
-    data = window.add(session.sign_action(ORDER))
-    assert window.open().requests == (data,)
+    _, requests = window.add(session.sign_action(ORDER))
+    opened = next(window.start())
+    assert isinstance(opened, Open)
+    assert opened.requests == tuple(requests)
     with pytest.raises(Unavailable):
         play(window.receive(), clock, lambda effect: LOST if isinstance(effect, Read) else b"")
     assert clock.now_ns <= START_NS + session.payload_lifetime_ns
@@ -361,14 +363,14 @@ def test_a_session_that_ends_its_orders_says_so_with_every_envelope(
     """Also with those sent again: what breaks next must not leave them."""
     window = OrderWindow(session, 2, True)
     signed = session.sign_action(ORDER)
-    data = window.add(signed)
+    _, [data] = window.add(signed)
     assert orders.OrderStreamRequest.FromString(data).cancel_on_disconnect
     answers: Iterator[Message | DexError] = iter(
         [LOST, orders.OrderStreamResponse(nonce=signed.nonce)]
     )
     play(window.receive(), clock, lambda effect: next(answers) if isinstance(effect, Read) else b"")
     assert window.breaks == 1
-    plain = OrderWindow(session, 2, False).add(signed)
+    _, [plain] = OrderWindow(session, 2, False).add(signed)
     assert not orders.OrderStreamRequest.FromString(plain).cancel_on_disconnect
 
 

@@ -44,6 +44,8 @@ class _EnvelopeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Envelope
     """A client's: dex.orders.v1.SignedEnvelope."""
     ENVELOPE_KIND_OPERATOR: _EnvelopeKind.ValueType  # 2
     """The node's, for an operator: OperatorCall."""
+    ENVELOPE_KIND_SESSION: _EnvelopeKind.ValueType  # 3
+    """A client's, by the countersignature that follows: dex.orders.v1.SessionOrder."""
 
 class EnvelopeKind(_EnvelopeKind, metaclass=_EnvelopeKindEnumTypeWrapper):
     """Whose word the envelope of a record is."""
@@ -54,6 +56,8 @@ ENVELOPE_KIND_SIGNED: EnvelopeKind.ValueType  # 1
 """A client's: dex.orders.v1.SignedEnvelope."""
 ENVELOPE_KIND_OPERATOR: EnvelopeKind.ValueType  # 2
 """The node's, for an operator: OperatorCall."""
+ENVELOPE_KIND_SESSION: EnvelopeKind.ValueType  # 3
+"""A client's, by the countersignature that follows: dex.orders.v1.SessionOrder."""
 Global___EnvelopeKind: _TypeAlias = EnvelopeKind  # noqa: Y015
 
 @_typing.final
@@ -77,8 +81,8 @@ class Leaf(_message.Message):
     """SHA-256 of the canonical command as journaled, 32 bytes."""
     envelope_digest: _builtins.bytes
     """SHA-256 of the envelope as journaled, 32 bytes: a serialized
-    dex.orders.v1.SignedEnvelope, or the OperatorCall of an operator's command;
-    empty for the passing of time, which nobody asked for.
+    dex.orders.v1.SignedEnvelope, the SessionOrder of a session, or the OperatorCall
+    of an operator's command; empty for the passing of time, which nobody asked for.
     """
     def __init__(
         self,

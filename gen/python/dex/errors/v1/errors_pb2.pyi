@@ -63,6 +63,22 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The access token does not verify."""
     ERROR_REASON_TOKEN_EXPIRED: _ErrorReason.ValueType  # 29
     """The access token or Flight ticket has expired."""
+    ERROR_REASON_UNKNOWN_SESSION: _ErrorReason.ValueType  # 30
+    """No such session on this stream: it was never opened here, or it has ended."""
+    ERROR_REASON_MAC_INVALID: _ErrorReason.ValueType  # 31
+    """The MAC is not the session's over this order. The session has ended."""
+    ERROR_REASON_SESSION_OUT_OF_ORDER: _ErrorReason.ValueType  # 32
+    """The order does not follow the one before it in its session: it is a repetition, or
+    one between them is missing. The session has ended.
+    """
+    ERROR_REASON_SESSION_UNSIGNED: _ErrorReason.ValueType  # 33
+    """Too much of the session, or some of it for too long, has no countersignature. The
+    session has ended; what it placed stands.
+    """
+    ERROR_REASON_SESSION_HASH_MISMATCH: _ErrorReason.ValueType  # 34
+    """The countersignature is not over what the session sent. The session has ended."""
+    ERROR_REASON_TOO_MANY_SESSIONS: _ErrorReason.ValueType  # 35
+    """The account has as many sessions as it may have."""
     ERROR_REASON_UNKNOWN_ACCOUNT: _ErrorReason.ValueType  # 40
     """No such account."""
     ERROR_REASON_UNKNOWN_KEY: _ErrorReason.ValueType  # 41
@@ -252,6 +268,22 @@ ERROR_REASON_TOKEN_INVALID: ErrorReason.ValueType  # 28
 """The access token does not verify."""
 ERROR_REASON_TOKEN_EXPIRED: ErrorReason.ValueType  # 29
 """The access token or Flight ticket has expired."""
+ERROR_REASON_UNKNOWN_SESSION: ErrorReason.ValueType  # 30
+"""No such session on this stream: it was never opened here, or it has ended."""
+ERROR_REASON_MAC_INVALID: ErrorReason.ValueType  # 31
+"""The MAC is not the session's over this order. The session has ended."""
+ERROR_REASON_SESSION_OUT_OF_ORDER: ErrorReason.ValueType  # 32
+"""The order does not follow the one before it in its session: it is a repetition, or
+one between them is missing. The session has ended.
+"""
+ERROR_REASON_SESSION_UNSIGNED: ErrorReason.ValueType  # 33
+"""Too much of the session, or some of it for too long, has no countersignature. The
+session has ended; what it placed stands.
+"""
+ERROR_REASON_SESSION_HASH_MISMATCH: ErrorReason.ValueType  # 34
+"""The countersignature is not over what the session sent. The session has ended."""
+ERROR_REASON_TOO_MANY_SESSIONS: ErrorReason.ValueType  # 35
+"""The account has as many sessions as it may have."""
 ERROR_REASON_UNKNOWN_ACCOUNT: ErrorReason.ValueType  # 40
 """No such account."""
 ERROR_REASON_UNKNOWN_KEY: ErrorReason.ValueType  # 41

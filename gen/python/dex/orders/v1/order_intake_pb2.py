@@ -26,17 +26,17 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from dex.errors.v1 import errors_pb2 as dex_dot_errors_dot_v1_dot_errors__pb2
 from dex.options.v1 import options_pb2 as dex_dot_options_dot_v1_dot_options__pb2
 from dex.orders.v1 import signed_payload_pb2 as dex_dot_orders_dot_v1_dot_signed__payload__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n dex/orders/v1/order_intake.proto\x12\rdex.orders.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1a\x64\x65x/errors/v1/errors.proto\x1a\x1c\x64\x65x/options/v1/options.proto\x1a\"dex/orders/v1/signed_payload.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x90\x01\n\x04\x46ill\x12%\n\x0etrade_sequence\x18\x01 \x01(\x03R\rtradeSequence\x12\x1f\n\x0bprice_ticks\x18\x02 \x01(\x03R\npriceTicks\x12#\n\rquantity_lots\x18\x03 \x01(\x03R\x0cquantityLots\x12\x1b\n\tfee_atoms\x18\x04 \x01(\x03R\x08\x66\x65\x65\x41toms\"\xaf\x02\n\x0bOrderResult\x12\x19\n\x08order_id\x18\x01 \x01(\tR\x07orderId\x12&\n\x0f\x63lient_order_id\x18\x02 \x01(\x03R\rclientOrderId\x12\x32\n\x06status\x18\x03 \x01(\x0e\x32\x1a.dex.orders.v1.OrderStatusR\x06status\x12\x1f\n\x0b\x66illed_lots\x18\x04 \x01(\x03R\nfilledLots\x12%\n\x0eremaining_lots\x18\x05 \x01(\x03R\rremainingLots\x12)\n\x05\x66ills\x18\x06 \x03(\x0b\x32\x13.dex.orders.v1.FillR\x05\x66ills\x12\x36\n\trejection\x18\x07 \x01(\x0b\x32\x18.dex.errors.v1.RejectionR\trejection\"`\n\x07\x41pplied\x12\x1a\n\x08sequence\x18\x01 \x01(\x03R\x08sequence\x12\x39\n\napply_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tapplyTime\"V\n\x11PlaceOrderRequest\x12\x41\n\x08\x65nvelope\x18\x01 \x01(\x0b\x32\x1d.dex.orders.v1.SignedEnvelopeB\x06\xbaH\x03\xc8\x01\x01R\x08\x65nvelope\"z\n\x12PlaceOrderResponse\x12\x30\n\x07\x61pplied\x18\x01 \x01(\x0b\x32\x16.dex.orders.v1.AppliedR\x07\x61pplied\x12\x32\n\x06result\x18\x02 \x01(\x0b\x32\x1a.dex.orders.v1.OrderResultR\x06result\"W\n\x12\x43\x61ncelOrderRequest\x12\x41\n\x08\x65nvelope\x18\x01 \x01(\x0b\x32\x1d.dex.orders.v1.SignedEnvelopeB\x06\xbaH\x03\xc8\x01\x01R\x08\x65nvelope\"{\n\x13\x43\x61ncelOrderResponse\x12\x30\n\x07\x61pplied\x18\x01 \x01(\x0b\x32\x16.dex.orders.v1.AppliedR\x07\x61pplied\x12\x32\n\x06result\x18\x02 \x01(\x0b\x32\x1a.dex.orders.v1.OrderResultR\x06result\"V\n\x11\x41mendOrderRequest\x12\x41\n\x08\x65nvelope\x18\x01 \x01(\x0b\x32\x1d.dex.orders.v1.SignedEnvelopeB\x06\xbaH\x03\xc8\x01\x01R\x08\x65nvelope\"z\n\x12\x41mendOrderResponse\x12\x30\n\x07\x61pplied\x18\x01 \x01(\x0b\x32\x16.dex.orders.v1.AppliedR\x07\x61pplied\x12\x32\n\x06result\x18\x02 \x01(\x0b\x32\x1a.dex.orders.v1.OrderResultR\x06result\"U\n\x10\x43\x61ncelAllRequest\x12\x41\n\x08\x65nvelope\x18\x01 \x01(\x0b\x32\x1d.dex.orders.v1.SignedEnvelopeB\x06\xbaH\x03\xc8\x01\x01R\x08\x65nvelope\"{\n\x11\x43\x61ncelAllResponse\x12\x30\n\x07\x61pplied\x18\x01 \x01(\x0b\x32\x16.dex.orders.v1.AppliedR\x07\x61pplied\x12\x34\n\x07results\x18\x02 \x03(\x0b\x32\x1a.dex.orders.v1.OrderResultR\x07results\"]\n\x18SetDeadMansSwitchRequest\x12\x41\n\x08\x65nvelope\x18\x01 \x01(\x0b\x32\x1d.dex.orders.v1.SignedEnvelopeB\x06\xbaH\x03\xc8\x01\x01R\x08\x65nvelope\"\x8a\x01\n\x19SetDeadMansSwitchResponse\x12\x30\n\x07\x61pplied\x18\x01 \x01(\x0b\x32\x16.dex.orders.v1.AppliedR\x07\x61pplied\x12;\n\x0b\x63\x61ncel_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncancelTime\"W\n\x12SubmitBatchRequest\x12\x41\n\x08\x65nvelope\x18\x01 \x01(\x0b\x32\x1d.dex.orders.v1.SignedEnvelopeB\x06\xbaH\x03\xc8\x01\x01R\x08\x65nvelope\"}\n\x13SubmitBatchResponse\x12\x30\n\x07\x61pplied\x18\x01 \x01(\x0b\x32\x16.dex.orders.v1.AppliedR\x07\x61pplied\x12\x34\n\x07results\x18\x02 \x03(\x0b\x32\x1a.dex.orders.v1.OrderResultR\x07results\"\x89\x01\n\x12OrderStreamRequest\x12\x41\n\x08\x65nvelope\x18\x01 \x01(\x0b\x32\x1d.dex.orders.v1.SignedEnvelopeB\x06\xbaH\x03\xc8\x01\x01R\x08\x65nvelope\x12\x30\n\x14\x63\x61ncel_on_disconnect\x18\x02 \x01(\x08R\x12\x63\x61ncelOnDisconnect\"\x84\x02\n\x13OrderStreamResponse\x12\x14\n\x05nonce\x18\x01 \x01(\x03R\x05nonce\x12\x30\n\x07\x61pplied\x18\x02 \x01(\x0b\x32\x16.dex.orders.v1.AppliedR\x07\x61pplied\x12\x34\n\x07results\x18\x03 \x03(\x0b\x32\x1a.dex.orders.v1.OrderResultR\x07results\x12\x36\n\trejection\x18\x04 \x01(\x0b\x32\x18.dex.errors.v1.RejectionR\trejection\x12\x37\n\nrate_limit\x18\x05 \x01(\x0b\x32\x18.dex.orders.v1.RateLimitR\trateLimit\"Z\n\tRateLimit\x12\x14\n\x05limit\x18\x01 \x01(\x03R\x05limit\x12\x1c\n\tremaining\x18\x02 \x01(\x03R\tremaining\x12\x19\n\x08reset_ms\x18\x03 \x01(\x03R\x07resetMs\"t\n\x11\x43heckOrderRequest\x12(\n\naccount_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\taccountId\x12\x35\n\x05order\x18\x02 \x01(\x0b\x32\x17.dex.orders.v1.NewOrderB\x06\xbaH\x03\xc8\x01\x01R\x05order\"\x94\x02\n\x12\x43heckOrderResponse\x12\x36\n\trejection\x18\x01 \x01(\x0b\x32\x18.dex.errors.v1.RejectionR\trejection\x12(\n\x10reserve_asset_id\x18\x02 \x01(\tR\x0ereserveAssetId\x12#\n\rreserve_atoms\x18\x03 \x01(\x03R\x0creserveAtoms\x12#\n\rfillable_lots\x18\x04 \x01(\x03R\x0c\x66illableLots\x12\x36\n\x17\x66illable_notional_atoms\x18\x05 \x01(\x03R\x15\x66illableNotionalAtoms\x12\x1a\n\x08sequence\x18\x06 \x01(\x03R\x08sequence*\xe8\x01\n\x0bOrderStatus\x12\x1c\n\x18ORDER_STATUS_UNSPECIFIED\x10\x00\x12\x15\n\x11ORDER_STATUS_OPEN\x10\x01\x12!\n\x1dORDER_STATUS_PARTIALLY_FILLED\x10\x02\x12\x17\n\x13ORDER_STATUS_FILLED\x10\x03\x12\x1a\n\x16ORDER_STATUS_CANCELLED\x10\x04\x12\x18\n\x14ORDER_STATUS_EXPIRED\x10\x05\x12\x19\n\x15ORDER_STATUS_REJECTED\x10\x06\x12\x17\n\x13ORDER_STATUS_PARKED\x10\x07\x32\xf4\x05\n\x0bOrderIntake\x12W\n\nPlaceOrder\x12 .dex.orders.v1.PlaceOrderRequest\x1a!.dex.orders.v1.PlaceOrderResponse\"\x04\xa8\xbb\x18\x02\x12Z\n\x0b\x43\x61ncelOrder\x12!.dex.orders.v1.CancelOrderRequest\x1a\".dex.orders.v1.CancelOrderResponse\"\x04\xa8\xbb\x18\x02\x12W\n\nAmendOrder\x12 .dex.orders.v1.AmendOrderRequest\x1a!.dex.orders.v1.AmendOrderResponse\"\x04\xa8\xbb\x18\x02\x12T\n\tCancelAll\x12\x1f.dex.orders.v1.CancelAllRequest\x1a .dex.orders.v1.CancelAllResponse\"\x04\xa8\xbb\x18\x02\x12l\n\x11SetDeadMansSwitch\x12\'.dex.orders.v1.SetDeadMansSwitchRequest\x1a(.dex.orders.v1.SetDeadMansSwitchResponse\"\x04\xa8\xbb\x18\x02\x12Z\n\x0bSubmitBatch\x12!.dex.orders.v1.SubmitBatchRequest\x1a\".dex.orders.v1.SubmitBatchResponse\"\x04\xa8\xbb\x18\x02\x12^\n\x0bOrderStream\x12!.dex.orders.v1.OrderStreamRequest\x1a\".dex.orders.v1.OrderStreamResponse\"\x04\xa8\xbb\x18\x02(\x01\x30\x01\x12W\n\nCheckOrder\x12 .dex.orders.v1.CheckOrderRequest\x1a!.dex.orders.v1.CheckOrderResponse\"\x04\xa8\xbb\x18\x03\x42\xaa\x01\n\x11\x63om.dex.orders.v1B\x10OrderIntakeProtoP\x01Z-triodex.example/gen/go/dex/orders/v1;ordersv1\xa2\x02\x03\x44OX\xaa\x02\rDex.Orders.V1\xca\x02\rDex\\Orders\\V1\xe2\x02\x19\x44\x65x\\Orders\\V1\\GPBMetadata\xea\x02\x0f\x44\x65x::Orders::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n dex/orders/v1/order_intake.proto\x12\rdex.orders.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1a\x64\x65x/errors/v1/errors.proto\x1a\x1c\x64\x65x/options/v1/options.proto\x1a\"dex/orders/v1/signed_payload.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"]\n\x04\x46ill\x12\x16\n\x0etrade_sequence\x18\x01 \x01(\x03\x12\x13\n\x0bprice_ticks\x18\x02 \x01(\x03\x12\x15\n\rquantity_lots\x18\x03 \x01(\x03\x12\x11\n\tfee_atoms\x18\x04 \x01(\x03\"\xe2\x01\n\x0bOrderResult\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x17\n\x0f\x63lient_order_id\x18\x02 \x01(\x03\x12*\n\x06status\x18\x03 \x01(\x0e\x32\x1a.dex.orders.v1.OrderStatus\x12\x13\n\x0b\x66illed_lots\x18\x04 \x01(\x03\x12\x16\n\x0eremaining_lots\x18\x05 \x01(\x03\x12\"\n\x05\x66ills\x18\x06 \x03(\x0b\x32\x13.dex.orders.v1.Fill\x12+\n\trejection\x18\x07 \x01(\x0b\x32\x18.dex.errors.v1.Rejection\"K\n\x07\x41pplied\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12.\n\napply_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"L\n\x11PlaceOrderRequest\x12\x37\n\x08\x65nvelope\x18\x01 \x01(\x0b\x32\x1d.dex.orders.v1.SignedEnvelopeB\x06\xbaH\x03\xc8\x01\x01\"i\n\x12PlaceOrderResponse\x12\'\n\x07\x61pplied\x18\x01 \x01(\x0b\x32\x16.dex.orders.v1.Applied\x12*\n\x06result\x18\x02 \x01(\x0b\x32\x1a.dex.orders.v1.OrderResult\"M\n\x12\x43\x61ncelOrderRequest\x12\x37\n\x08\x65nvelope\x18\x01 \x01(\x0b\x32\x1d.dex.orders.v1.SignedEnvelopeB\x06\xbaH\x03\xc8\x01\x01\"j\n\x13\x43\x61ncelOrderResponse\x12\'\n\x07\x61pplied\x18\x01 \x01(\x0b\x32\x16.dex.orders.v1.Applied\x12*\n\x06result\x18\x02 \x01(\x0b\x32\x1a.dex.orders.v1.OrderResult\"L\n\x11\x41mendOrderRequest\x12\x37\n\x08\x65nvelope\x18\x01 \x01(\x0b\x32\x1d.dex.orders.v1.SignedEnvelopeB\x06\xbaH\x03\xc8\x01\x01\"i\n\x12\x41mendOrderResponse\x12\'\n\x07\x61pplied\x18\x01 \x01(\x0b\x32\x16.dex.orders.v1.Applied\x12*\n\x06result\x18\x02 \x01(\x0b\x32\x1a.dex.orders.v1.OrderResult\"K\n\x10\x43\x61ncelAllRequest\x12\x37\n\x08\x65nvelope\x18\x01 \x01(\x0b\x32\x1d.dex.orders.v1.SignedEnvelopeB\x06\xbaH\x03\xc8\x01\x01\"i\n\x11\x43\x61ncelAllResponse\x12\'\n\x07\x61pplied\x18\x01 \x01(\x0b\x32\x16.dex.orders.v1.Applied\x12+\n\x07results\x18\x02 \x03(\x0b\x32\x1a.dex.orders.v1.OrderResult\"S\n\x18SetDeadMansSwitchRequest\x12\x37\n\x08\x65nvelope\x18\x01 \x01(\x0b\x32\x1d.dex.orders.v1.SignedEnvelopeB\x06\xbaH\x03\xc8\x01\x01\"u\n\x19SetDeadMansSwitchResponse\x12\'\n\x07\x61pplied\x18\x01 \x01(\x0b\x32\x16.dex.orders.v1.Applied\x12/\n\x0b\x63\x61ncel_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"M\n\x12SubmitBatchRequest\x12\x37\n\x08\x65nvelope\x18\x01 \x01(\x0b\x32\x1d.dex.orders.v1.SignedEnvelopeB\x06\xbaH\x03\xc8\x01\x01\"k\n\x13SubmitBatchResponse\x12\'\n\x07\x61pplied\x18\x01 \x01(\x0b\x32\x16.dex.orders.v1.Applied\x12+\n\x07results\x18\x02 \x03(\x0b\x32\x1a.dex.orders.v1.OrderResult\"\x97\x01\n\x12OrderStreamRequest\x12/\n\x08\x65nvelope\x18\x01 \x01(\x0b\x32\x1d.dex.orders.v1.SignedEnvelope\x12\x1c\n\x14\x63\x61ncel_on_disconnect\x18\x02 \x01(\x08\x12\x32\n\rsession_order\x18\x03 \x01(\x0b\x32\x1b.dex.orders.v1.SessionOrder\"\x80\x01\n\x0cSessionOrder\x12\x1d\n\nsession_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 \x12\x1d\n\x0corder_number\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00\x12\x1c\n\x07payload\x18\x03 \x01(\x0c\x42\x0b\xbaH\x08z\x06\x10\x01\x18\x80\x80\x04\x12\x14\n\x03mac\x18\x04 \x01(\x0c\x42\x07\xbaH\x04z\x02h\x10\"\xc4\x01\n\rSessionOpened\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x11\n\tkey_share\x18\x02 \x01(\x0c\x12\x0e\n\x06random\x18\x03 \x01(\x0c\x12\x11\n\tsignature\x18\x04 \x01(\x0c\x12\x12\n\npublic_key\x18\x05 \x01(\x0c\x12\x1b\n\x13unsigned_orders_max\x18\x06 \x01(\x05\x12\x38\n\x15unsigned_duration_max\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x8b\x02\n\x13OrderStreamResponse\x12\r\n\x05nonce\x18\x01 \x01(\x03\x12\'\n\x07\x61pplied\x18\x02 \x01(\x0b\x32\x16.dex.orders.v1.Applied\x12+\n\x07results\x18\x03 \x03(\x0b\x32\x1a.dex.orders.v1.OrderResult\x12+\n\trejection\x18\x04 \x01(\x0b\x32\x18.dex.errors.v1.Rejection\x12,\n\nrate_limit\x18\x05 \x01(\x0b\x32\x18.dex.orders.v1.RateLimit\x12\x34\n\x0esession_opened\x18\x06 \x01(\x0b\x32\x1c.dex.orders.v1.SessionOpened\"?\n\tRateLimit\x12\r\n\x05limit\x18\x01 \x01(\x03\x12\x11\n\tremaining\x18\x02 \x01(\x03\x12\x10\n\x08reset_ms\x18\x03 \x01(\x03\"b\n\x11\x43heckOrderRequest\x12\x1d\n\naccount_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 \x12.\n\x05order\x18\x02 \x01(\x0b\x32\x17.dex.orders.v1.NewOrderB\x06\xbaH\x03\xc8\x01\x01\"\xbc\x01\n\x12\x43heckOrderResponse\x12+\n\trejection\x18\x01 \x01(\x0b\x32\x18.dex.errors.v1.Rejection\x12\x18\n\x10reserve_asset_id\x18\x02 \x01(\t\x12\x15\n\rreserve_atoms\x18\x03 \x01(\x03\x12\x15\n\rfillable_lots\x18\x04 \x01(\x03\x12\x1f\n\x17\x66illable_notional_atoms\x18\x05 \x01(\x03\x12\x10\n\x08sequence\x18\x06 \x01(\x03*\xe8\x01\n\x0bOrderStatus\x12\x1c\n\x18ORDER_STATUS_UNSPECIFIED\x10\x00\x12\x15\n\x11ORDER_STATUS_OPEN\x10\x01\x12!\n\x1dORDER_STATUS_PARTIALLY_FILLED\x10\x02\x12\x17\n\x13ORDER_STATUS_FILLED\x10\x03\x12\x1a\n\x16ORDER_STATUS_CANCELLED\x10\x04\x12\x18\n\x14ORDER_STATUS_EXPIRED\x10\x05\x12\x19\n\x15ORDER_STATUS_REJECTED\x10\x06\x12\x17\n\x13ORDER_STATUS_PARKED\x10\x07\x32\xf4\x05\n\x0bOrderIntake\x12W\n\nPlaceOrder\x12 .dex.orders.v1.PlaceOrderRequest\x1a!.dex.orders.v1.PlaceOrderResponse\"\x04\xa8\xbb\x18\x02\x12Z\n\x0b\x43\x61ncelOrder\x12!.dex.orders.v1.CancelOrderRequest\x1a\".dex.orders.v1.CancelOrderResponse\"\x04\xa8\xbb\x18\x02\x12W\n\nAmendOrder\x12 .dex.orders.v1.AmendOrderRequest\x1a!.dex.orders.v1.AmendOrderResponse\"\x04\xa8\xbb\x18\x02\x12T\n\tCancelAll\x12\x1f.dex.orders.v1.CancelAllRequest\x1a .dex.orders.v1.CancelAllResponse\"\x04\xa8\xbb\x18\x02\x12l\n\x11SetDeadMansSwitch\x12\'.dex.orders.v1.SetDeadMansSwitchRequest\x1a(.dex.orders.v1.SetDeadMansSwitchResponse\"\x04\xa8\xbb\x18\x02\x12Z\n\x0bSubmitBatch\x12!.dex.orders.v1.SubmitBatchRequest\x1a\".dex.orders.v1.SubmitBatchResponse\"\x04\xa8\xbb\x18\x02\x12^\n\x0bOrderStream\x12!.dex.orders.v1.OrderStreamRequest\x1a\".dex.orders.v1.OrderStreamResponse\"\x04\xa8\xbb\x18\x02(\x01\x30\x01\x12W\n\nCheckOrder\x12 .dex.orders.v1.CheckOrderRequest\x1a!.dex.orders.v1.CheckOrderResponse\"\x04\xa8\xbb\x18\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dex.orders.v1.order_intake_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'\n\021com.dex.orders.v1B\020OrderIntakeProtoP\001Z-triodex.example/gen/go/dex/orders/v1;ordersv1\242\002\003DOX\252\002\rDex.Orders.V1\312\002\rDex\\Orders\\V1\342\002\031Dex\\Orders\\V1\\GPBMetadata\352\002\017Dex::Orders::V1'
+  DESCRIPTOR._loaded_options = None
   _globals['_PLACEORDERREQUEST'].fields_by_name['envelope']._loaded_options = None
   _globals['_PLACEORDERREQUEST'].fields_by_name['envelope']._serialized_options = b'\272H\003\310\001\001'
   _globals['_CANCELORDERREQUEST'].fields_by_name['envelope']._loaded_options = None
@@ -49,8 +49,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SETDEADMANSSWITCHREQUEST'].fields_by_name['envelope']._serialized_options = b'\272H\003\310\001\001'
   _globals['_SUBMITBATCHREQUEST'].fields_by_name['envelope']._loaded_options = None
   _globals['_SUBMITBATCHREQUEST'].fields_by_name['envelope']._serialized_options = b'\272H\003\310\001\001'
-  _globals['_ORDERSTREAMREQUEST'].fields_by_name['envelope']._loaded_options = None
-  _globals['_ORDERSTREAMREQUEST'].fields_by_name['envelope']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_SESSIONORDER'].fields_by_name['session_id']._loaded_options = None
+  _globals['_SESSIONORDER'].fields_by_name['session_id']._serialized_options = b'\272H\006r\004\020\001\030 '
+  _globals['_SESSIONORDER'].fields_by_name['order_number']._loaded_options = None
+  _globals['_SESSIONORDER'].fields_by_name['order_number']._serialized_options = b'\272H\004\"\002 \000'
+  _globals['_SESSIONORDER'].fields_by_name['payload']._loaded_options = None
+  _globals['_SESSIONORDER'].fields_by_name['payload']._serialized_options = b'\272H\010z\006\020\001\030\200\200\004'
+  _globals['_SESSIONORDER'].fields_by_name['mac']._loaded_options = None
+  _globals['_SESSIONORDER'].fields_by_name['mac']._serialized_options = b'\272H\004z\002h\020'
   _globals['_CHECKORDERREQUEST'].fields_by_name['account_id']._loaded_options = None
   _globals['_CHECKORDERREQUEST'].fields_by_name['account_id']._serialized_options = b'\272H\006r\004\020\001\030 '
   _globals['_CHECKORDERREQUEST'].fields_by_name['order']._loaded_options = None
@@ -71,48 +77,52 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ORDERINTAKE'].methods_by_name['OrderStream']._serialized_options = b'\250\273\030\002'
   _globals['_ORDERINTAKE'].methods_by_name['CheckOrder']._loaded_options = None
   _globals['_ORDERINTAKE'].methods_by_name['CheckOrder']._serialized_options = b'\250\273\030\003'
-  _globals['_ORDERSTATUS']._serialized_start=2953
-  _globals['_ORDERSTATUS']._serialized_end=3185
-  _globals['_FILL']._serialized_start=208
-  _globals['_FILL']._serialized_end=352
-  _globals['_ORDERRESULT']._serialized_start=355
-  _globals['_ORDERRESULT']._serialized_end=658
-  _globals['_APPLIED']._serialized_start=660
-  _globals['_APPLIED']._serialized_end=756
-  _globals['_PLACEORDERREQUEST']._serialized_start=758
-  _globals['_PLACEORDERREQUEST']._serialized_end=844
-  _globals['_PLACEORDERRESPONSE']._serialized_start=846
-  _globals['_PLACEORDERRESPONSE']._serialized_end=968
-  _globals['_CANCELORDERREQUEST']._serialized_start=970
-  _globals['_CANCELORDERREQUEST']._serialized_end=1057
-  _globals['_CANCELORDERRESPONSE']._serialized_start=1059
-  _globals['_CANCELORDERRESPONSE']._serialized_end=1182
-  _globals['_AMENDORDERREQUEST']._serialized_start=1184
-  _globals['_AMENDORDERREQUEST']._serialized_end=1270
-  _globals['_AMENDORDERRESPONSE']._serialized_start=1272
-  _globals['_AMENDORDERRESPONSE']._serialized_end=1394
-  _globals['_CANCELALLREQUEST']._serialized_start=1396
-  _globals['_CANCELALLREQUEST']._serialized_end=1481
-  _globals['_CANCELALLRESPONSE']._serialized_start=1483
-  _globals['_CANCELALLRESPONSE']._serialized_end=1606
-  _globals['_SETDEADMANSSWITCHREQUEST']._serialized_start=1608
-  _globals['_SETDEADMANSSWITCHREQUEST']._serialized_end=1701
-  _globals['_SETDEADMANSSWITCHRESPONSE']._serialized_start=1704
-  _globals['_SETDEADMANSSWITCHRESPONSE']._serialized_end=1842
-  _globals['_SUBMITBATCHREQUEST']._serialized_start=1844
-  _globals['_SUBMITBATCHREQUEST']._serialized_end=1931
-  _globals['_SUBMITBATCHRESPONSE']._serialized_start=1933
-  _globals['_SUBMITBATCHRESPONSE']._serialized_end=2058
-  _globals['_ORDERSTREAMREQUEST']._serialized_start=2061
-  _globals['_ORDERSTREAMREQUEST']._serialized_end=2198
-  _globals['_ORDERSTREAMRESPONSE']._serialized_start=2201
-  _globals['_ORDERSTREAMRESPONSE']._serialized_end=2461
-  _globals['_RATELIMIT']._serialized_start=2463
-  _globals['_RATELIMIT']._serialized_end=2553
-  _globals['_CHECKORDERREQUEST']._serialized_start=2555
-  _globals['_CHECKORDERREQUEST']._serialized_end=2671
-  _globals['_CHECKORDERRESPONSE']._serialized_start=2674
-  _globals['_CHECKORDERRESPONSE']._serialized_end=2950
-  _globals['_ORDERINTAKE']._serialized_start=3188
-  _globals['_ORDERINTAKE']._serialized_end=3944
+  _globals['_ORDERSTATUS']._serialized_start=2884
+  _globals['_ORDERSTATUS']._serialized_end=3116
+  _globals['_FILL']._serialized_start=239
+  _globals['_FILL']._serialized_end=332
+  _globals['_ORDERRESULT']._serialized_start=335
+  _globals['_ORDERRESULT']._serialized_end=561
+  _globals['_APPLIED']._serialized_start=563
+  _globals['_APPLIED']._serialized_end=638
+  _globals['_PLACEORDERREQUEST']._serialized_start=640
+  _globals['_PLACEORDERREQUEST']._serialized_end=716
+  _globals['_PLACEORDERRESPONSE']._serialized_start=718
+  _globals['_PLACEORDERRESPONSE']._serialized_end=823
+  _globals['_CANCELORDERREQUEST']._serialized_start=825
+  _globals['_CANCELORDERREQUEST']._serialized_end=902
+  _globals['_CANCELORDERRESPONSE']._serialized_start=904
+  _globals['_CANCELORDERRESPONSE']._serialized_end=1010
+  _globals['_AMENDORDERREQUEST']._serialized_start=1012
+  _globals['_AMENDORDERREQUEST']._serialized_end=1088
+  _globals['_AMENDORDERRESPONSE']._serialized_start=1090
+  _globals['_AMENDORDERRESPONSE']._serialized_end=1195
+  _globals['_CANCELALLREQUEST']._serialized_start=1197
+  _globals['_CANCELALLREQUEST']._serialized_end=1272
+  _globals['_CANCELALLRESPONSE']._serialized_start=1274
+  _globals['_CANCELALLRESPONSE']._serialized_end=1379
+  _globals['_SETDEADMANSSWITCHREQUEST']._serialized_start=1381
+  _globals['_SETDEADMANSSWITCHREQUEST']._serialized_end=1464
+  _globals['_SETDEADMANSSWITCHRESPONSE']._serialized_start=1466
+  _globals['_SETDEADMANSSWITCHRESPONSE']._serialized_end=1583
+  _globals['_SUBMITBATCHREQUEST']._serialized_start=1585
+  _globals['_SUBMITBATCHREQUEST']._serialized_end=1662
+  _globals['_SUBMITBATCHRESPONSE']._serialized_start=1664
+  _globals['_SUBMITBATCHRESPONSE']._serialized_end=1771
+  _globals['_ORDERSTREAMREQUEST']._serialized_start=1774
+  _globals['_ORDERSTREAMREQUEST']._serialized_end=1925
+  _globals['_SESSIONORDER']._serialized_start=1928
+  _globals['_SESSIONORDER']._serialized_end=2056
+  _globals['_SESSIONOPENED']._serialized_start=2059
+  _globals['_SESSIONOPENED']._serialized_end=2255
+  _globals['_ORDERSTREAMRESPONSE']._serialized_start=2258
+  _globals['_ORDERSTREAMRESPONSE']._serialized_end=2525
+  _globals['_RATELIMIT']._serialized_start=2527
+  _globals['_RATELIMIT']._serialized_end=2590
+  _globals['_CHECKORDERREQUEST']._serialized_start=2592
+  _globals['_CHECKORDERREQUEST']._serialized_end=2690
+  _globals['_CHECKORDERRESPONSE']._serialized_start=2693
+  _globals['_CHECKORDERRESPONSE']._serialized_end=2881
+  _globals['_ORDERINTAKE']._serialized_start=3119
+  _globals['_ORDERINTAKE']._serialized_end=3875
 # @@protoc_insertion_point(module_scope)

@@ -9,6 +9,7 @@ from collections import abc as _abc
 from dex.errors.v1 import errors_pb2 as _errors_pb2
 from dex.orders.v1 import signed_payload_pb2 as _signed_payload_pb2
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -518,12 +519,13 @@ Global___SubmitBatchResponse: _TypeAlias = SubmitBatchResponse  # noqa: Y015
 
 @_typing.final
 class OrderStreamRequest(_message.Message):
-    """One envelope of a session."""
+    """One envelope or one order of a session."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ENVELOPE_FIELD_NUMBER: _builtins.int
     CANCEL_ON_DISCONNECT_FIELD_NUMBER: _builtins.int
+    SESSION_ORDER_FIELD_NUMBER: _builtins.int
     cancel_on_disconnect: _builtins.bool
     """Cancel every open order of the account when this stream ends, however it ends,
     in all markets that are not halted. Once said in a request whose envelope is
@@ -532,27 +534,126 @@ class OrderStreamRequest(_message.Message):
     """
     @_builtins.property
     def envelope(self) -> _signed_payload_pb2.SignedEnvelope:
-        """Envelope whose payload holds place, cancel, amend, cancel_all, batch or
-        dead_mans_switch.
+        """Envelope whose payload holds place, cancel, amend, cancel_all, batch,
+        dead_mans_switch, session_opening or session_countersignature. Unset when
+        `session_order` is set; one of the two always is.
         """
+
+    @_builtins.property
+    def session_order(self) -> Global___SessionOrder:
+        """An order of a session that was opened on this stream."""
 
     def __init__(
         self,
         *,
         envelope: _signed_payload_pb2.SignedEnvelope | None = ...,
         cancel_on_disconnect: _builtins.bool = ...,
+        session_order: Global___SessionOrder | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["envelope", b"envelope"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["envelope", b"envelope", "session_order", b"session_order"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_on_disconnect", b"cancel_on_disconnect", "envelope", b"envelope"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_on_disconnect", b"cancel_on_disconnect", "envelope", b"envelope", "session_order", b"session_order"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OrderStreamRequest: _TypeAlias = OrderStreamRequest  # noqa: Y015
 
 @_typing.final
+class SessionOrder(_message.Message):
+    """A payload that its session answers for instead of a signature. The node keeps these
+    bytes as they came.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    ORDER_NUMBER_FIELD_NUMBER: _builtins.int
+    PAYLOAD_FIELD_NUMBER: _builtins.int
+    MAC_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    """The session, as SessionOpened has it."""
+    order_number: _builtins.int
+    """1 for the first order of the session, one more for each that follows, without a
+    gap and in the order sent.
+    """
+    payload: _builtins.bytes
+    """Serialized Payload that holds place, cancel, amend, cancel_all or batch, of the
+    session's account. At most 64 KiB. With its nonce it counts once, in this session,
+    in another, or signed.
+    """
+    mac: _builtins.bytes
+    """Keyed BLAKE2b (RFC 7693) of 16 bytes over session, number and payload."""
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+        order_number: _builtins.int = ...,
+        payload: _builtins.bytes = ...,
+        mac: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mac", b"mac", "order_number", b"order_number", "payload", b"payload", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SessionOrder: _TypeAlias = SessionOrder  # noqa: Y015
+
+@_typing.final
+class SessionOpened(_message.Message):
+    """A session is open."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    KEY_SHARE_FIELD_NUMBER: _builtins.int
+    RANDOM_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    UNSIGNED_ORDERS_MAX_FIELD_NUMBER: _builtins.int
+    UNSIGNED_DURATION_MAX_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    """The session's id."""
+    key_share: _builtins.bytes
+    """The node's X25519 public key for this session alone, 32 bytes."""
+    random: _builtins.bytes
+    """The node's random bytes, 32 of them."""
+    signature: _builtins.bytes
+    """Ed25519 signature (RFC 8032), 64 bytes, by the node's audit key over the ASCII bytes
+    "triodex.session.v1", one zero byte, the handshake hash and the session id.
+    """
+    public_key: _builtins.bytes
+    """The node's audit key, 32 bytes: GetNodeStatusResponse.audit_public_key."""
+    unsigned_orders_max: _builtins.int
+    """At most so many orders may wait for a countersignature."""
+    @_builtins.property
+    def unsigned_duration_max(self) -> _duration_pb2.Duration:
+        """And none longer than this. The session ends with SESSION_UNSIGNED at the first that
+        is more, or when the time is over.
+        """
+
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+        key_share: _builtins.bytes = ...,
+        random: _builtins.bytes = ...,
+        signature: _builtins.bytes = ...,
+        public_key: _builtins.bytes = ...,
+        unsigned_orders_max: _builtins.int = ...,
+        unsigned_duration_max: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["unsigned_duration_max", b"unsigned_duration_max"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_share", b"key_share", "public_key", b"public_key", "random", b"random", "session_id", b"session_id", "signature", b"signature", "unsigned_duration_max", b"unsigned_duration_max", "unsigned_orders_max", b"unsigned_orders_max"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SessionOpened: _TypeAlias = SessionOpened  # noqa: Y015
+
+@_typing.final
 class OrderStreamResponse(_message.Message):
-    """The answer to one envelope of a session."""
+    """The answer to one request of the stream."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -561,6 +662,7 @@ class OrderStreamResponse(_message.Message):
     RESULTS_FIELD_NUMBER: _builtins.int
     REJECTION_FIELD_NUMBER: _builtins.int
     RATE_LIMIT_FIELD_NUMBER: _builtins.int
+    SESSION_OPENED_FIELD_NUMBER: _builtins.int
     nonce: _builtins.int
     """Nonce of the payload that is answered; zero when it could not be read."""
     @_builtins.property
@@ -569,8 +671,8 @@ class OrderStreamResponse(_message.Message):
 
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderResult]:
-        """One result per item, in order; empty when the envelope was refused, and for a
-        dead_mans_switch.
+        """One result per item, in order; empty when the envelope was refused, and for
+        what holds no items.
         """
 
     @_builtins.property
@@ -583,6 +685,10 @@ class OrderStreamResponse(_message.Message):
         signer is not known. Calls say the same in their trailers.
         """
 
+    @_builtins.property
+    def session_opened(self) -> Global___SessionOpened:
+        """Set in the answer to a session_opening."""
+
     def __init__(
         self,
         *,
@@ -591,10 +697,11 @@ class OrderStreamResponse(_message.Message):
         results: _abc.Iterable[Global___OrderResult] | None = ...,
         rejection: _errors_pb2.Rejection | None = ...,
         rate_limit: Global___RateLimit | None = ...,
+        session_opened: Global___SessionOpened | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "rate_limit", b"rate_limit", "rejection", b"rejection"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "rate_limit", b"rate_limit", "rejection", b"rejection", "session_opened", b"session_opened"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "nonce", b"nonce", "rate_limit", b"rate_limit", "rejection", b"rejection", "results", b"results"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "nonce", b"nonce", "rate_limit", b"rate_limit", "rejection", b"rejection", "results", b"results", "session_opened", b"session_opened"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -27,14 +27,13 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"dex/orders/v1/signed_payload.proto\x12\rdex.orders.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x86\x01\n\x0eSignedEnvelope\x12%\n\x07payload\x18\x01 \x01(\x0c\x42\x0b\xbaH\x08z\x06\x10\x01\x18\x80\x80\x04R\x07payload\x12%\n\tsignature\x18\x02 \x01(\x0c\x42\x07\xbaH\x04z\x02h@R\tsignature\x12&\n\npublic_key\x18\x03 \x01(\x0c\x42\x07\xbaH\x04z\x02h R\tpublicKey\"\xe6\x07\n\x07Payload\x12(\n\nnetwork_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\tnetworkId\x12&\n\naccount_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18 R\taccountId\x12\x1d\n\x05nonce\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\x05nonce\x12\x43\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\nexpireTime\x12/\n\x05place\x18\x05 \x01(\x0b\x32\x17.dex.orders.v1.NewOrderH\x00R\x05place\x12\x34\n\x06\x63\x61ncel\x18\x06 \x01(\x0b\x32\x1a.dex.orders.v1.OrderCancelH\x00R\x06\x63\x61ncel\x12\x31\n\x05\x61mend\x18\x07 \x01(\x0b\x32\x19.dex.orders.v1.OrderAmendH\x00R\x05\x61mend\x12>\n\ncancel_all\x18\x08 \x01(\x0b\x32\x1d.dex.orders.v1.OrderCancelAllH\x00R\tcancelAll\x12,\n\x05\x62\x61tch\x18\t \x01(\x0b\x32\x14.dex.orders.v1.BatchH\x00R\x05\x62\x61tch\x12\x43\n\x0cregister_key\x18\n \x01(\x0b\x32\x1e.dex.orders.v1.KeyRegistrationH\x00R\x0bregisterKey\x12:\n\x08transfer\x18\x0b \x01(\x0b\x32\x1c.dex.orders.v1.FundsTransferH\x00R\x08transfer\x12=\n\nrevoke_key\x18\x0c \x01(\x0b\x32\x1c.dex.orders.v1.KeyRevocationH\x00R\trevokeKey\x12I\n\x10\x64\x65\x61\x64_mans_switch\x18\r \x01(\x0b\x32\x1d.dex.orders.v1.DeadMansSwitchH\x00R\x0e\x64\x65\x61\x64MansSwitch\x12\x42\n\rquote_request\x18\x15 \x01(\x0b\x32\x1b.dex.orders.v1.QuoteRequestH\x00R\x0cquoteRequest\x12/\n\x05quote\x18\x16 \x01(\x0b\x32\x17.dex.orders.v1.NewQuoteH\x00R\x05quote\x12?\n\x0cquote_cancel\x18\x17 \x01(\x0b\x32\x1a.dex.orders.v1.QuoteCancelH\x00R\x0bquoteCancel\x12K\n\x10quote_acceptance\x18\x18 \x01(\x0b\x32\x1e.dex.orders.v1.QuoteAcceptanceH\x00R\x0fquoteAcceptanceB\x0f\n\x06\x61\x63tion\x12\x05\xbaH\x02\x08\x01\"\xc4\x03\n\x08NewOrder\x12&\n\tmarket_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x03\x18 R\x08marketId\x12\x33\n\x04side\x18\x02 \x01(\x0e\x32\x13.dex.orders.v1.SideB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x04side\x12\x38\n\x04type\x18\x03 \x01(\x0e\x32\x18.dex.orders.v1.OrderTypeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x04type\x12J\n\rtime_in_force\x18\x04 \x01(\x0e\x32\x1a.dex.orders.v1.TimeInForceB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x0btimeInForce\x12(\n\x0bprice_ticks\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\npriceTicks\x12,\n\rquantity_lots\x18\x06 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\x0cquantityLots\x12\x1b\n\tpost_only\x18\x07 \x01(\x08R\x08postOnly\x12/\n\x0f\x63lient_order_id\x18\x08 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\rclientOrderId\x12/\n\x05terms\x18\t \x01(\x0b\x32\x19.dex.orders.v1.OrderTermsR\x05terms\"\xe9\x03\n\nOrderTerms\x12\x37\n\x13trigger_price_ticks\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x11triggerPriceTicks\x12(\n\x0btrail_ticks\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\ntrailTicks\x12*\n\x0c\x64isplay_lots\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x0b\x64isplayLots\x12\"\n\x08min_lots\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x07minLots\x12\x37\n\x03peg\x18\x05 \x01(\x0e\x32\x1b.dex.orders.v1.PegReferenceB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x03peg\x12(\n\x10peg_offset_ticks\x18\x06 \x01(\x03R\x0epegOffsetTicks\x12;\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime\x12`\n\x15self_trade_prevention\x18\x08 \x01(\x0e\x32\".dex.orders.v1.SelfTradePreventionB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x13selfTradePrevention\x12\x14\n\x05slide\x18\t \x01(\x08R\x05slide\x12\x10\n\x03oco\x18\n \x01(\x08R\x03oco\"b\n\x0bOrderCancel\x12\"\n\x08order_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18 R\x07orderId\x12/\n\x0f\x63lient_order_id\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\rclientOrderId\"\xf2\x01\n\nOrderAmend\x12\"\n\x08order_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18 R\x07orderId\x12/\n\x0f\x63lient_order_id\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\rclientOrderId\x12,\n\rquantity_lots\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\x0cquantityLots\x12(\n\x0bprice_ticks\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\npriceTicks\x12\x37\n\x13trigger_price_ticks\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x11triggerPriceTicks\"i\n\x0eOrderCancelAll\x12$\n\tmarket_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18 R\x08marketId\x12\x31\n\x04side\x18\x02 \x01(\x0e\x32\x13.dex.orders.v1.SideB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x04side\"M\n\x0e\x44\x65\x61\x64MansSwitch\x12;\n\x07timeout\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationB\x06\xbaH\x03\xc8\x01\x01R\x07timeout\"\\\n\x05\x42\x61tch\x12;\n\x05items\x18\x01 \x03(\x0b\x32\x18.dex.orders.v1.BatchItemB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07R\x05items\x12\x16\n\x06phased\x18\x02 \x01(\x08R\x06phased\"\xb6\x01\n\tBatchItem\x12/\n\x05place\x18\x01 \x01(\x0b\x32\x17.dex.orders.v1.NewOrderH\x00R\x05place\x12\x34\n\x06\x63\x61ncel\x18\x02 \x01(\x0b\x32\x1a.dex.orders.v1.OrderCancelH\x00R\x06\x63\x61ncel\x12\x31\n\x05\x61mend\x18\x03 \x01(\x0b\x32\x19.dex.orders.v1.OrderAmendH\x00R\x05\x61mendB\x0f\n\x06\x61\x63tion\x12\x05\xbaH\x02\x08\x01\"\xd9\x01\n\x0fKeyRegistration\x12&\n\npublic_key\x18\x01 \x01(\x0c\x42\x07\xbaH\x04z\x02h R\tpublicKey\x12\x42\n\x06scopes\x18\x02 \x03(\x0e\x32\x17.dex.orders.v1.KeyScopeB\x11\xbaH\x0e\x92\x01\x0b\x10\x10\"\x07\x82\x01\x04\x10\x01 \x00R\x06scopes\x12;\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime\x12\x1d\n\x05label\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x05label\"V\n\rKeyRevocation\x12&\n\npublic_key\x18\x01 \x01(\x0c\x42\x07\xbaH\x04z\x02h R\tpublicKey\x12\x1d\n\ncancel_all\x18\x02 \x01(\x08R\tcancelAll\"\x90\x01\n\rFundsTransfer\x12-\n\rto_account_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\x0btoAccountId\x12$\n\x08\x61sset_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x10R\x07\x61ssetId\x12*\n\x0c\x61mount_atoms\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\x0b\x61mountAtoms\"\x98\x02\n\x0cQuoteRequest\x12&\n\tmarket_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x03\x18 R\x08marketId\x12\x31\n\x04side\x18\x02 \x01(\x0e\x32\x13.dex.orders.v1.SideB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x04side\x12,\n\rquantity_lots\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\x0cquantityLots\x12\x41\n\nclose_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\tcloseTime\x12<\n\x11maker_account_ids\x18\x05 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\x64\"\x06r\x04\x10\x01\x18 R\x0fmakerAccountIds\"\x97\x02\n\x08NewQuote\x12\x33\n\x10quote_request_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\x0equoteRequestId\x12/\n\x0f\x62id_price_ticks\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\rbidPriceTicks\x12/\n\x0f\x61sk_price_ticks\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\raskPriceTicks\x12\x43\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\nexpireTime\x12/\n\x0f\x63lient_quote_id\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\rclientQuoteId\"1\n\x0bQuoteCancel\x12\"\n\x08quote_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18 R\x07quoteId\"\x96\x01\n\x0fQuoteAcceptance\x12$\n\x08quote_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\x07quoteId\x12\x33\n\x04side\x18\x02 \x01(\x0e\x32\x13.dex.orders.v1.SideB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x04side\x12(\n\x0bprice_ticks\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\npriceTicks*9\n\x04Side\x12\x14\n\x10SIDE_UNSPECIFIED\x10\x00\x12\x0c\n\x08SIDE_BUY\x10\x01\x12\r\n\tSIDE_SELL\x10\x02*\xb9\x01\n\tOrderType\x12\x1a\n\x16ORDER_TYPE_UNSPECIFIED\x10\x00\x12\x14\n\x10ORDER_TYPE_LIMIT\x10\x01\x12\x15\n\x11ORDER_TYPE_MARKET\x10\x02\x12\x13\n\x0fORDER_TYPE_STOP\x10\x03\x12\x19\n\x15ORDER_TYPE_STOP_LIMIT\x10\x04\x12\x1c\n\x18ORDER_TYPE_TRAILING_STOP\x10\x05\x12\x15\n\x11ORDER_TYPE_PEGGED\x10\x06*\xd6\x01\n\x0bTimeInForce\x12\x1d\n\x19TIME_IN_FORCE_UNSPECIFIED\x10\x00\x12\x15\n\x11TIME_IN_FORCE_GTC\x10\x01\x12\x15\n\x11TIME_IN_FORCE_IOC\x10\x02\x12\x15\n\x11TIME_IN_FORCE_FOK\x10\x03\x12\x15\n\x11TIME_IN_FORCE_DAY\x10\x04\x12\x15\n\x11TIME_IN_FORCE_GTD\x10\x05\x12\x19\n\x15TIME_IN_FORCE_AT_OPEN\x10\x06\x12\x1a\n\x16TIME_IN_FORCE_AT_CLOSE\x10\x07*~\n\x0cPegReference\x12\x1d\n\x19PEG_REFERENCE_UNSPECIFIED\x10\x00\x12\x19\n\x15PEG_REFERENCE_PRIMARY\x10\x01\x12\x18\n\x14PEG_REFERENCE_MARKET\x10\x02\x12\x1a\n\x16PEG_REFERENCE_MIDPOINT\x10\x03*\xda\x01\n\x13SelfTradePrevention\x12%\n!SELF_TRADE_PREVENTION_UNSPECIFIED\x10\x00\x12\'\n#SELF_TRADE_PREVENTION_CANCEL_NEWEST\x10\x01\x12\'\n#SELF_TRADE_PREVENTION_CANCEL_OLDEST\x10\x02\x12%\n!SELF_TRADE_PREVENTION_CANCEL_BOTH\x10\x03\x12#\n\x1fSELF_TRADE_PREVENTION_DECREMENT\x10\x04*\x81\x01\n\x08KeyScope\x12\x19\n\x15KEY_SCOPE_UNSPECIFIED\x10\x00\x12\x12\n\x0eKEY_SCOPE_READ\x10\x01\x12\x13\n\x0fKEY_SCOPE_TRADE\x10\x02\x12\x16\n\x12KEY_SCOPE_TRANSFER\x10\x03\x12\x19\n\x15KEY_SCOPE_MANAGE_KEYS\x10\x04\x42\xac\x01\n\x11\x63om.dex.orders.v1B\x12SignedPayloadProtoP\x01Z-triodex.example/gen/go/dex/orders/v1;ordersv1\xa2\x02\x03\x44OX\xaa\x02\rDex.Orders.V1\xca\x02\rDex\\Orders\\V1\xe2\x02\x19\x44\x65x\\Orders\\V1\\GPBMetadata\xea\x02\x0f\x44\x65x::Orders::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"dex/orders/v1/signed_payload.proto\x12\rdex.orders.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"g\n\x0eSignedEnvelope\x12\x1c\n\x07payload\x18\x01 \x01(\x0c\x42\x0b\xbaH\x08z\x06\x10\x01\x18\x80\x80\x04\x12\x1a\n\tsignature\x18\x02 \x01(\x0c\x42\x07\xbaH\x04z\x02h@\x12\x1b\n\npublic_key\x18\x03 \x01(\x0c\x42\x07\xbaH\x04z\x02h \"\xb6\x07\n\x07Payload\x12\x1d\n\nnetwork_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1b\n\naccount_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18 \x12\x16\n\x05nonce\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00\x12\x37\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12(\n\x05place\x18\x05 \x01(\x0b\x32\x17.dex.orders.v1.NewOrderH\x00\x12,\n\x06\x63\x61ncel\x18\x06 \x01(\x0b\x32\x1a.dex.orders.v1.OrderCancelH\x00\x12*\n\x05\x61mend\x18\x07 \x01(\x0b\x32\x19.dex.orders.v1.OrderAmendH\x00\x12\x33\n\ncancel_all\x18\x08 \x01(\x0b\x32\x1d.dex.orders.v1.OrderCancelAllH\x00\x12%\n\x05\x62\x61tch\x18\t \x01(\x0b\x32\x14.dex.orders.v1.BatchH\x00\x12\x36\n\x0cregister_key\x18\n \x01(\x0b\x32\x1e.dex.orders.v1.KeyRegistrationH\x00\x12\x30\n\x08transfer\x18\x0b \x01(\x0b\x32\x1c.dex.orders.v1.FundsTransferH\x00\x12\x32\n\nrevoke_key\x18\x0c \x01(\x0b\x32\x1c.dex.orders.v1.KeyRevocationH\x00\x12\x39\n\x10\x64\x65\x61\x64_mans_switch\x18\r \x01(\x0b\x32\x1d.dex.orders.v1.DeadMansSwitchH\x00\x12\x38\n\x0fsession_opening\x18\x0e \x01(\x0b\x32\x1d.dex.orders.v1.SessionOpeningH\x00\x12J\n\x18session_countersignature\x18\x0f \x01(\x0b\x32&.dex.orders.v1.SessionCountersignatureH\x00\x12\x34\n\rquote_request\x18\x15 \x01(\x0b\x32\x1b.dex.orders.v1.QuoteRequestH\x00\x12(\n\x05quote\x18\x16 \x01(\x0b\x32\x17.dex.orders.v1.NewQuoteH\x00\x12\x32\n\x0cquote_cancel\x18\x17 \x01(\x0b\x32\x1a.dex.orders.v1.QuoteCancelH\x00\x12:\n\x10quote_acceptance\x18\x18 \x01(\x0b\x32\x1e.dex.orders.v1.QuoteAcceptanceH\x00\x42\x0f\n\x06\x61\x63tion\x12\x05\xbaH\x02\x08\x01\"\xe7\x02\n\x08NewOrder\x12\x1c\n\tmarket_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x03\x18 \x12-\n\x04side\x18\x02 \x01(\x0e\x32\x13.dex.orders.v1.SideB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x32\n\x04type\x18\x03 \x01(\x0e\x32\x18.dex.orders.v1.OrderTypeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12=\n\rtime_in_force\x18\x04 \x01(\x0e\x32\x1a.dex.orders.v1.TimeInForceB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x1c\n\x0bprice_ticks\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1e\n\rquantity_lots\x18\x06 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00\x12\x11\n\tpost_only\x18\x07 \x01(\x08\x12 \n\x0f\x63lient_order_id\x18\x08 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12(\n\x05terms\x18\t \x01(\x0b\x32\x19.dex.orders.v1.OrderTerms\"\xf2\x02\n\nOrderTerms\x12$\n\x13trigger_price_ticks\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1c\n\x0btrail_ticks\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1d\n\x0c\x64isplay_lots\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x19\n\x08min_lots\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x32\n\x03peg\x18\x05 \x01(\x0e\x32\x1b.dex.orders.v1.PegReferenceB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x18\n\x10peg_offset_ticks\x18\x06 \x01(\x03\x12/\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12K\n\x15self_trade_prevention\x18\x08 \x01(\x0e\x32\".dex.orders.v1.SelfTradePreventionB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\r\n\x05slide\x18\t \x01(\x08\x12\x0b\n\x03oco\x18\n \x01(\x08\"J\n\x0bOrderCancel\x12\x19\n\x08order_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18 \x12 \n\x0f\x63lient_order_id\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"\xad\x01\n\nOrderAmend\x12\x19\n\x08order_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18 \x12 \n\x0f\x63lient_order_id\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1e\n\rquantity_lots\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00\x12\x1c\n\x0bprice_ticks\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12$\n\x13trigger_price_ticks\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"Y\n\x0eOrderCancelAll\x12\x1a\n\tmarket_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18 \x12+\n\x04side\x18\x02 \x01(\x0e\x32\x13.dex.orders.v1.SideB\x08\xbaH\x05\x82\x01\x02\x10\x01\"D\n\x0e\x44\x65\x61\x64MansSwitch\x12\x32\n\x07timeout\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationB\x06\xbaH\x03\xc8\x01\x01\"E\n\x0eSessionOpening\x12\x1a\n\tkey_share\x18\x01 \x01(\x0c\x42\x07\xbaH\x04z\x02h \x12\x17\n\x06random\x18\x02 \x01(\x0c\x42\x07\xbaH\x04z\x02h \"v\n\x17SessionCountersignature\x12\x1d\n\nsession_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 \x12\x1d\n\x0corder_number\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00\x12\x1d\n\x0crunning_hash\x18\x03 \x01(\x0c\x42\x07\xbaH\x04z\x02h \"M\n\x05\x42\x61tch\x12\x34\n\x05items\x18\x01 \x03(\x0b\x32\x18.dex.orders.v1.BatchItemB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\x12\x0e\n\x06phased\x18\x02 \x01(\x08\"\xa0\x01\n\tBatchItem\x12(\n\x05place\x18\x01 \x01(\x0b\x32\x17.dex.orders.v1.NewOrderH\x00\x12,\n\x06\x63\x61ncel\x18\x02 \x01(\x0b\x32\x1a.dex.orders.v1.OrderCancelH\x00\x12*\n\x05\x61mend\x18\x03 \x01(\x0b\x32\x19.dex.orders.v1.OrderAmendH\x00\x42\x0f\n\x06\x61\x63tion\x12\x05\xbaH\x02\x08\x01\"\xb3\x01\n\x0fKeyRegistration\x12\x1b\n\npublic_key\x18\x01 \x01(\x0c\x42\x07\xbaH\x04z\x02h \x12:\n\x06scopes\x18\x02 \x03(\x0e\x32\x17.dex.orders.v1.KeyScopeB\x11\xbaH\x0e\x92\x01\x0b\x10\x10\"\x07\x82\x01\x04\x10\x01 \x00\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x05label\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18@\"@\n\rKeyRevocation\x12\x1b\n\npublic_key\x18\x01 \x01(\x0c\x42\x07\xbaH\x04z\x02h \x12\x12\n\ncancel_all\x18\x02 \x01(\x08\"m\n\rFundsTransfer\x12 \n\rto_account_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 \x12\x1b\n\x08\x61sset_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x10\x12\x1d\n\x0c\x61mount_atoms\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00\"\xde\x01\n\x0cQuoteRequest\x12\x1c\n\tmarket_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x03\x18 \x12+\n\x04side\x18\x02 \x01(\x0e\x32\x13.dex.orders.v1.SideB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1e\n\rquantity_lots\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00\x12\x36\n\nclose_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12+\n\x11maker_account_ids\x18\x05 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\x64\"\x06r\x04\x10\x01\x18 \"\xce\x01\n\x08NewQuote\x12#\n\x10quote_request_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 \x12 \n\x0f\x62id_price_ticks\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12 \n\x0f\x61sk_price_ticks\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x37\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12 \n\x0f\x63lient_quote_id\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"(\n\x0bQuoteCancel\x12\x19\n\x08quote_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18 \"{\n\x0fQuoteAcceptance\x12\x1b\n\x08quote_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 \x12-\n\x04side\x18\x02 \x01(\x0e\x32\x13.dex.orders.v1.SideB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x1c\n\x0bprice_ticks\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00*9\n\x04Side\x12\x14\n\x10SIDE_UNSPECIFIED\x10\x00\x12\x0c\n\x08SIDE_BUY\x10\x01\x12\r\n\tSIDE_SELL\x10\x02*\xb9\x01\n\tOrderType\x12\x1a\n\x16ORDER_TYPE_UNSPECIFIED\x10\x00\x12\x14\n\x10ORDER_TYPE_LIMIT\x10\x01\x12\x15\n\x11ORDER_TYPE_MARKET\x10\x02\x12\x13\n\x0fORDER_TYPE_STOP\x10\x03\x12\x19\n\x15ORDER_TYPE_STOP_LIMIT\x10\x04\x12\x1c\n\x18ORDER_TYPE_TRAILING_STOP\x10\x05\x12\x15\n\x11ORDER_TYPE_PEGGED\x10\x06*\xd6\x01\n\x0bTimeInForce\x12\x1d\n\x19TIME_IN_FORCE_UNSPECIFIED\x10\x00\x12\x15\n\x11TIME_IN_FORCE_GTC\x10\x01\x12\x15\n\x11TIME_IN_FORCE_IOC\x10\x02\x12\x15\n\x11TIME_IN_FORCE_FOK\x10\x03\x12\x15\n\x11TIME_IN_FORCE_DAY\x10\x04\x12\x15\n\x11TIME_IN_FORCE_GTD\x10\x05\x12\x19\n\x15TIME_IN_FORCE_AT_OPEN\x10\x06\x12\x1a\n\x16TIME_IN_FORCE_AT_CLOSE\x10\x07*~\n\x0cPegReference\x12\x1d\n\x19PEG_REFERENCE_UNSPECIFIED\x10\x00\x12\x19\n\x15PEG_REFERENCE_PRIMARY\x10\x01\x12\x18\n\x14PEG_REFERENCE_MARKET\x10\x02\x12\x1a\n\x16PEG_REFERENCE_MIDPOINT\x10\x03*\xda\x01\n\x13SelfTradePrevention\x12%\n!SELF_TRADE_PREVENTION_UNSPECIFIED\x10\x00\x12\'\n#SELF_TRADE_PREVENTION_CANCEL_NEWEST\x10\x01\x12\'\n#SELF_TRADE_PREVENTION_CANCEL_OLDEST\x10\x02\x12%\n!SELF_TRADE_PREVENTION_CANCEL_BOTH\x10\x03\x12#\n\x1fSELF_TRADE_PREVENTION_DECREMENT\x10\x04*\x81\x01\n\x08KeyScope\x12\x19\n\x15KEY_SCOPE_UNSPECIFIED\x10\x00\x12\x12\n\x0eKEY_SCOPE_READ\x10\x01\x12\x13\n\x0fKEY_SCOPE_TRADE\x10\x02\x12\x16\n\x12KEY_SCOPE_TRANSFER\x10\x03\x12\x19\n\x15KEY_SCOPE_MANAGE_KEYS\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dex.orders.v1.signed_payload_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'\n\021com.dex.orders.v1B\022SignedPayloadProtoP\001Z-triodex.example/gen/go/dex/orders/v1;ordersv1\242\002\003DOX\252\002\rDex.Orders.V1\312\002\rDex\\Orders\\V1\342\002\031Dex\\Orders\\V1\\GPBMetadata\352\002\017Dex::Orders::V1'
+  DESCRIPTOR._loaded_options = None
   _globals['_SIGNEDENVELOPE'].fields_by_name['payload']._loaded_options = None
   _globals['_SIGNEDENVELOPE'].fields_by_name['payload']._serialized_options = b'\272H\010z\006\020\001\030\200\200\004'
   _globals['_SIGNEDENVELOPE'].fields_by_name['signature']._loaded_options = None
@@ -97,6 +96,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ORDERCANCELALL'].fields_by_name['side']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_DEADMANSSWITCH'].fields_by_name['timeout']._loaded_options = None
   _globals['_DEADMANSSWITCH'].fields_by_name['timeout']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_SESSIONOPENING'].fields_by_name['key_share']._loaded_options = None
+  _globals['_SESSIONOPENING'].fields_by_name['key_share']._serialized_options = b'\272H\004z\002h '
+  _globals['_SESSIONOPENING'].fields_by_name['random']._loaded_options = None
+  _globals['_SESSIONOPENING'].fields_by_name['random']._serialized_options = b'\272H\004z\002h '
+  _globals['_SESSIONCOUNTERSIGNATURE'].fields_by_name['session_id']._loaded_options = None
+  _globals['_SESSIONCOUNTERSIGNATURE'].fields_by_name['session_id']._serialized_options = b'\272H\006r\004\020\001\030 '
+  _globals['_SESSIONCOUNTERSIGNATURE'].fields_by_name['order_number']._loaded_options = None
+  _globals['_SESSIONCOUNTERSIGNATURE'].fields_by_name['order_number']._serialized_options = b'\272H\004\"\002 \000'
+  _globals['_SESSIONCOUNTERSIGNATURE'].fields_by_name['running_hash']._loaded_options = None
+  _globals['_SESSIONCOUNTERSIGNATURE'].fields_by_name['running_hash']._serialized_options = b'\272H\004z\002h '
   _globals['_BATCH'].fields_by_name['items']._loaded_options = None
   _globals['_BATCH'].fields_by_name['items']._serialized_options = b'\272H\010\222\001\005\010\001\020\350\007'
   _globals['_BATCHITEM'].oneofs_by_name['action']._loaded_options = None
@@ -143,50 +152,54 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_QUOTEACCEPTANCE'].fields_by_name['side']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
   _globals['_QUOTEACCEPTANCE'].fields_by_name['price_ticks']._loaded_options = None
   _globals['_QUOTEACCEPTANCE'].fields_by_name['price_ticks']._serialized_options = b'\272H\004\"\002 \000'
-  _globals['_SIDE']._serialized_start=4266
-  _globals['_SIDE']._serialized_end=4323
-  _globals['_ORDERTYPE']._serialized_start=4326
-  _globals['_ORDERTYPE']._serialized_end=4511
-  _globals['_TIMEINFORCE']._serialized_start=4514
-  _globals['_TIMEINFORCE']._serialized_end=4728
-  _globals['_PEGREFERENCE']._serialized_start=4730
-  _globals['_PEGREFERENCE']._serialized_end=4856
-  _globals['_SELFTRADEPREVENTION']._serialized_start=4859
-  _globals['_SELFTRADEPREVENTION']._serialized_end=5077
-  _globals['_KEYSCOPE']._serialized_start=5080
-  _globals['_KEYSCOPE']._serialized_end=5209
-  _globals['_SIGNEDENVELOPE']._serialized_start=148
-  _globals['_SIGNEDENVELOPE']._serialized_end=282
-  _globals['_PAYLOAD']._serialized_start=285
-  _globals['_PAYLOAD']._serialized_end=1283
-  _globals['_NEWORDER']._serialized_start=1286
-  _globals['_NEWORDER']._serialized_end=1738
-  _globals['_ORDERTERMS']._serialized_start=1741
-  _globals['_ORDERTERMS']._serialized_end=2230
-  _globals['_ORDERCANCEL']._serialized_start=2232
-  _globals['_ORDERCANCEL']._serialized_end=2330
-  _globals['_ORDERAMEND']._serialized_start=2333
-  _globals['_ORDERAMEND']._serialized_end=2575
-  _globals['_ORDERCANCELALL']._serialized_start=2577
-  _globals['_ORDERCANCELALL']._serialized_end=2682
-  _globals['_DEADMANSSWITCH']._serialized_start=2684
-  _globals['_DEADMANSSWITCH']._serialized_end=2761
-  _globals['_BATCH']._serialized_start=2763
-  _globals['_BATCH']._serialized_end=2855
-  _globals['_BATCHITEM']._serialized_start=2858
-  _globals['_BATCHITEM']._serialized_end=3040
-  _globals['_KEYREGISTRATION']._serialized_start=3043
-  _globals['_KEYREGISTRATION']._serialized_end=3260
-  _globals['_KEYREVOCATION']._serialized_start=3262
-  _globals['_KEYREVOCATION']._serialized_end=3348
-  _globals['_FUNDSTRANSFER']._serialized_start=3351
-  _globals['_FUNDSTRANSFER']._serialized_end=3495
-  _globals['_QUOTEREQUEST']._serialized_start=3498
-  _globals['_QUOTEREQUEST']._serialized_end=3778
-  _globals['_NEWQUOTE']._serialized_start=3781
-  _globals['_NEWQUOTE']._serialized_end=4060
-  _globals['_QUOTECANCEL']._serialized_start=4062
-  _globals['_QUOTECANCEL']._serialized_end=4111
-  _globals['_QUOTEACCEPTANCE']._serialized_start=4114
-  _globals['_QUOTEACCEPTANCE']._serialized_end=4264
+  _globals['_SIDE']._serialized_start=3746
+  _globals['_SIDE']._serialized_end=3803
+  _globals['_ORDERTYPE']._serialized_start=3806
+  _globals['_ORDERTYPE']._serialized_end=3991
+  _globals['_TIMEINFORCE']._serialized_start=3994
+  _globals['_TIMEINFORCE']._serialized_end=4208
+  _globals['_PEGREFERENCE']._serialized_start=4210
+  _globals['_PEGREFERENCE']._serialized_end=4336
+  _globals['_SELFTRADEPREVENTION']._serialized_start=4339
+  _globals['_SELFTRADEPREVENTION']._serialized_end=4557
+  _globals['_KEYSCOPE']._serialized_start=4560
+  _globals['_KEYSCOPE']._serialized_end=4689
+  _globals['_SIGNEDENVELOPE']._serialized_start=147
+  _globals['_SIGNEDENVELOPE']._serialized_end=250
+  _globals['_PAYLOAD']._serialized_start=253
+  _globals['_PAYLOAD']._serialized_end=1203
+  _globals['_NEWORDER']._serialized_start=1206
+  _globals['_NEWORDER']._serialized_end=1565
+  _globals['_ORDERTERMS']._serialized_start=1568
+  _globals['_ORDERTERMS']._serialized_end=1938
+  _globals['_ORDERCANCEL']._serialized_start=1940
+  _globals['_ORDERCANCEL']._serialized_end=2014
+  _globals['_ORDERAMEND']._serialized_start=2017
+  _globals['_ORDERAMEND']._serialized_end=2190
+  _globals['_ORDERCANCELALL']._serialized_start=2192
+  _globals['_ORDERCANCELALL']._serialized_end=2281
+  _globals['_DEADMANSSWITCH']._serialized_start=2283
+  _globals['_DEADMANSSWITCH']._serialized_end=2351
+  _globals['_SESSIONOPENING']._serialized_start=2353
+  _globals['_SESSIONOPENING']._serialized_end=2422
+  _globals['_SESSIONCOUNTERSIGNATURE']._serialized_start=2424
+  _globals['_SESSIONCOUNTERSIGNATURE']._serialized_end=2542
+  _globals['_BATCH']._serialized_start=2544
+  _globals['_BATCH']._serialized_end=2621
+  _globals['_BATCHITEM']._serialized_start=2624
+  _globals['_BATCHITEM']._serialized_end=2784
+  _globals['_KEYREGISTRATION']._serialized_start=2787
+  _globals['_KEYREGISTRATION']._serialized_end=2966
+  _globals['_KEYREVOCATION']._serialized_start=2968
+  _globals['_KEYREVOCATION']._serialized_end=3032
+  _globals['_FUNDSTRANSFER']._serialized_start=3034
+  _globals['_FUNDSTRANSFER']._serialized_end=3143
+  _globals['_QUOTEREQUEST']._serialized_start=3146
+  _globals['_QUOTEREQUEST']._serialized_end=3368
+  _globals['_NEWQUOTE']._serialized_start=3371
+  _globals['_NEWQUOTE']._serialized_end=3577
+  _globals['_QUOTECANCEL']._serialized_start=3579
+  _globals['_QUOTECANCEL']._serialized_end=3619
+  _globals['_QUOTEACCEPTANCE']._serialized_start=3621
+  _globals['_QUOTEACCEPTANCE']._serialized_end=3744
 # @@protoc_insertion_point(module_scope)

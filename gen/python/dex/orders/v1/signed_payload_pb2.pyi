@@ -307,6 +307,8 @@ class Payload(_message.Message):
     TRANSFER_FIELD_NUMBER: _builtins.int
     REVOKE_KEY_FIELD_NUMBER: _builtins.int
     DEAD_MANS_SWITCH_FIELD_NUMBER: _builtins.int
+    SESSION_OPENING_FIELD_NUMBER: _builtins.int
+    SESSION_COUNTERSIGNATURE_FIELD_NUMBER: _builtins.int
     QUOTE_REQUEST_FIELD_NUMBER: _builtins.int
     QUOTE_FIELD_NUMBER: _builtins.int
     QUOTE_CANCEL_FIELD_NUMBER: _builtins.int
@@ -361,6 +363,14 @@ class Payload(_message.Message):
         """Set the dead man's switch (SetDeadMansSwitch)."""
 
     @_builtins.property
+    def session_opening(self) -> Global___SessionOpening:
+        """Open a session on this stream (OrderStream)."""
+
+    @_builtins.property
+    def session_countersignature(self) -> Global___SessionCountersignature:
+        """Sign for what was sent in a session (OrderStream)."""
+
+    @_builtins.property
     def quote_request(self) -> Global___QuoteRequest:
         """Ask makers for quotes (Matching.RequestQuote)."""
 
@@ -392,16 +402,18 @@ class Payload(_message.Message):
         transfer: Global___FundsTransfer | None = ...,
         revoke_key: Global___KeyRevocation | None = ...,
         dead_mans_switch: Global___DeadMansSwitch | None = ...,
+        session_opening: Global___SessionOpening | None = ...,
+        session_countersignature: Global___SessionCountersignature | None = ...,
         quote_request: Global___QuoteRequest | None = ...,
         quote: Global___NewQuote | None = ...,
         quote_cancel: Global___QuoteCancel | None = ...,
         quote_acceptance: Global___QuoteAcceptance | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "amend", b"amend", "batch", b"batch", "cancel", b"cancel", "cancel_all", b"cancel_all", "dead_mans_switch", b"dead_mans_switch", "expire_time", b"expire_time", "place", b"place", "quote", b"quote", "quote_acceptance", b"quote_acceptance", "quote_cancel", b"quote_cancel", "quote_request", b"quote_request", "register_key", b"register_key", "revoke_key", b"revoke_key", "transfer", b"transfer"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "amend", b"amend", "batch", b"batch", "cancel", b"cancel", "cancel_all", b"cancel_all", "dead_mans_switch", b"dead_mans_switch", "expire_time", b"expire_time", "place", b"place", "quote", b"quote", "quote_acceptance", b"quote_acceptance", "quote_cancel", b"quote_cancel", "quote_request", b"quote_request", "register_key", b"register_key", "revoke_key", b"revoke_key", "session_countersignature", b"session_countersignature", "session_opening", b"session_opening", "transfer", b"transfer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "action", b"action", "amend", b"amend", "batch", b"batch", "cancel", b"cancel", "cancel_all", b"cancel_all", "dead_mans_switch", b"dead_mans_switch", "expire_time", b"expire_time", "network_id", b"network_id", "nonce", b"nonce", "place", b"place", "quote", b"quote", "quote_acceptance", b"quote_acceptance", "quote_cancel", b"quote_cancel", "quote_request", b"quote_request", "register_key", b"register_key", "revoke_key", b"revoke_key", "transfer", b"transfer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "action", b"action", "amend", b"amend", "batch", b"batch", "cancel", b"cancel", "cancel_all", b"cancel_all", "dead_mans_switch", b"dead_mans_switch", "expire_time", b"expire_time", "network_id", b"network_id", "nonce", b"nonce", "place", b"place", "quote", b"quote", "quote_acceptance", b"quote_acceptance", "quote_cancel", b"quote_cancel", "quote_request", b"quote_request", "register_key", b"register_key", "revoke_key", b"revoke_key", "session_countersignature", b"session_countersignature", "session_opening", b"session_opening", "transfer", b"transfer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["place", "cancel", "amend", "cancel_all", "batch", "register_key", "transfer", "revoke_key", "dead_mans_switch", "quote_request", "quote", "quote_cancel", "quote_acceptance"]  # noqa: Y015
+    _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["place", "cancel", "amend", "cancel_all", "batch", "register_key", "transfer", "revoke_key", "dead_mans_switch", "session_opening", "session_countersignature", "quote_request", "quote", "quote_cancel", "quote_acceptance"]  # noqa: Y015
     _WhichOneofArgType_action: _TypeAlias = _typing.Literal["action", b"action"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_action) -> _WhichOneofReturnType_action | None: ...
 
@@ -668,6 +680,67 @@ class DeadMansSwitch(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeadMansSwitch: _TypeAlias = DeadMansSwitch  # noqa: Y015
+
+@_typing.final
+class SessionOpening(_message.Message):
+    """Opens a session: orders that follow on the same stream carry a MAC instead of a
+    signature. docs/reference/sessions.md has the exact bytes. A stream may hold
+    several sessions; each ends with its stream, with its key, and at the first fault.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_SHARE_FIELD_NUMBER: _builtins.int
+    RANDOM_FIELD_NUMBER: _builtins.int
+    key_share: _builtins.bytes
+    """An X25519 public key (RFC 7748) made for this session alone, 32 bytes."""
+    random: _builtins.bytes
+    """Random bytes, 32 of them."""
+    def __init__(
+        self,
+        *,
+        key_share: _builtins.bytes = ...,
+        random: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_share", b"key_share", "random", b"random"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SessionOpening: _TypeAlias = SessionOpening  # noqa: Y015
+
+@_typing.final
+class SessionCountersignature(_message.Message):
+    """Signs for everything that was sent in a session so far, so that none of it can be
+    denied later. Sent on the session's stream about once a second.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    ORDER_NUMBER_FIELD_NUMBER: _builtins.int
+    RUNNING_HASH_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    """The session."""
+    order_number: _builtins.int
+    """Number of the last order sent before it."""
+    running_hash: _builtins.bytes
+    """The session's running hash after that order, 32 bytes."""
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+        order_number: _builtins.int = ...,
+        running_hash: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order_number", b"order_number", "running_hash", b"running_hash", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SessionCountersignature: _TypeAlias = SessionCountersignature  # noqa: Y015
 
 @_typing.final
 class Batch(_message.Message):
