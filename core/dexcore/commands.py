@@ -443,10 +443,11 @@ def _read_orders(data: bytes) -> OrderCommand:
 
 
 def _read_session_orders(data: bytes) -> SessionOrders:
-    *head, rest = read_orders_head(data)
+    session_key, order_number, payload_hash, skipped, rest = read_orders_head(data)
     if rest[:2] != _HEADS[OrderCommand]:
         raise CodecError("a session holds orders alone")
-    return SessionOrders(*head, _read_orders(rest))
+    orders = _read_orders(rest)
+    return SessionOrders(session_key, order_number, payload_hash, skipped, orders)
 
 
 def _read_register_v1(r: ValueReader) -> RegisterKey:

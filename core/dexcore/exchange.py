@@ -191,11 +191,8 @@ class Exchange:
             AcceptQuote: self._quotes,
             EndQuoteSession: self._quote_desk.end_session,
             WithdrawRequest: self._quote_desk.withdraw_request,
-            OpenSession: self._open_session,
-            SessionOrders: self._session_orders,
-            CountersignSession: self._countersign,
-            EndSession: self.sessions.end,
         }
+        self._handlers |= self._of_sessions()
 
     def apply(self, sequence: int, time_ns: int, command: Command) -> Outcome:
         """Apply one command.
@@ -323,6 +320,14 @@ class Exchange:
             return
         self._orders_desk.apply(signer.account, command, outcome)
         self._remember(command, signer.account.key, outcome)
+
+    def _of_sessions(self) -> dict[type, Callable[[Any, Outcome], None]]:
+        return {
+            OpenSession: self._open_session,
+            SessionOrders: self._session_orders,
+            CountersignSession: self._countersign,
+            EndSession: self.sessions.end,
+        }
 
     def _open_session(self, command: OpenSession, outcome: Outcome) -> None:
         self._judge_once(command, TRADE, self.sessions.open, outcome)

@@ -20,10 +20,16 @@ from typing import Final, NamedTuple, final
 
 import trio
 
-from dexcore.commands import ClockTick, Command, OrderCommand, SessionOrders, encode_command
+from dexcore.commands import (
+    ClockTick,
+    Command,
+    OrderCommand,
+    encode_command,
+)
 from dexcore.exchange import Exchange
 from dexcore.items import ITEM
 from dexcore.results import Outcome
+from dexcore.session_commands import SessionOrders
 from dexruntime.clock import ClockNs
 from dexruntime.drain_rate import DrainRate
 from dexruntime.journal import JournalFull, JournalWriter

@@ -11,10 +11,15 @@ from typing import Final, final
 import structlog
 import trio
 
-from dexcore.commands import CAUSE_DISCONNECT, Command, EndSession, MassCancel
+from dexcore.commands import (
+    CAUSE_DISCONNECT,
+    Command,
+    MassCancel,
+)
 from dexcore.items import NO_MARKET
 from dexcore.reasons import Reason
 from dexcore.results import Outcome
+from dexcore.session_commands import EndSession
 from dexruntime.journal import JournalFull
 from dexruntime.promise import Promise
 from dexruntime.sequencer import DrainingError, QueueFull, Sequencer

@@ -18,17 +18,16 @@ from dex.orders.v1 import signed_payload_pb2 as payload_pb
 from dexcore.accounts import MANAGE_KEYS, TRADE, TRANSFER, Key
 from dexcore.commands import (
     Command,
-    CountersignSession,
     OrderCommand,
     RegisterKey,
     RevokeKey,
-    SessionOrders,
     SetDeadMansSwitch,
     Transfer,
 )
 from dexcore.limits import EXPIRY_AHEAD_NS_MAX, is_control
 from dexcore.reasons import Reason, Refused
 from dexcore.results import Outcome
+from dexcore.session_commands import CountersignSession, SessionOrders
 from dexnode.admission import Admission, cost_of, say_standing
 from dexnode.errors import refuse, refuse_field
 from dexnode.ids import IdFormat

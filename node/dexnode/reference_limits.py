@@ -224,16 +224,6 @@ def _queues() -> list[Row]:
             "the sequencer waits",
         ),
         ("requests of one stream", f"{STREAM_WINDOW:,}", "the stream is not read"),
-        (
-            "orders of a session that wait for a countersignature",
-            f"{core.SESSION_UNSIGNED_ORDERS_MAX:,}",
-            "`SESSION_UNSIGNED`: the session ends",
-        ),
-        (
-            "their wait",
-            f"{core.SESSION_UNSIGNED_NS_MAX // _NS} s",
-            "`SESSION_UNSIGNED`: the session, and its stream, end",
-        ),
     ]
 
 
@@ -263,11 +253,7 @@ def _messages() -> list[Row]:
             f"{core.OPEN_ORDERS_PER_ACCOUNT_MAX:,}",
             "`TOO_MANY_OPEN_ORDERS`",
         ),
-        (
-            "open sessions of an account",
-            f"{core.SESSIONS_PER_ACCOUNT_MAX:,}",
-            "`TOO_MANY_SESSIONS`",
-        ),
+        *_sessions(),
         *_quotes(),
         ("parts that an iceberg shows", f"{core.ICEBERG_PARTS_MAX:,}", "`FIELD_INVALID`"),
         *_waiting(),
@@ -327,6 +313,21 @@ def _waiting() -> list[Row]:
             beyond,
         ),
         ("those of one account there", f"{core.FOLLOWERS_PER_ACCOUNT_MAX:,}", beyond),
+
+
+def _sessions() -> list[Row]:
+    return [
+        ("sessions of an account", f"{core.SESSIONS_PER_ACCOUNT_MAX:,}", "`TOO_MANY_SESSIONS`"),
+        (
+            "orders of a session that wait for a countersignature",
+            f"{core.SESSION_UNSIGNED_ORDERS_MAX:,}",
+            "`SESSION_UNSIGNED`: the session ends",
+        ),
+        (
+            "their wait",
+            f"{core.SESSION_UNSIGNED_NS_MAX // _NS} s",
+            "`SESSION_UNSIGNED`: the session, and its stream, end",
+        ),
     ]
 
 

@@ -17,8 +17,8 @@ import trio
 
 from dex.errors.v1 import errors_pb2
 from dex.orders.v1 import order_intake_pb2 as pb
-from dexcore.commands import OpenSession
 from dexcore.limits import SESSION_UNSIGNED_NS_MAX, SESSION_UNSIGNED_ORDERS_MAX
+from dexcore.session_commands import OpenSession
 from dexnode.errors import refuse
 from dexnode.intake import Signed, head_of
 from dexrpc import RpcError
@@ -148,7 +148,7 @@ def fill_opened(message: pb.SessionOpened, session_id: str, opening: Opening, ke
     message.signature = key.sign(opened_signing_bytes(opening.handshake, session_id))
     message.public_key = key.public_bytes
     message.unsigned_orders_max = SESSION_UNSIGNED_ORDERS_MAX
-    message.unsigned_duration_max.FromNanoseconds(SESSION_UNSIGNED_NS_MAX)
+    message.unsigned_timeout.FromNanoseconds(SESSION_UNSIGNED_NS_MAX)
 
 
 def out_of_time() -> RpcError:

@@ -224,7 +224,7 @@ def test_orders_end_with_the_session_that_asked_for_it(api: Wire, operator: Oper
     market = operator.open_market("DISA")
     trader = operator.trader("DISA", "USDT")
 
-    def request(price_ticks: int, **more: bool) -> pb.OrderStreamRequest:
+    def request(price_ticks: int, **more: Any) -> pb.OrderStreamRequest:
         envelope = trader.envelope(place=buy(market, price_ticks, 1))
         return pb.OrderStreamRequest(envelope=envelope, **more)
 

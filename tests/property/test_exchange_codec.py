@@ -17,18 +17,14 @@ from dexcore.commands import (
     BeginEpoch,
     ClockTick,
     Command,
-    CountersignSession,
     CreateMarket,
     Deposit,
-    EndSession,
     MassCancel,
-    OpenSession,
     OrderCommand,
     RecordOperation,
     RecordTrades,
     RegisterKey,
     RevokeKey,
-    SessionOrders,
     SetDeadMansSwitch,
     SetFees,
     SetMarketLimits,
@@ -51,6 +47,7 @@ from dexcore.quote_commands import (
     WithdrawQuotes,
     WithdrawRequest,
 )
+from dexcore.session_commands import CountersignSession, EndSession, OpenSession, SessionOrders
 from tests.unit.core.command_maker import CommandMaker
 from tests.unit.core.exchanges import seed_of, small_world
 

@@ -228,7 +228,11 @@ def session_vectors() -> dict[str, Any]:
     node = KeyShare(node_secret, bytes(range(160, 192)))
     key, node_key = Key(SEEDS["counting"]), Key(SEEDS["ones"])
     session_id = format_id(0, 1, 3, 0)
-    common = {"network_id": NETWORK, "account_id": ACCOUNT, "expire_time": EXPIRE}
+    common: dict[str, Any] = {
+        "network_id": NETWORK,
+        "account_id": ACCOUNT,
+        "expire_time": EXPIRE,
+    }
     said = wire.SessionOpening(key_share=client.public_bytes, random=client.random)
     opening = wire.Payload(**common, nonce=1, session_opening=said).SerializeToString(
         deterministic=True

@@ -16,14 +16,9 @@ from google.protobuf.message import DecodeError
 
 from dex.orders.v1 import order_intake_pb2 as orders_pb
 from dex.orders.v1 import signed_payload_pb2 as payload_pb
-from dexcore.commands import (
-    DIGEST_BYTES,
-    CountersignSession,
-    EndSession,
-    OpenSession,
-    SessionOrders,
-)
+from dexcore.commands import DIGEST_BYTES
 from dexcore.limits import ITEM_INDEX_LIMIT
+from dexcore.session_commands import CountersignSession, EndSession, OpenSession, SessionOrders
 from dexruntime.journal import Record
 from dexruntime.records import command_of
 from dexsdk.ids import parse_id

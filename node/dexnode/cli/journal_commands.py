@@ -11,8 +11,9 @@ import click
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from dexcore.checkpoint import encode_state, state_hash
-from dexcore.commands import OrderCommand, SessionOrders
+from dexcore.commands import OrderCommand
 from dexcore.items import ITEM, TERMS
+from dexcore.session_commands import SessionOrders
 from dexnode.cli.backup_commands import backup_command, repair_command, restore_command
 from dexnode.cli.common import json_option, print_json, printable
 from dexruntime.journal import Identity, JournalError, JournalReader, verify

@@ -10,14 +10,16 @@ import trio
 
 from dex.orders.v1 import order_intake_pb2 as orders_pb
 from dex.orders.v1 import signed_payload_pb2 as payload_pb
-from dexcore.commands import CountersignSession, OpenSession, SessionOrders, encode_command
+from dexcore.commands import encode_command
+from dexcore.session_commands import CountersignSession, OpenSession, SessionOrders
 from dexnode.audit.sessions import SessionTrail, trails
 from dexruntime.journal import JournalReader, Record
 from dexruntime.records import command_of
 from dexsdk import DexError
 from dexsdk.audit import check_session_order
 from tests.unit.node.session_client import hash_of
-from tests.unit.node.test_stream_sessions import KEY, Talk, talking
+from tests.unit.node.test_order_stream import KEY
+from tests.unit.node.test_stream_sessions import Talk, talking
 
 
 async def journal() -> list[Record]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
-from dexcore.commands import CountersignSession, EndSession, OpenSession, SessionOrders
 from dexcore.items import Item
 from dexcore.results import Outcome
+from dexcore.session_commands import CountersignSession, EndSession, OpenSession, SessionOrders
 from tests.unit.core.exchanges import (
     BUY,
     SECOND_NS,

@@ -6,7 +6,12 @@ import pytest
 
 from dexcore.accounts import MANAGE_KEYS, READ
 from dexcore.checkpoint import decode_state, encode_state
-from dexcore.commands import EndSession, RegisterKey, RevokeKey, decode_command, encode_command
+from dexcore.commands import (
+    RegisterKey,
+    RevokeKey,
+    decode_command,
+    encode_command,
+)
 from dexcore.events import SessionCountersigned, SessionEnded, SessionOpened
 from dexcore.exchange import Exchange
 from dexcore.limits import (
@@ -15,6 +20,7 @@ from dexcore.limits import (
     SESSIONS_PER_ACCOUNT_MAX,
 )
 from dexcore.reasons import Reason
+from dexcore.session_commands import EndSession
 from tests.unit.core.exchanges import (
     BUY,
     Trader,

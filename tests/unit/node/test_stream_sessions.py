@@ -184,7 +184,7 @@ async def test_the_node_signs_its_half() -> None:
         opened = answer.session_opened
         assert opened.public_key == NODE_KEY.public_bytes
         assert opened.unsigned_orders_max == SESSION_UNSIGNED_ORDERS_MAX
-        assert opened.unsigned_duration_max.ToNanoseconds() == SESSION_UNSIGNED_NS_MAX
+        assert opened.unsigned_timeout.ToNanoseconds() == SESSION_UNSIGNED_NS_MAX
         client.opened(envelope.payload, opened)
         for part in ("key_share", "random", "signature"):
             forged = pb.SessionOpened.FromString(opened.SerializeToString())
@@ -341,10 +341,8 @@ async def test_what_the_node_refuses_by_itself_is_signed_for_too() -> None:
     """The running hash is over what was sent, and the journal holds what makes it again."""
     async with talking() as talk:
         client = await talk.open()
-        expired = wire.Payload(expire_time={"seconds": START_NS // 10**9 - 1})
-        late = talk.payload()
-        payload = wire.Payload.FromString(late)
-        payload.expire_time.CopyFrom(expired.expire_time)
+        payload = wire.Payload.FromString(talk.payload())
+        payload.expire_time.seconds = START_NS // 10**9 - 1
         dead = pb.OrderStreamRequest(session_order=client.order(payload.SerializeToString()))
         garbage = pb.OrderStreamRequest(session_order=client.order(b"\xff"))
         requests = [dead, garbage, talk.order(client), talk.countersignature(client)]

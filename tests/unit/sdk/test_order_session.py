@@ -66,7 +66,7 @@ class Node:
                     assert self.answers, "it waits for what will not come"
                     found = self.answers.pop(0)
                     if isinstance(found, DexError):
-                        step, answer = operation.throw, found  # type: ignore[assignment]
+                        step, answer = operation.throw, found
                     else:
                         answer = found.SerializeToString()
                 elif isinstance(effect, Open):

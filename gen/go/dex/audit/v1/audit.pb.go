@@ -47,6 +47,8 @@ const (
 	EnvelopeKind_ENVELOPE_KIND_SIGNED EnvelopeKind = 1
 	// The node's, for an operator: OperatorCall.
 	EnvelopeKind_ENVELOPE_KIND_OPERATOR EnvelopeKind = 2
+	// A client's, by the countersignature that follows: dex.orders.v1.SessionOrder.
+	EnvelopeKind_ENVELOPE_KIND_SESSION EnvelopeKind = 3
 )
 
 // Enum value maps for EnvelopeKind.
@@ -55,11 +57,13 @@ var (
 		0: "ENVELOPE_KIND_UNSPECIFIED",
 		1: "ENVELOPE_KIND_SIGNED",
 		2: "ENVELOPE_KIND_OPERATOR",
+		3: "ENVELOPE_KIND_SESSION",
 	}
 	EnvelopeKind_value = map[string]int32{
 		"ENVELOPE_KIND_UNSPECIFIED": 0,
 		"ENVELOPE_KIND_SIGNED":      1,
 		"ENVELOPE_KIND_OPERATOR":    2,
+		"ENVELOPE_KIND_SESSION":     3,
 	}
 )
 
@@ -102,8 +106,8 @@ type Leaf struct {
 	// SHA-256 of the canonical command as journaled, 32 bytes.
 	CommandDigest []byte `protobuf:"bytes,3,opt,name=command_digest,json=commandDigest,proto3" json:"command_digest,omitempty"`
 	// SHA-256 of the envelope as journaled, 32 bytes: a serialized
-	// dex.orders.v1.SignedEnvelope, or the OperatorCall of an operator's command;
-	// empty for the passing of time, which nobody asked for.
+	// dex.orders.v1.SignedEnvelope, the SessionOrder of a session, or the OperatorCall
+	// of an operator's command; empty for the passing of time, which nobody asked for.
 	EnvelopeDigest []byte `protobuf:"bytes,4,opt,name=envelope_digest,json=envelopeDigest,proto3" json:"envelope_digest,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
@@ -1242,11 +1246,12 @@ const file_dex_audit_v1_audit_proto_rawDesc = "" +
 	"page_token\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\tpageToken\"}\n" +
 	"\x1fListAccountAuditEntriesResponse\x122\n" +
 	"\aentries\x18\x01 \x03(\v2\x18.dex.audit.v1.AuditEntryR\aentries\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*c\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*~\n" +
 	"\fEnvelopeKind\x12\x1d\n" +
 	"\x19ENVELOPE_KIND_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14ENVELOPE_KIND_SIGNED\x10\x01\x12\x1a\n" +
-	"\x16ENVELOPE_KIND_OPERATOR\x10\x022\xb6\x05\n" +
+	"\x16ENVELOPE_KIND_OPERATOR\x10\x02\x12\x19\n" +
+	"\x15ENVELOPE_KIND_SESSION\x10\x032\xb6\x05\n" +
 	"\x05Audit\x12j\n" +
 	"\x11GetSignedTreeHead\x12&.dex.audit.v1.GetSignedTreeHeadRequest\x1a'.dex.audit.v1.GetSignedTreeHeadResponse\"\x04\xa8\xbb\x18\x01\x12x\n" +
 	"\x15StreamSignedTreeHeads\x12*.dex.audit.v1.StreamSignedTreeHeadsRequest\x1a+.dex.audit.v1.StreamSignedTreeHeadsResponse\"\x04\xa8\xbb\x18\x010\x01\x12j\n" +

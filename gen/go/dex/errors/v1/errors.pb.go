@@ -66,6 +66,20 @@ const (
 	ErrorReason_ERROR_REASON_TOKEN_INVALID ErrorReason = 28
 	// The access token or Flight ticket has expired.
 	ErrorReason_ERROR_REASON_TOKEN_EXPIRED ErrorReason = 29
+	// No such session on this stream: it was never opened here, or it has ended.
+	ErrorReason_ERROR_REASON_UNKNOWN_SESSION ErrorReason = 30
+	// The MAC is not the session's over this order. The session has ended.
+	ErrorReason_ERROR_REASON_MAC_INVALID ErrorReason = 31
+	// The order does not follow the one before it in its session: it is a repetition, or
+	// one between them is missing. The session has ended.
+	ErrorReason_ERROR_REASON_SESSION_OUT_OF_ORDER ErrorReason = 32
+	// Too much of the session, or some of it for too long, has no countersignature. The
+	// session has ended; what it placed stands.
+	ErrorReason_ERROR_REASON_SESSION_UNSIGNED ErrorReason = 33
+	// The countersignature is not over what the session sent. The session has ended.
+	ErrorReason_ERROR_REASON_SESSION_HASH_MISMATCH ErrorReason = 34
+	// The account has as many sessions as it may have.
+	ErrorReason_ERROR_REASON_TOO_MANY_SESSIONS ErrorReason = 35
 	// No such account.
 	ErrorReason_ERROR_REASON_UNKNOWN_ACCOUNT ErrorReason = 40
 	// The public key is not registered for the account.
@@ -226,6 +240,12 @@ var (
 		27:  "ERROR_REASON_PERMISSION_DENIED",
 		28:  "ERROR_REASON_TOKEN_INVALID",
 		29:  "ERROR_REASON_TOKEN_EXPIRED",
+		30:  "ERROR_REASON_UNKNOWN_SESSION",
+		31:  "ERROR_REASON_MAC_INVALID",
+		32:  "ERROR_REASON_SESSION_OUT_OF_ORDER",
+		33:  "ERROR_REASON_SESSION_UNSIGNED",
+		34:  "ERROR_REASON_SESSION_HASH_MISMATCH",
+		35:  "ERROR_REASON_TOO_MANY_SESSIONS",
 		40:  "ERROR_REASON_UNKNOWN_ACCOUNT",
 		41:  "ERROR_REASON_UNKNOWN_KEY",
 		42:  "ERROR_REASON_KEY_ALREADY_REGISTERED",
@@ -306,6 +326,12 @@ var (
 		"ERROR_REASON_PERMISSION_DENIED":       27,
 		"ERROR_REASON_TOKEN_INVALID":           28,
 		"ERROR_REASON_TOKEN_EXPIRED":           29,
+		"ERROR_REASON_UNKNOWN_SESSION":         30,
+		"ERROR_REASON_MAC_INVALID":             31,
+		"ERROR_REASON_SESSION_OUT_OF_ORDER":    32,
+		"ERROR_REASON_SESSION_UNSIGNED":        33,
+		"ERROR_REASON_SESSION_HASH_MISMATCH":   34,
+		"ERROR_REASON_TOO_MANY_SESSIONS":       35,
 		"ERROR_REASON_UNKNOWN_ACCOUNT":         40,
 		"ERROR_REASON_UNKNOWN_KEY":             41,
 		"ERROR_REASON_KEY_ALREADY_REGISTERED":  42,
@@ -485,7 +511,7 @@ const file_dex_errors_v1_errors_proto_rawDesc = "" +
 	"\x05field\x18\x02 \x01(\tR\x05field\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x12:\n" +
 	"\vretry_delay\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\n" +
-	"retryDelay*\x8a\x15\n" +
+	"retryDelay*\xe0\x16\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eERROR_REASON_MALFORMED_MESSAGE\x10\x01\x12\"\n" +
@@ -503,6 +529,12 @@ const file_dex_errors_v1_errors_proto_rawDesc = "" +
 	"\x1eERROR_REASON_PERMISSION_DENIED\x10\x1b\x12\x1e\n" +
 	"\x1aERROR_REASON_TOKEN_INVALID\x10\x1c\x12\x1e\n" +
 	"\x1aERROR_REASON_TOKEN_EXPIRED\x10\x1d\x12 \n" +
+	"\x1cERROR_REASON_UNKNOWN_SESSION\x10\x1e\x12\x1c\n" +
+	"\x18ERROR_REASON_MAC_INVALID\x10\x1f\x12%\n" +
+	"!ERROR_REASON_SESSION_OUT_OF_ORDER\x10 \x12!\n" +
+	"\x1dERROR_REASON_SESSION_UNSIGNED\x10!\x12&\n" +
+	"\"ERROR_REASON_SESSION_HASH_MISMATCH\x10\"\x12\"\n" +
+	"\x1eERROR_REASON_TOO_MANY_SESSIONS\x10#\x12 \n" +
 	"\x1cERROR_REASON_UNKNOWN_ACCOUNT\x10(\x12\x1c\n" +
 	"\x18ERROR_REASON_UNKNOWN_KEY\x10)\x12'\n" +
 	"#ERROR_REASON_KEY_ALREADY_REGISTERED\x10*\x12\x1e\n" +

@@ -13,6 +13,7 @@ import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -939,19 +940,22 @@ func (x *SubmitBatchResponse) GetResults() []*OrderResult {
 	return nil
 }
 
-// One envelope of a session.
+// One envelope or one order of a session.
 type OrderStreamRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Envelope whose payload holds place, cancel, amend, cancel_all, batch or
-	// dead_mans_switch.
+	// Envelope whose payload holds place, cancel, amend, cancel_all, batch,
+	// dead_mans_switch, session_opening or session_countersignature. Unset when
+	// `session_order` is set; one of the two always is.
 	Envelope *SignedEnvelope `protobuf:"bytes,1,opt,name=envelope,proto3" json:"envelope,omitempty"`
 	// Cancel every open order of the account when this stream ends, however it ends,
 	// in all markets that are not halted. Once said in a request whose envelope is
 	// taken it holds for that account until then. A node that dies at once cannot do
 	// it: set the dead man's switch too.
 	CancelOnDisconnect bool `protobuf:"varint,2,opt,name=cancel_on_disconnect,json=cancelOnDisconnect,proto3" json:"cancel_on_disconnect,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// An order of a session that was opened on this stream.
+	SessionOrder  *SessionOrder `protobuf:"bytes,3,opt,name=session_order,json=sessionOrder,proto3" json:"session_order,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *OrderStreamRequest) Reset() {
@@ -998,28 +1002,216 @@ func (x *OrderStreamRequest) GetCancelOnDisconnect() bool {
 	return false
 }
 
-// The answer to one envelope of a session.
+func (x *OrderStreamRequest) GetSessionOrder() *SessionOrder {
+	if x != nil {
+		return x.SessionOrder
+	}
+	return nil
+}
+
+// A payload that its session answers for instead of a signature. The node keeps these
+// bytes as they came.
+type SessionOrder struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The session, as SessionOpened has it.
+	SessionId string `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	// 1 for the first order of the session, one more for each that follows, without a
+	// gap and in the order sent.
+	OrderNumber int64 `protobuf:"varint,2,opt,name=order_number,json=orderNumber,proto3" json:"order_number,omitempty"`
+	// Serialized Payload that holds place, cancel, amend, cancel_all or batch, of the
+	// session's account. At most 64 KiB. With its nonce it counts once, in this session,
+	// in another, or signed.
+	Payload []byte `protobuf:"bytes,3,opt,name=payload,proto3" json:"payload,omitempty"`
+	// Keyed BLAKE2b (RFC 7693) of 16 bytes over session, number and payload.
+	Mac           []byte `protobuf:"bytes,4,opt,name=mac,proto3" json:"mac,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionOrder) Reset() {
+	*x = SessionOrder{}
+	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionOrder) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionOrder) ProtoMessage() {}
+
+func (x *SessionOrder) ProtoReflect() protoreflect.Message {
+	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionOrder.ProtoReflect.Descriptor instead.
+func (*SessionOrder) Descriptor() ([]byte, []int) {
+	return file_dex_orders_v1_order_intake_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *SessionOrder) GetSessionId() string {
+	if x != nil {
+		return x.SessionId
+	}
+	return ""
+}
+
+func (x *SessionOrder) GetOrderNumber() int64 {
+	if x != nil {
+		return x.OrderNumber
+	}
+	return 0
+}
+
+func (x *SessionOrder) GetPayload() []byte {
+	if x != nil {
+		return x.Payload
+	}
+	return nil
+}
+
+func (x *SessionOrder) GetMac() []byte {
+	if x != nil {
+		return x.Mac
+	}
+	return nil
+}
+
+// A session is open.
+type SessionOpened struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The session's id.
+	SessionId string `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	// The node's X25519 public key for this session alone, 32 bytes.
+	KeyShare []byte `protobuf:"bytes,2,opt,name=key_share,json=keyShare,proto3" json:"key_share,omitempty"`
+	// The node's random bytes, 32 of them.
+	Random []byte `protobuf:"bytes,3,opt,name=random,proto3" json:"random,omitempty"`
+	// Ed25519 signature (RFC 8032), 64 bytes, by the node's audit key over the ASCII bytes
+	// "triodex.session.v1", one zero byte, the handshake hash and the session id.
+	Signature []byte `protobuf:"bytes,4,opt,name=signature,proto3" json:"signature,omitempty"`
+	// The node's audit key, 32 bytes: GetNodeStatusResponse.audit_public_key.
+	PublicKey []byte `protobuf:"bytes,5,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
+	// At most so many orders may wait for a countersignature.
+	UnsignedOrdersMax int32 `protobuf:"varint,6,opt,name=unsigned_orders_max,json=unsignedOrdersMax,proto3" json:"unsigned_orders_max,omitempty"`
+	// And none longer than this. The session ends with SESSION_UNSIGNED at the first that
+	// is more, or when the time is over.
+	UnsignedTimeout *durationpb.Duration `protobuf:"bytes,7,opt,name=unsigned_timeout,json=unsignedTimeout,proto3" json:"unsigned_timeout,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *SessionOpened) Reset() {
+	*x = SessionOpened{}
+	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionOpened) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionOpened) ProtoMessage() {}
+
+func (x *SessionOpened) ProtoReflect() protoreflect.Message {
+	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionOpened.ProtoReflect.Descriptor instead.
+func (*SessionOpened) Descriptor() ([]byte, []int) {
+	return file_dex_orders_v1_order_intake_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *SessionOpened) GetSessionId() string {
+	if x != nil {
+		return x.SessionId
+	}
+	return ""
+}
+
+func (x *SessionOpened) GetKeyShare() []byte {
+	if x != nil {
+		return x.KeyShare
+	}
+	return nil
+}
+
+func (x *SessionOpened) GetRandom() []byte {
+	if x != nil {
+		return x.Random
+	}
+	return nil
+}
+
+func (x *SessionOpened) GetSignature() []byte {
+	if x != nil {
+		return x.Signature
+	}
+	return nil
+}
+
+func (x *SessionOpened) GetPublicKey() []byte {
+	if x != nil {
+		return x.PublicKey
+	}
+	return nil
+}
+
+func (x *SessionOpened) GetUnsignedOrdersMax() int32 {
+	if x != nil {
+		return x.UnsignedOrdersMax
+	}
+	return 0
+}
+
+func (x *SessionOpened) GetUnsignedTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.UnsignedTimeout
+	}
+	return nil
+}
+
+// The answer to one request of the stream.
 type OrderStreamResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Nonce of the payload that is answered; zero when it could not be read.
 	Nonce int64 `protobuf:"varint,1,opt,name=nonce,proto3" json:"nonce,omitempty"`
 	// Position and time of the command; unset when the envelope was refused.
 	Applied *Applied `protobuf:"bytes,2,opt,name=applied,proto3" json:"applied,omitempty"`
-	// One result per item, in order; empty when the envelope was refused, and for a
-	// dead_mans_switch.
+	// One result per item, in order; empty when the envelope was refused, and for
+	// what holds no items.
 	Results []*OrderResult `protobuf:"bytes,3,rep,name=results,proto3" json:"results,omitempty"`
 	// Set when the envelope as a whole was refused.
 	Rejection *v1.Rejection `protobuf:"bytes,4,opt,name=rejection,proto3" json:"rejection,omitempty"`
 	// What is left of the signer's budget; unset when the node limits none or the
 	// signer is not known. Calls say the same in their trailers.
-	RateLimit     *RateLimit `protobuf:"bytes,5,opt,name=rate_limit,json=rateLimit,proto3" json:"rate_limit,omitempty"`
+	RateLimit *RateLimit `protobuf:"bytes,5,opt,name=rate_limit,json=rateLimit,proto3" json:"rate_limit,omitempty"`
+	// Set in the answer to a session_opening.
+	SessionOpened *SessionOpened `protobuf:"bytes,6,opt,name=session_opened,json=sessionOpened,proto3" json:"session_opened,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *OrderStreamResponse) Reset() {
 	*x = OrderStreamResponse{}
-	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[16]
+	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1031,7 +1223,7 @@ func (x *OrderStreamResponse) String() string {
 func (*OrderStreamResponse) ProtoMessage() {}
 
 func (x *OrderStreamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[16]
+	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1044,7 +1236,7 @@ func (x *OrderStreamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderStreamResponse.ProtoReflect.Descriptor instead.
 func (*OrderStreamResponse) Descriptor() ([]byte, []int) {
-	return file_dex_orders_v1_order_intake_proto_rawDescGZIP(), []int{16}
+	return file_dex_orders_v1_order_intake_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *OrderStreamResponse) GetNonce() int64 {
@@ -1082,6 +1274,13 @@ func (x *OrderStreamResponse) GetRateLimit() *RateLimit {
 	return nil
 }
 
+func (x *OrderStreamResponse) GetSessionOpened() *SessionOpened {
+	if x != nil {
+		return x.SessionOpened
+	}
+	return nil
+}
+
 // A budget of items, refilled at a steady rate: the tighter one of the account
 // and its key, of orders or of cancels by what the envelope held.
 type RateLimit struct {
@@ -1098,7 +1297,7 @@ type RateLimit struct {
 
 func (x *RateLimit) Reset() {
 	*x = RateLimit{}
-	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[17]
+	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1110,7 +1309,7 @@ func (x *RateLimit) String() string {
 func (*RateLimit) ProtoMessage() {}
 
 func (x *RateLimit) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[17]
+	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1123,7 +1322,7 @@ func (x *RateLimit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RateLimit.ProtoReflect.Descriptor instead.
 func (*RateLimit) Descriptor() ([]byte, []int) {
-	return file_dex_orders_v1_order_intake_proto_rawDescGZIP(), []int{17}
+	return file_dex_orders_v1_order_intake_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RateLimit) GetLimit() int64 {
@@ -1160,7 +1359,7 @@ type CheckOrderRequest struct {
 
 func (x *CheckOrderRequest) Reset() {
 	*x = CheckOrderRequest{}
-	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[18]
+	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1172,7 +1371,7 @@ func (x *CheckOrderRequest) String() string {
 func (*CheckOrderRequest) ProtoMessage() {}
 
 func (x *CheckOrderRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[18]
+	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1185,7 +1384,7 @@ func (x *CheckOrderRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckOrderRequest.ProtoReflect.Descriptor instead.
 func (*CheckOrderRequest) Descriptor() ([]byte, []int) {
-	return file_dex_orders_v1_order_intake_proto_rawDescGZIP(), []int{18}
+	return file_dex_orders_v1_order_intake_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CheckOrderRequest) GetAccountId() string {
@@ -1223,7 +1422,7 @@ type CheckOrderResponse struct {
 
 func (x *CheckOrderResponse) Reset() {
 	*x = CheckOrderResponse{}
-	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[19]
+	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1235,7 +1434,7 @@ func (x *CheckOrderResponse) String() string {
 func (*CheckOrderResponse) ProtoMessage() {}
 
 func (x *CheckOrderResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[19]
+	mi := &file_dex_orders_v1_order_intake_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1248,7 +1447,7 @@ func (x *CheckOrderResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckOrderResponse.ProtoReflect.Descriptor instead.
 func (*CheckOrderResponse) Descriptor() ([]byte, []int) {
-	return file_dex_orders_v1_order_intake_proto_rawDescGZIP(), []int{19}
+	return file_dex_orders_v1_order_intake_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CheckOrderResponse) GetRejection() *v1.Rejection {
@@ -1297,7 +1496,7 @@ var File_dex_orders_v1_order_intake_proto protoreflect.FileDescriptor
 
 const file_dex_orders_v1_order_intake_proto_rawDesc = "" +
 	"\n" +
-	" dex/orders/v1/order_intake.proto\x12\rdex.orders.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1adex/errors/v1/errors.proto\x1a\x1cdex/options/v1/options.proto\x1a\"dex/orders/v1/signed_payload.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x90\x01\n" +
+	" dex/orders/v1/order_intake.proto\x12\rdex.orders.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1adex/errors/v1/errors.proto\x1a\x1cdex/options/v1/options.proto\x1a\"dex/orders/v1/signed_payload.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x90\x01\n" +
 	"\x04Fill\x12%\n" +
 	"\x0etrade_sequence\x18\x01 \x01(\x03R\rtradeSequence\x12\x1f\n" +
 	"\vprice_ticks\x18\x02 \x01(\x03R\n" +
@@ -1347,17 +1546,35 @@ const file_dex_orders_v1_order_intake_proto_rawDesc = "" +
 	"\benvelope\x18\x01 \x01(\v2\x1d.dex.orders.v1.SignedEnvelopeB\x06\xbaH\x03\xc8\x01\x01R\benvelope\"}\n" +
 	"\x13SubmitBatchResponse\x120\n" +
 	"\aapplied\x18\x01 \x01(\v2\x16.dex.orders.v1.AppliedR\aapplied\x124\n" +
-	"\aresults\x18\x02 \x03(\v2\x1a.dex.orders.v1.OrderResultR\aresults\"\x89\x01\n" +
-	"\x12OrderStreamRequest\x12A\n" +
-	"\benvelope\x18\x01 \x01(\v2\x1d.dex.orders.v1.SignedEnvelopeB\x06\xbaH\x03\xc8\x01\x01R\benvelope\x120\n" +
-	"\x14cancel_on_disconnect\x18\x02 \x01(\bR\x12cancelOnDisconnect\"\x84\x02\n" +
+	"\aresults\x18\x02 \x03(\v2\x1a.dex.orders.v1.OrderResultR\aresults\"\xc3\x01\n" +
+	"\x12OrderStreamRequest\x129\n" +
+	"\benvelope\x18\x01 \x01(\v2\x1d.dex.orders.v1.SignedEnvelopeR\benvelope\x120\n" +
+	"\x14cancel_on_disconnect\x18\x02 \x01(\bR\x12cancelOnDisconnect\x12@\n" +
+	"\rsession_order\x18\x03 \x01(\v2\x1b.dex.orders.v1.SessionOrderR\fsessionOrder\"\xa6\x01\n" +
+	"\fSessionOrder\x12(\n" +
+	"\n" +
+	"session_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\tsessionId\x12*\n" +
+	"\forder_number\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02 \x00R\vorderNumber\x12%\n" +
+	"\apayload\x18\x03 \x01(\fB\v\xbaH\bz\x06\x10\x01\x18\x80\x80\x04R\apayload\x12\x19\n" +
+	"\x03mac\x18\x04 \x01(\fB\a\xbaH\x04z\x02h\x10R\x03mac\"\x96\x02\n" +
+	"\rSessionOpened\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\x01 \x01(\tR\tsessionId\x12\x1b\n" +
+	"\tkey_share\x18\x02 \x01(\fR\bkeyShare\x12\x16\n" +
+	"\x06random\x18\x03 \x01(\fR\x06random\x12\x1c\n" +
+	"\tsignature\x18\x04 \x01(\fR\tsignature\x12\x1d\n" +
+	"\n" +
+	"public_key\x18\x05 \x01(\fR\tpublicKey\x12.\n" +
+	"\x13unsigned_orders_max\x18\x06 \x01(\x05R\x11unsignedOrdersMax\x12D\n" +
+	"\x10unsigned_timeout\x18\a \x01(\v2\x19.google.protobuf.DurationR\x0funsignedTimeout\"\xc9\x02\n" +
 	"\x13OrderStreamResponse\x12\x14\n" +
 	"\x05nonce\x18\x01 \x01(\x03R\x05nonce\x120\n" +
 	"\aapplied\x18\x02 \x01(\v2\x16.dex.orders.v1.AppliedR\aapplied\x124\n" +
 	"\aresults\x18\x03 \x03(\v2\x1a.dex.orders.v1.OrderResultR\aresults\x126\n" +
 	"\trejection\x18\x04 \x01(\v2\x18.dex.errors.v1.RejectionR\trejection\x127\n" +
 	"\n" +
-	"rate_limit\x18\x05 \x01(\v2\x18.dex.orders.v1.RateLimitR\trateLimit\"Z\n" +
+	"rate_limit\x18\x05 \x01(\v2\x18.dex.orders.v1.RateLimitR\trateLimit\x12C\n" +
+	"\x0esession_opened\x18\x06 \x01(\v2\x1c.dex.orders.v1.SessionOpenedR\rsessionOpened\"Z\n" +
 	"\tRateLimit\x12\x14\n" +
 	"\x05limit\x18\x01 \x01(\x03R\x05limit\x12\x1c\n" +
 	"\tremaining\x18\x02 \x01(\x03R\tremaining\x12\x19\n" +
@@ -1409,7 +1626,7 @@ func file_dex_orders_v1_order_intake_proto_rawDescGZIP() []byte {
 }
 
 var file_dex_orders_v1_order_intake_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_dex_orders_v1_order_intake_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_dex_orders_v1_order_intake_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_dex_orders_v1_order_intake_proto_goTypes = []any{
 	(OrderStatus)(0),                  // 0: dex.orders.v1.OrderStatus
 	(*Fill)(nil),                      // 1: dex.orders.v1.Fill
@@ -1428,66 +1645,72 @@ var file_dex_orders_v1_order_intake_proto_goTypes = []any{
 	(*SubmitBatchRequest)(nil),        // 14: dex.orders.v1.SubmitBatchRequest
 	(*SubmitBatchResponse)(nil),       // 15: dex.orders.v1.SubmitBatchResponse
 	(*OrderStreamRequest)(nil),        // 16: dex.orders.v1.OrderStreamRequest
-	(*OrderStreamResponse)(nil),       // 17: dex.orders.v1.OrderStreamResponse
-	(*RateLimit)(nil),                 // 18: dex.orders.v1.RateLimit
-	(*CheckOrderRequest)(nil),         // 19: dex.orders.v1.CheckOrderRequest
-	(*CheckOrderResponse)(nil),        // 20: dex.orders.v1.CheckOrderResponse
-	(*v1.Rejection)(nil),              // 21: dex.errors.v1.Rejection
-	(*timestamppb.Timestamp)(nil),     // 22: google.protobuf.Timestamp
-	(*SignedEnvelope)(nil),            // 23: dex.orders.v1.SignedEnvelope
-	(*NewOrder)(nil),                  // 24: dex.orders.v1.NewOrder
+	(*SessionOrder)(nil),              // 17: dex.orders.v1.SessionOrder
+	(*SessionOpened)(nil),             // 18: dex.orders.v1.SessionOpened
+	(*OrderStreamResponse)(nil),       // 19: dex.orders.v1.OrderStreamResponse
+	(*RateLimit)(nil),                 // 20: dex.orders.v1.RateLimit
+	(*CheckOrderRequest)(nil),         // 21: dex.orders.v1.CheckOrderRequest
+	(*CheckOrderResponse)(nil),        // 22: dex.orders.v1.CheckOrderResponse
+	(*v1.Rejection)(nil),              // 23: dex.errors.v1.Rejection
+	(*timestamppb.Timestamp)(nil),     // 24: google.protobuf.Timestamp
+	(*SignedEnvelope)(nil),            // 25: dex.orders.v1.SignedEnvelope
+	(*durationpb.Duration)(nil),       // 26: google.protobuf.Duration
+	(*NewOrder)(nil),                  // 27: dex.orders.v1.NewOrder
 }
 var file_dex_orders_v1_order_intake_proto_depIdxs = []int32{
 	0,  // 0: dex.orders.v1.OrderResult.status:type_name -> dex.orders.v1.OrderStatus
 	1,  // 1: dex.orders.v1.OrderResult.fills:type_name -> dex.orders.v1.Fill
-	21, // 2: dex.orders.v1.OrderResult.rejection:type_name -> dex.errors.v1.Rejection
-	22, // 3: dex.orders.v1.Applied.apply_time:type_name -> google.protobuf.Timestamp
-	23, // 4: dex.orders.v1.PlaceOrderRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
+	23, // 2: dex.orders.v1.OrderResult.rejection:type_name -> dex.errors.v1.Rejection
+	24, // 3: dex.orders.v1.Applied.apply_time:type_name -> google.protobuf.Timestamp
+	25, // 4: dex.orders.v1.PlaceOrderRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
 	3,  // 5: dex.orders.v1.PlaceOrderResponse.applied:type_name -> dex.orders.v1.Applied
 	2,  // 6: dex.orders.v1.PlaceOrderResponse.result:type_name -> dex.orders.v1.OrderResult
-	23, // 7: dex.orders.v1.CancelOrderRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
+	25, // 7: dex.orders.v1.CancelOrderRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
 	3,  // 8: dex.orders.v1.CancelOrderResponse.applied:type_name -> dex.orders.v1.Applied
 	2,  // 9: dex.orders.v1.CancelOrderResponse.result:type_name -> dex.orders.v1.OrderResult
-	23, // 10: dex.orders.v1.AmendOrderRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
+	25, // 10: dex.orders.v1.AmendOrderRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
 	3,  // 11: dex.orders.v1.AmendOrderResponse.applied:type_name -> dex.orders.v1.Applied
 	2,  // 12: dex.orders.v1.AmendOrderResponse.result:type_name -> dex.orders.v1.OrderResult
-	23, // 13: dex.orders.v1.CancelAllRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
+	25, // 13: dex.orders.v1.CancelAllRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
 	3,  // 14: dex.orders.v1.CancelAllResponse.applied:type_name -> dex.orders.v1.Applied
 	2,  // 15: dex.orders.v1.CancelAllResponse.results:type_name -> dex.orders.v1.OrderResult
-	23, // 16: dex.orders.v1.SetDeadMansSwitchRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
+	25, // 16: dex.orders.v1.SetDeadMansSwitchRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
 	3,  // 17: dex.orders.v1.SetDeadMansSwitchResponse.applied:type_name -> dex.orders.v1.Applied
-	22, // 18: dex.orders.v1.SetDeadMansSwitchResponse.cancel_time:type_name -> google.protobuf.Timestamp
-	23, // 19: dex.orders.v1.SubmitBatchRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
+	24, // 18: dex.orders.v1.SetDeadMansSwitchResponse.cancel_time:type_name -> google.protobuf.Timestamp
+	25, // 19: dex.orders.v1.SubmitBatchRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
 	3,  // 20: dex.orders.v1.SubmitBatchResponse.applied:type_name -> dex.orders.v1.Applied
 	2,  // 21: dex.orders.v1.SubmitBatchResponse.results:type_name -> dex.orders.v1.OrderResult
-	23, // 22: dex.orders.v1.OrderStreamRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
-	3,  // 23: dex.orders.v1.OrderStreamResponse.applied:type_name -> dex.orders.v1.Applied
-	2,  // 24: dex.orders.v1.OrderStreamResponse.results:type_name -> dex.orders.v1.OrderResult
-	21, // 25: dex.orders.v1.OrderStreamResponse.rejection:type_name -> dex.errors.v1.Rejection
-	18, // 26: dex.orders.v1.OrderStreamResponse.rate_limit:type_name -> dex.orders.v1.RateLimit
-	24, // 27: dex.orders.v1.CheckOrderRequest.order:type_name -> dex.orders.v1.NewOrder
-	21, // 28: dex.orders.v1.CheckOrderResponse.rejection:type_name -> dex.errors.v1.Rejection
-	4,  // 29: dex.orders.v1.OrderIntake.PlaceOrder:input_type -> dex.orders.v1.PlaceOrderRequest
-	6,  // 30: dex.orders.v1.OrderIntake.CancelOrder:input_type -> dex.orders.v1.CancelOrderRequest
-	8,  // 31: dex.orders.v1.OrderIntake.AmendOrder:input_type -> dex.orders.v1.AmendOrderRequest
-	10, // 32: dex.orders.v1.OrderIntake.CancelAll:input_type -> dex.orders.v1.CancelAllRequest
-	12, // 33: dex.orders.v1.OrderIntake.SetDeadMansSwitch:input_type -> dex.orders.v1.SetDeadMansSwitchRequest
-	14, // 34: dex.orders.v1.OrderIntake.SubmitBatch:input_type -> dex.orders.v1.SubmitBatchRequest
-	16, // 35: dex.orders.v1.OrderIntake.OrderStream:input_type -> dex.orders.v1.OrderStreamRequest
-	19, // 36: dex.orders.v1.OrderIntake.CheckOrder:input_type -> dex.orders.v1.CheckOrderRequest
-	5,  // 37: dex.orders.v1.OrderIntake.PlaceOrder:output_type -> dex.orders.v1.PlaceOrderResponse
-	7,  // 38: dex.orders.v1.OrderIntake.CancelOrder:output_type -> dex.orders.v1.CancelOrderResponse
-	9,  // 39: dex.orders.v1.OrderIntake.AmendOrder:output_type -> dex.orders.v1.AmendOrderResponse
-	11, // 40: dex.orders.v1.OrderIntake.CancelAll:output_type -> dex.orders.v1.CancelAllResponse
-	13, // 41: dex.orders.v1.OrderIntake.SetDeadMansSwitch:output_type -> dex.orders.v1.SetDeadMansSwitchResponse
-	15, // 42: dex.orders.v1.OrderIntake.SubmitBatch:output_type -> dex.orders.v1.SubmitBatchResponse
-	17, // 43: dex.orders.v1.OrderIntake.OrderStream:output_type -> dex.orders.v1.OrderStreamResponse
-	20, // 44: dex.orders.v1.OrderIntake.CheckOrder:output_type -> dex.orders.v1.CheckOrderResponse
-	37, // [37:45] is the sub-list for method output_type
-	29, // [29:37] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	25, // 22: dex.orders.v1.OrderStreamRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
+	17, // 23: dex.orders.v1.OrderStreamRequest.session_order:type_name -> dex.orders.v1.SessionOrder
+	26, // 24: dex.orders.v1.SessionOpened.unsigned_timeout:type_name -> google.protobuf.Duration
+	3,  // 25: dex.orders.v1.OrderStreamResponse.applied:type_name -> dex.orders.v1.Applied
+	2,  // 26: dex.orders.v1.OrderStreamResponse.results:type_name -> dex.orders.v1.OrderResult
+	23, // 27: dex.orders.v1.OrderStreamResponse.rejection:type_name -> dex.errors.v1.Rejection
+	20, // 28: dex.orders.v1.OrderStreamResponse.rate_limit:type_name -> dex.orders.v1.RateLimit
+	18, // 29: dex.orders.v1.OrderStreamResponse.session_opened:type_name -> dex.orders.v1.SessionOpened
+	27, // 30: dex.orders.v1.CheckOrderRequest.order:type_name -> dex.orders.v1.NewOrder
+	23, // 31: dex.orders.v1.CheckOrderResponse.rejection:type_name -> dex.errors.v1.Rejection
+	4,  // 32: dex.orders.v1.OrderIntake.PlaceOrder:input_type -> dex.orders.v1.PlaceOrderRequest
+	6,  // 33: dex.orders.v1.OrderIntake.CancelOrder:input_type -> dex.orders.v1.CancelOrderRequest
+	8,  // 34: dex.orders.v1.OrderIntake.AmendOrder:input_type -> dex.orders.v1.AmendOrderRequest
+	10, // 35: dex.orders.v1.OrderIntake.CancelAll:input_type -> dex.orders.v1.CancelAllRequest
+	12, // 36: dex.orders.v1.OrderIntake.SetDeadMansSwitch:input_type -> dex.orders.v1.SetDeadMansSwitchRequest
+	14, // 37: dex.orders.v1.OrderIntake.SubmitBatch:input_type -> dex.orders.v1.SubmitBatchRequest
+	16, // 38: dex.orders.v1.OrderIntake.OrderStream:input_type -> dex.orders.v1.OrderStreamRequest
+	21, // 39: dex.orders.v1.OrderIntake.CheckOrder:input_type -> dex.orders.v1.CheckOrderRequest
+	5,  // 40: dex.orders.v1.OrderIntake.PlaceOrder:output_type -> dex.orders.v1.PlaceOrderResponse
+	7,  // 41: dex.orders.v1.OrderIntake.CancelOrder:output_type -> dex.orders.v1.CancelOrderResponse
+	9,  // 42: dex.orders.v1.OrderIntake.AmendOrder:output_type -> dex.orders.v1.AmendOrderResponse
+	11, // 43: dex.orders.v1.OrderIntake.CancelAll:output_type -> dex.orders.v1.CancelAllResponse
+	13, // 44: dex.orders.v1.OrderIntake.SetDeadMansSwitch:output_type -> dex.orders.v1.SetDeadMansSwitchResponse
+	15, // 45: dex.orders.v1.OrderIntake.SubmitBatch:output_type -> dex.orders.v1.SubmitBatchResponse
+	19, // 46: dex.orders.v1.OrderIntake.OrderStream:output_type -> dex.orders.v1.OrderStreamResponse
+	22, // 47: dex.orders.v1.OrderIntake.CheckOrder:output_type -> dex.orders.v1.CheckOrderResponse
+	40, // [40:48] is the sub-list for method output_type
+	32, // [32:40] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_dex_orders_v1_order_intake_proto_init() }
@@ -1502,7 +1725,7 @@ func file_dex_orders_v1_order_intake_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dex_orders_v1_order_intake_proto_rawDesc), len(file_dex_orders_v1_order_intake_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   20,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

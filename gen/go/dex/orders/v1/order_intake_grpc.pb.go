@@ -62,7 +62,8 @@ type OrderIntakeClient interface {
 	// come in the order of the requests. A bad envelope is answered with a
 	// rejection and the stream goes on. A node that is behind first reads the
 	// stream more slowly, so that flow control holds the sender back; an envelope
-	// that still waits after a second is rejected with OVERLOADED.
+	// that still waits after a second is rejected with OVERLOADED. With a
+	// session_opening the orders that follow may carry a MAC instead of a signature.
 	OrderStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[OrderStreamRequest, OrderStreamResponse], error)
 	// Says what an order would do now without placing it: whether it would be
 	// refused, what it would reserve, what it would fill.
@@ -191,7 +192,8 @@ type OrderIntakeServer interface {
 	// come in the order of the requests. A bad envelope is answered with a
 	// rejection and the stream goes on. A node that is behind first reads the
 	// stream more slowly, so that flow control holds the sender back; an envelope
-	// that still waits after a second is rejected with OVERLOADED.
+	// that still waits after a second is rejected with OVERLOADED. With a
+	// session_opening the orders that follow may carry a MAC instead of a signature.
 	OrderStream(grpc.BidiStreamingServer[OrderStreamRequest, OrderStreamResponse]) error
 	// Says what an order would do now without placing it: whether it would be
 	// refused, what it would reserve, what it would fill.

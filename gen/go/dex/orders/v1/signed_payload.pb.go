@@ -503,6 +503,8 @@ type Payload struct {
 	//	*Payload_Transfer
 	//	*Payload_RevokeKey
 	//	*Payload_DeadMansSwitch
+	//	*Payload_SessionOpening
+	//	*Payload_SessionCountersignature
 	//	*Payload_QuoteRequest
 	//	*Payload_Quote
 	//	*Payload_QuoteCancel
@@ -658,6 +660,24 @@ func (x *Payload) GetDeadMansSwitch() *DeadMansSwitch {
 	return nil
 }
 
+func (x *Payload) GetSessionOpening() *SessionOpening {
+	if x != nil {
+		if x, ok := x.Action.(*Payload_SessionOpening); ok {
+			return x.SessionOpening
+		}
+	}
+	return nil
+}
+
+func (x *Payload) GetSessionCountersignature() *SessionCountersignature {
+	if x != nil {
+		if x, ok := x.Action.(*Payload_SessionCountersignature); ok {
+			return x.SessionCountersignature
+		}
+	}
+	return nil
+}
+
 func (x *Payload) GetQuoteRequest() *QuoteRequest {
 	if x != nil {
 		if x, ok := x.Action.(*Payload_QuoteRequest); ok {
@@ -743,6 +763,16 @@ type Payload_DeadMansSwitch struct {
 	DeadMansSwitch *DeadMansSwitch `protobuf:"bytes,13,opt,name=dead_mans_switch,json=deadMansSwitch,proto3,oneof"`
 }
 
+type Payload_SessionOpening struct {
+	// Open a session on this stream (OrderStream).
+	SessionOpening *SessionOpening `protobuf:"bytes,14,opt,name=session_opening,json=sessionOpening,proto3,oneof"`
+}
+
+type Payload_SessionCountersignature struct {
+	// Sign for what was sent in a session (OrderStream).
+	SessionCountersignature *SessionCountersignature `protobuf:"bytes,15,opt,name=session_countersignature,json=sessionCountersignature,proto3,oneof"`
+}
+
 type Payload_QuoteRequest struct {
 	// Ask makers for quotes (Matching.RequestQuote).
 	QuoteRequest *QuoteRequest `protobuf:"bytes,21,opt,name=quote_request,json=quoteRequest,proto3,oneof"`
@@ -780,6 +810,10 @@ func (*Payload_Transfer) isPayload_Action() {}
 func (*Payload_RevokeKey) isPayload_Action() {}
 
 func (*Payload_DeadMansSwitch) isPayload_Action() {}
+
+func (*Payload_SessionOpening) isPayload_Action() {}
+
+func (*Payload_SessionCountersignature) isPayload_Action() {}
 
 func (*Payload_QuoteRequest) isPayload_Action() {}
 
@@ -1289,6 +1323,128 @@ func (x *DeadMansSwitch) GetTimeout() *durationpb.Duration {
 	return nil
 }
 
+// Opens a session: orders that follow on the same stream carry a MAC instead of a
+// signature. docs/reference/sessions.md has the exact bytes. A stream may hold
+// several sessions; each ends with its stream, with its key, and at the first fault.
+type SessionOpening struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// An X25519 public key (RFC 7748) made for this session alone, 32 bytes.
+	KeyShare []byte `protobuf:"bytes,1,opt,name=key_share,json=keyShare,proto3" json:"key_share,omitempty"`
+	// Random bytes, 32 of them.
+	Random        []byte `protobuf:"bytes,2,opt,name=random,proto3" json:"random,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionOpening) Reset() {
+	*x = SessionOpening{}
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionOpening) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionOpening) ProtoMessage() {}
+
+func (x *SessionOpening) ProtoReflect() protoreflect.Message {
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionOpening.ProtoReflect.Descriptor instead.
+func (*SessionOpening) Descriptor() ([]byte, []int) {
+	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *SessionOpening) GetKeyShare() []byte {
+	if x != nil {
+		return x.KeyShare
+	}
+	return nil
+}
+
+func (x *SessionOpening) GetRandom() []byte {
+	if x != nil {
+		return x.Random
+	}
+	return nil
+}
+
+// Signs for everything that was sent in a session so far, so that none of it can be
+// denied later. Sent on the session's stream about once a second.
+type SessionCountersignature struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The session.
+	SessionId string `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	// Number of the last order sent before it.
+	OrderNumber int64 `protobuf:"varint,2,opt,name=order_number,json=orderNumber,proto3" json:"order_number,omitempty"`
+	// The session's running hash after that order, 32 bytes.
+	RunningHash   []byte `protobuf:"bytes,3,opt,name=running_hash,json=runningHash,proto3" json:"running_hash,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionCountersignature) Reset() {
+	*x = SessionCountersignature{}
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionCountersignature) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionCountersignature) ProtoMessage() {}
+
+func (x *SessionCountersignature) ProtoReflect() protoreflect.Message {
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionCountersignature.ProtoReflect.Descriptor instead.
+func (*SessionCountersignature) Descriptor() ([]byte, []int) {
+	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *SessionCountersignature) GetSessionId() string {
+	if x != nil {
+		return x.SessionId
+	}
+	return ""
+}
+
+func (x *SessionCountersignature) GetOrderNumber() int64 {
+	if x != nil {
+		return x.OrderNumber
+	}
+	return 0
+}
+
+func (x *SessionCountersignature) GetRunningHash() []byte {
+	if x != nil {
+		return x.RunningHash
+	}
+	return nil
+}
+
 // Several items under one signature, applied in order and in one piece: no
 // other command comes between them. Each item succeeds or fails by itself.
 type Batch struct {
@@ -1304,7 +1460,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[8]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1316,7 +1472,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[8]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1329,7 +1485,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{8}
+	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Batch) GetItems() []*BatchItem {
@@ -1363,7 +1519,7 @@ type BatchItem struct {
 
 func (x *BatchItem) Reset() {
 	*x = BatchItem{}
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[9]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1375,7 +1531,7 @@ func (x *BatchItem) String() string {
 func (*BatchItem) ProtoMessage() {}
 
 func (x *BatchItem) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[9]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1388,7 +1544,7 @@ func (x *BatchItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchItem.ProtoReflect.Descriptor instead.
 func (*BatchItem) Descriptor() ([]byte, []int) {
-	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{9}
+	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *BatchItem) GetAction() isBatchItem_Action {
@@ -1473,7 +1629,7 @@ type KeyRegistration struct {
 
 func (x *KeyRegistration) Reset() {
 	*x = KeyRegistration{}
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[10]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1485,7 +1641,7 @@ func (x *KeyRegistration) String() string {
 func (*KeyRegistration) ProtoMessage() {}
 
 func (x *KeyRegistration) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[10]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1498,7 +1654,7 @@ func (x *KeyRegistration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyRegistration.ProtoReflect.Descriptor instead.
 func (*KeyRegistration) Descriptor() ([]byte, []int) {
-	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{10}
+	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *KeyRegistration) GetPublicKey() []byte {
@@ -1545,7 +1701,7 @@ type KeyRevocation struct {
 
 func (x *KeyRevocation) Reset() {
 	*x = KeyRevocation{}
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[11]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1557,7 +1713,7 @@ func (x *KeyRevocation) String() string {
 func (*KeyRevocation) ProtoMessage() {}
 
 func (x *KeyRevocation) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[11]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1570,7 +1726,7 @@ func (x *KeyRevocation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyRevocation.ProtoReflect.Descriptor instead.
 func (*KeyRevocation) Descriptor() ([]byte, []int) {
-	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{11}
+	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *KeyRevocation) GetPublicKey() []byte {
@@ -1602,7 +1758,7 @@ type FundsTransfer struct {
 
 func (x *FundsTransfer) Reset() {
 	*x = FundsTransfer{}
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[12]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1614,7 +1770,7 @@ func (x *FundsTransfer) String() string {
 func (*FundsTransfer) ProtoMessage() {}
 
 func (x *FundsTransfer) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[12]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1627,7 +1783,7 @@ func (x *FundsTransfer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FundsTransfer.ProtoReflect.Descriptor instead.
 func (*FundsTransfer) Descriptor() ([]byte, []int) {
-	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{12}
+	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *FundsTransfer) GetToAccountId() string {
@@ -1672,7 +1828,7 @@ type QuoteRequest struct {
 
 func (x *QuoteRequest) Reset() {
 	*x = QuoteRequest{}
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[13]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1684,7 +1840,7 @@ func (x *QuoteRequest) String() string {
 func (*QuoteRequest) ProtoMessage() {}
 
 func (x *QuoteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[13]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1697,7 +1853,7 @@ func (x *QuoteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuoteRequest.ProtoReflect.Descriptor instead.
 func (*QuoteRequest) Descriptor() ([]byte, []int) {
-	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{13}
+	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *QuoteRequest) GetMarketId() string {
@@ -1757,7 +1913,7 @@ type NewQuote struct {
 
 func (x *NewQuote) Reset() {
 	*x = NewQuote{}
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[14]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1769,7 +1925,7 @@ func (x *NewQuote) String() string {
 func (*NewQuote) ProtoMessage() {}
 
 func (x *NewQuote) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[14]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1782,7 +1938,7 @@ func (x *NewQuote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NewQuote.ProtoReflect.Descriptor instead.
 func (*NewQuote) Descriptor() ([]byte, []int) {
-	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{14}
+	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *NewQuote) GetQuoteRequestId() string {
@@ -1831,7 +1987,7 @@ type QuoteCancel struct {
 
 func (x *QuoteCancel) Reset() {
 	*x = QuoteCancel{}
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[15]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1843,7 +1999,7 @@ func (x *QuoteCancel) String() string {
 func (*QuoteCancel) ProtoMessage() {}
 
 func (x *QuoteCancel) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[15]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1856,7 +2012,7 @@ func (x *QuoteCancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuoteCancel.ProtoReflect.Descriptor instead.
 func (*QuoteCancel) Descriptor() ([]byte, []int) {
-	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{15}
+	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *QuoteCancel) GetQuoteId() string {
@@ -1881,7 +2037,7 @@ type QuoteAcceptance struct {
 
 func (x *QuoteAcceptance) Reset() {
 	*x = QuoteAcceptance{}
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[16]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1893,7 +2049,7 @@ func (x *QuoteAcceptance) String() string {
 func (*QuoteAcceptance) ProtoMessage() {}
 
 func (x *QuoteAcceptance) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[16]
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1906,7 +2062,7 @@ func (x *QuoteAcceptance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuoteAcceptance.ProtoReflect.Descriptor instead.
 func (*QuoteAcceptance) Descriptor() ([]byte, []int) {
-	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{16}
+	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *QuoteAcceptance) GetQuoteId() string {
@@ -1939,7 +2095,7 @@ const file_dex_orders_v1_signed_payload_proto_rawDesc = "" +
 	"\apayload\x18\x01 \x01(\fB\v\xbaH\bz\x06\x10\x01\x18\x80\x80\x04R\apayload\x12%\n" +
 	"\tsignature\x18\x02 \x01(\fB\a\xbaH\x04z\x02h@R\tsignature\x12&\n" +
 	"\n" +
-	"public_key\x18\x03 \x01(\fB\a\xbaH\x04z\x02h R\tpublicKey\"\xe6\a\n" +
+	"public_key\x18\x03 \x01(\fB\a\xbaH\x04z\x02h R\tpublicKey\"\x95\t\n" +
 	"\aPayload\x12(\n" +
 	"\n" +
 	"network_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\tnetworkId\x12&\n" +
@@ -1959,7 +2115,9 @@ const file_dex_orders_v1_signed_payload_proto_rawDesc = "" +
 	"\btransfer\x18\v \x01(\v2\x1c.dex.orders.v1.FundsTransferH\x00R\btransfer\x12=\n" +
 	"\n" +
 	"revoke_key\x18\f \x01(\v2\x1c.dex.orders.v1.KeyRevocationH\x00R\trevokeKey\x12I\n" +
-	"\x10dead_mans_switch\x18\r \x01(\v2\x1d.dex.orders.v1.DeadMansSwitchH\x00R\x0edeadMansSwitch\x12B\n" +
+	"\x10dead_mans_switch\x18\r \x01(\v2\x1d.dex.orders.v1.DeadMansSwitchH\x00R\x0edeadMansSwitch\x12H\n" +
+	"\x0fsession_opening\x18\x0e \x01(\v2\x1d.dex.orders.v1.SessionOpeningH\x00R\x0esessionOpening\x12c\n" +
+	"\x18session_countersignature\x18\x0f \x01(\v2&.dex.orders.v1.SessionCountersignatureH\x00R\x17sessionCountersignature\x12B\n" +
 	"\rquote_request\x18\x15 \x01(\v2\x1b.dex.orders.v1.QuoteRequestH\x00R\fquoteRequest\x12/\n" +
 	"\x05quote\x18\x16 \x01(\v2\x17.dex.orders.v1.NewQuoteH\x00R\x05quote\x12?\n" +
 	"\fquote_cancel\x18\x17 \x01(\v2\x1a.dex.orders.v1.QuoteCancelH\x00R\vquoteCancel\x12K\n" +
@@ -2009,7 +2167,15 @@ const file_dex_orders_v1_signed_payload_proto_rawDesc = "" +
 	"\tmarket_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18 R\bmarketId\x121\n" +
 	"\x04side\x18\x02 \x01(\x0e2\x13.dex.orders.v1.SideB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04side\"M\n" +
 	"\x0eDeadMansSwitch\x12;\n" +
-	"\atimeout\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x06\xbaH\x03\xc8\x01\x01R\atimeout\"\\\n" +
+	"\atimeout\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x06\xbaH\x03\xc8\x01\x01R\atimeout\"W\n" +
+	"\x0eSessionOpening\x12$\n" +
+	"\tkey_share\x18\x01 \x01(\fB\a\xbaH\x04z\x02h R\bkeyShare\x12\x1f\n" +
+	"\x06random\x18\x02 \x01(\fB\a\xbaH\x04z\x02h R\x06random\"\x9b\x01\n" +
+	"\x17SessionCountersignature\x12(\n" +
+	"\n" +
+	"session_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\tsessionId\x12*\n" +
+	"\forder_number\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02 \x00R\vorderNumber\x12*\n" +
+	"\frunning_hash\x18\x03 \x01(\fB\a\xbaH\x04z\x02h R\vrunningHash\"\\\n" +
 	"\x05Batch\x12;\n" +
 	"\x05items\x18\x01 \x03(\v2\x18.dex.orders.v1.BatchItemB\v\xbaH\b\x92\x01\x05\b\x01\x10\xe8\aR\x05items\x12\x16\n" +
 	"\x06phased\x18\x02 \x01(\bR\x06phased\"\xb6\x01\n" +
@@ -2110,73 +2276,77 @@ func file_dex_orders_v1_signed_payload_proto_rawDescGZIP() []byte {
 }
 
 var file_dex_orders_v1_signed_payload_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_dex_orders_v1_signed_payload_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_dex_orders_v1_signed_payload_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_dex_orders_v1_signed_payload_proto_goTypes = []any{
-	(Side)(0),                     // 0: dex.orders.v1.Side
-	(OrderType)(0),                // 1: dex.orders.v1.OrderType
-	(TimeInForce)(0),              // 2: dex.orders.v1.TimeInForce
-	(PegReference)(0),             // 3: dex.orders.v1.PegReference
-	(SelfTradePrevention)(0),      // 4: dex.orders.v1.SelfTradePrevention
-	(KeyScope)(0),                 // 5: dex.orders.v1.KeyScope
-	(*SignedEnvelope)(nil),        // 6: dex.orders.v1.SignedEnvelope
-	(*Payload)(nil),               // 7: dex.orders.v1.Payload
-	(*NewOrder)(nil),              // 8: dex.orders.v1.NewOrder
-	(*OrderTerms)(nil),            // 9: dex.orders.v1.OrderTerms
-	(*OrderCancel)(nil),           // 10: dex.orders.v1.OrderCancel
-	(*OrderAmend)(nil),            // 11: dex.orders.v1.OrderAmend
-	(*OrderCancelAll)(nil),        // 12: dex.orders.v1.OrderCancelAll
-	(*DeadMansSwitch)(nil),        // 13: dex.orders.v1.DeadMansSwitch
-	(*Batch)(nil),                 // 14: dex.orders.v1.Batch
-	(*BatchItem)(nil),             // 15: dex.orders.v1.BatchItem
-	(*KeyRegistration)(nil),       // 16: dex.orders.v1.KeyRegistration
-	(*KeyRevocation)(nil),         // 17: dex.orders.v1.KeyRevocation
-	(*FundsTransfer)(nil),         // 18: dex.orders.v1.FundsTransfer
-	(*QuoteRequest)(nil),          // 19: dex.orders.v1.QuoteRequest
-	(*NewQuote)(nil),              // 20: dex.orders.v1.NewQuote
-	(*QuoteCancel)(nil),           // 21: dex.orders.v1.QuoteCancel
-	(*QuoteAcceptance)(nil),       // 22: dex.orders.v1.QuoteAcceptance
-	(*timestamppb.Timestamp)(nil), // 23: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 24: google.protobuf.Duration
+	(Side)(0),                       // 0: dex.orders.v1.Side
+	(OrderType)(0),                  // 1: dex.orders.v1.OrderType
+	(TimeInForce)(0),                // 2: dex.orders.v1.TimeInForce
+	(PegReference)(0),               // 3: dex.orders.v1.PegReference
+	(SelfTradePrevention)(0),        // 4: dex.orders.v1.SelfTradePrevention
+	(KeyScope)(0),                   // 5: dex.orders.v1.KeyScope
+	(*SignedEnvelope)(nil),          // 6: dex.orders.v1.SignedEnvelope
+	(*Payload)(nil),                 // 7: dex.orders.v1.Payload
+	(*NewOrder)(nil),                // 8: dex.orders.v1.NewOrder
+	(*OrderTerms)(nil),              // 9: dex.orders.v1.OrderTerms
+	(*OrderCancel)(nil),             // 10: dex.orders.v1.OrderCancel
+	(*OrderAmend)(nil),              // 11: dex.orders.v1.OrderAmend
+	(*OrderCancelAll)(nil),          // 12: dex.orders.v1.OrderCancelAll
+	(*DeadMansSwitch)(nil),          // 13: dex.orders.v1.DeadMansSwitch
+	(*SessionOpening)(nil),          // 14: dex.orders.v1.SessionOpening
+	(*SessionCountersignature)(nil), // 15: dex.orders.v1.SessionCountersignature
+	(*Batch)(nil),                   // 16: dex.orders.v1.Batch
+	(*BatchItem)(nil),               // 17: dex.orders.v1.BatchItem
+	(*KeyRegistration)(nil),         // 18: dex.orders.v1.KeyRegistration
+	(*KeyRevocation)(nil),           // 19: dex.orders.v1.KeyRevocation
+	(*FundsTransfer)(nil),           // 20: dex.orders.v1.FundsTransfer
+	(*QuoteRequest)(nil),            // 21: dex.orders.v1.QuoteRequest
+	(*NewQuote)(nil),                // 22: dex.orders.v1.NewQuote
+	(*QuoteCancel)(nil),             // 23: dex.orders.v1.QuoteCancel
+	(*QuoteAcceptance)(nil),         // 24: dex.orders.v1.QuoteAcceptance
+	(*timestamppb.Timestamp)(nil),   // 25: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),     // 26: google.protobuf.Duration
 }
 var file_dex_orders_v1_signed_payload_proto_depIdxs = []int32{
-	23, // 0: dex.orders.v1.Payload.expire_time:type_name -> google.protobuf.Timestamp
+	25, // 0: dex.orders.v1.Payload.expire_time:type_name -> google.protobuf.Timestamp
 	8,  // 1: dex.orders.v1.Payload.place:type_name -> dex.orders.v1.NewOrder
 	10, // 2: dex.orders.v1.Payload.cancel:type_name -> dex.orders.v1.OrderCancel
 	11, // 3: dex.orders.v1.Payload.amend:type_name -> dex.orders.v1.OrderAmend
 	12, // 4: dex.orders.v1.Payload.cancel_all:type_name -> dex.orders.v1.OrderCancelAll
-	14, // 5: dex.orders.v1.Payload.batch:type_name -> dex.orders.v1.Batch
-	16, // 6: dex.orders.v1.Payload.register_key:type_name -> dex.orders.v1.KeyRegistration
-	18, // 7: dex.orders.v1.Payload.transfer:type_name -> dex.orders.v1.FundsTransfer
-	17, // 8: dex.orders.v1.Payload.revoke_key:type_name -> dex.orders.v1.KeyRevocation
+	16, // 5: dex.orders.v1.Payload.batch:type_name -> dex.orders.v1.Batch
+	18, // 6: dex.orders.v1.Payload.register_key:type_name -> dex.orders.v1.KeyRegistration
+	20, // 7: dex.orders.v1.Payload.transfer:type_name -> dex.orders.v1.FundsTransfer
+	19, // 8: dex.orders.v1.Payload.revoke_key:type_name -> dex.orders.v1.KeyRevocation
 	13, // 9: dex.orders.v1.Payload.dead_mans_switch:type_name -> dex.orders.v1.DeadMansSwitch
-	19, // 10: dex.orders.v1.Payload.quote_request:type_name -> dex.orders.v1.QuoteRequest
-	20, // 11: dex.orders.v1.Payload.quote:type_name -> dex.orders.v1.NewQuote
-	21, // 12: dex.orders.v1.Payload.quote_cancel:type_name -> dex.orders.v1.QuoteCancel
-	22, // 13: dex.orders.v1.Payload.quote_acceptance:type_name -> dex.orders.v1.QuoteAcceptance
-	0,  // 14: dex.orders.v1.NewOrder.side:type_name -> dex.orders.v1.Side
-	1,  // 15: dex.orders.v1.NewOrder.type:type_name -> dex.orders.v1.OrderType
-	2,  // 16: dex.orders.v1.NewOrder.time_in_force:type_name -> dex.orders.v1.TimeInForce
-	9,  // 17: dex.orders.v1.NewOrder.terms:type_name -> dex.orders.v1.OrderTerms
-	3,  // 18: dex.orders.v1.OrderTerms.peg:type_name -> dex.orders.v1.PegReference
-	23, // 19: dex.orders.v1.OrderTerms.expire_time:type_name -> google.protobuf.Timestamp
-	4,  // 20: dex.orders.v1.OrderTerms.self_trade_prevention:type_name -> dex.orders.v1.SelfTradePrevention
-	0,  // 21: dex.orders.v1.OrderCancelAll.side:type_name -> dex.orders.v1.Side
-	24, // 22: dex.orders.v1.DeadMansSwitch.timeout:type_name -> google.protobuf.Duration
-	15, // 23: dex.orders.v1.Batch.items:type_name -> dex.orders.v1.BatchItem
-	8,  // 24: dex.orders.v1.BatchItem.place:type_name -> dex.orders.v1.NewOrder
-	10, // 25: dex.orders.v1.BatchItem.cancel:type_name -> dex.orders.v1.OrderCancel
-	11, // 26: dex.orders.v1.BatchItem.amend:type_name -> dex.orders.v1.OrderAmend
-	5,  // 27: dex.orders.v1.KeyRegistration.scopes:type_name -> dex.orders.v1.KeyScope
-	23, // 28: dex.orders.v1.KeyRegistration.expire_time:type_name -> google.protobuf.Timestamp
-	0,  // 29: dex.orders.v1.QuoteRequest.side:type_name -> dex.orders.v1.Side
-	23, // 30: dex.orders.v1.QuoteRequest.close_time:type_name -> google.protobuf.Timestamp
-	23, // 31: dex.orders.v1.NewQuote.expire_time:type_name -> google.protobuf.Timestamp
-	0,  // 32: dex.orders.v1.QuoteAcceptance.side:type_name -> dex.orders.v1.Side
-	33, // [33:33] is the sub-list for method output_type
-	33, // [33:33] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	14, // 10: dex.orders.v1.Payload.session_opening:type_name -> dex.orders.v1.SessionOpening
+	15, // 11: dex.orders.v1.Payload.session_countersignature:type_name -> dex.orders.v1.SessionCountersignature
+	21, // 12: dex.orders.v1.Payload.quote_request:type_name -> dex.orders.v1.QuoteRequest
+	22, // 13: dex.orders.v1.Payload.quote:type_name -> dex.orders.v1.NewQuote
+	23, // 14: dex.orders.v1.Payload.quote_cancel:type_name -> dex.orders.v1.QuoteCancel
+	24, // 15: dex.orders.v1.Payload.quote_acceptance:type_name -> dex.orders.v1.QuoteAcceptance
+	0,  // 16: dex.orders.v1.NewOrder.side:type_name -> dex.orders.v1.Side
+	1,  // 17: dex.orders.v1.NewOrder.type:type_name -> dex.orders.v1.OrderType
+	2,  // 18: dex.orders.v1.NewOrder.time_in_force:type_name -> dex.orders.v1.TimeInForce
+	9,  // 19: dex.orders.v1.NewOrder.terms:type_name -> dex.orders.v1.OrderTerms
+	3,  // 20: dex.orders.v1.OrderTerms.peg:type_name -> dex.orders.v1.PegReference
+	25, // 21: dex.orders.v1.OrderTerms.expire_time:type_name -> google.protobuf.Timestamp
+	4,  // 22: dex.orders.v1.OrderTerms.self_trade_prevention:type_name -> dex.orders.v1.SelfTradePrevention
+	0,  // 23: dex.orders.v1.OrderCancelAll.side:type_name -> dex.orders.v1.Side
+	26, // 24: dex.orders.v1.DeadMansSwitch.timeout:type_name -> google.protobuf.Duration
+	17, // 25: dex.orders.v1.Batch.items:type_name -> dex.orders.v1.BatchItem
+	8,  // 26: dex.orders.v1.BatchItem.place:type_name -> dex.orders.v1.NewOrder
+	10, // 27: dex.orders.v1.BatchItem.cancel:type_name -> dex.orders.v1.OrderCancel
+	11, // 28: dex.orders.v1.BatchItem.amend:type_name -> dex.orders.v1.OrderAmend
+	5,  // 29: dex.orders.v1.KeyRegistration.scopes:type_name -> dex.orders.v1.KeyScope
+	25, // 30: dex.orders.v1.KeyRegistration.expire_time:type_name -> google.protobuf.Timestamp
+	0,  // 31: dex.orders.v1.QuoteRequest.side:type_name -> dex.orders.v1.Side
+	25, // 32: dex.orders.v1.QuoteRequest.close_time:type_name -> google.protobuf.Timestamp
+	25, // 33: dex.orders.v1.NewQuote.expire_time:type_name -> google.protobuf.Timestamp
+	0,  // 34: dex.orders.v1.QuoteAcceptance.side:type_name -> dex.orders.v1.Side
+	35, // [35:35] is the sub-list for method output_type
+	35, // [35:35] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_dex_orders_v1_signed_payload_proto_init() }
@@ -2194,12 +2364,14 @@ func file_dex_orders_v1_signed_payload_proto_init() {
 		(*Payload_Transfer)(nil),
 		(*Payload_RevokeKey)(nil),
 		(*Payload_DeadMansSwitch)(nil),
+		(*Payload_SessionOpening)(nil),
+		(*Payload_SessionCountersignature)(nil),
 		(*Payload_QuoteRequest)(nil),
 		(*Payload_Quote)(nil),
 		(*Payload_QuoteCancel)(nil),
 		(*Payload_QuoteAcceptance)(nil),
 	}
-	file_dex_orders_v1_signed_payload_proto_msgTypes[9].OneofWrappers = []any{
+	file_dex_orders_v1_signed_payload_proto_msgTypes[11].OneofWrappers = []any{
 		(*BatchItem_Place)(nil),
 		(*BatchItem_Cancel)(nil),
 		(*BatchItem_Amend)(nil),
@@ -2210,7 +2382,7 @@ func file_dex_orders_v1_signed_payload_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dex_orders_v1_signed_payload_proto_rawDesc), len(file_dex_orders_v1_signed_payload_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   17,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

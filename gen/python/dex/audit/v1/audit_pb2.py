@@ -28,13 +28,14 @@ from dex.orders.v1 import signed_payload_pb2 as dex_dot_orders_dot_v1_dot_signed
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x64\x65x/audit/v1/audit.proto\x12\x0c\x64\x65x.audit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1c\x64\x65x/options/v1/options.proto\x1a\"dex/orders/v1/signed_payload.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"Z\n\x04Leaf\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0f\n\x07time_ns\x18\x02 \x01(\x03\x12\x16\n\x0e\x63ommand_digest\x18\x03 \x01(\x0c\x12\x17\n\x0f\x65nvelope_digest\x18\x04 \x01(\x0c\"\x91\x01\n\x08TreeHead\x12\x12\n\nnetwork_id\x18\x01 \x01(\t\x12\r\n\x05shard\x18\x02 \x01(\x05\x12\x11\n\ttree_size\x18\x03 \x01(\x03\x12\x11\n\troot_hash\x18\x04 \x01(\x0c\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nevent_hash\x18\x06 \x01(\x0c\"J\n\x0eSignedTreeHead\x12\x11\n\ttree_head\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x12\n\npublic_key\x18\x03 \x01(\x0c\"\x9a\x01\n\nAuditEntry\x12\x12\n\nleaf_index\x18\x01 \x01(\x03\x12\x0c\n\x04leaf\x18\x02 \x01(\x0c\x12\x0f\n\x07\x63ommand\x18\x03 \x01(\x0c\x12\x10\n\x08\x65nvelope\x18\x04 \x01(\x0c\x12\x31\n\renvelope_kind\x18\x05 \x01(\x0e\x32\x1a.dex.audit.v1.EnvelopeKind\x12\x14\n\x0c\x63ommand_name\x18\x06 \x01(\t\"Q\n\x18GetSignedTreeHeadRequest\x12\x19\n\x05shard\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xff\x01(\x00\x12\x1a\n\ttree_size\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"S\n\x19GetSignedTreeHeadResponse\x12\x36\n\x10signed_tree_head\x18\x01 \x01(\x0b\x32\x1c.dex.audit.v1.SignedTreeHead\"[\n\x1cStreamSignedTreeHeadsRequest\x12\x19\n\x05shard\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xff\x01(\x00\x12 \n\x0f\x61\x66ter_tree_size\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"W\n\x1dStreamSignedTreeHeadsResponse\x12\x36\n\x10signed_tree_head\x18\x01 \x01(\x0b\x32\x1c.dex.audit.v1.SignedTreeHead\"\xb2\x01\n\x18GetInclusionProofRequest\x12\x19\n\x05shard\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xff\x01(\x00\x12\x1b\n\x08sequence\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00H\x00\x12\x31\n\x08\x65nvelope\x18\x03 \x01(\x0b\x32\x1d.dex.orders.v1.SignedEnvelopeH\x00\x12\x1a\n\ttree_size\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00\x42\x0f\n\x06record\x12\x05\xbaH\x02\x08\x01\"K\n\x19GetInclusionProofResponse\x12\x12\n\nleaf_index\x18\x01 \x01(\x03\x12\x0c\n\x04leaf\x18\x02 \x01(\x0c\x12\x0c\n\x04path\x18\x03 \x03(\x0c\"|\n\x1aGetConsistencyProofRequest\x12\x19\n\x05shard\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xff\x01(\x00\x12 \n\x0f\x66irst_tree_size\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00\x12!\n\x10second_tree_size\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00\"+\n\x1bGetConsistencyProofResponse\x12\x0c\n\x04path\x18\x01 \x03(\x0c\"\x94\x01\n\x17ListAuditEntriesRequest\x12\x19\n\x05shard\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xff\x01(\x00\x12!\n\x10start_leaf_index\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1d\n\tpage_size\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1c\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\"^\n\x18ListAuditEntriesResponse\x12)\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x18.dex.audit.v1.AuditEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9f\x01\n\x1eListAccountAuditEntriesRequest\x12\x1d\n\naccount_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 \x12!\n\x10start_leaf_index\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1d\n\tpage_size\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1c\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\"e\n\x1fListAccountAuditEntriesResponse\x12)\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x18.dex.audit.v1.AuditEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*~\n\x0c\x45nvelopeKind\x12\x1d\n\x19\x45NVELOPE_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14\x45NVELOPE_KIND_SIGNED\x10\x01\x12\x1a\n\x16\x45NVELOPE_KIND_OPERATOR\x10\x02\x12\x19\n\x15\x45NVELOPE_KIND_SESSION\x10\x03\x32\xb6\x05\n\x05\x41udit\x12j\n\x11GetSignedTreeHead\x12&.dex.audit.v1.GetSignedTreeHeadRequest\x1a\'.dex.audit.v1.GetSignedTreeHeadResponse\"\x04\xa8\xbb\x18\x01\x12x\n\x15StreamSignedTreeHeads\x12*.dex.audit.v1.StreamSignedTreeHeadsRequest\x1a+.dex.audit.v1.StreamSignedTreeHeadsResponse\"\x04\xa8\xbb\x18\x01\x30\x01\x12j\n\x11GetInclusionProof\x12&.dex.audit.v1.GetInclusionProofRequest\x1a\'.dex.audit.v1.GetInclusionProofResponse\"\x04\xa8\xbb\x18\x01\x12p\n\x13GetConsistencyProof\x12(.dex.audit.v1.GetConsistencyProofRequest\x1a).dex.audit.v1.GetConsistencyProofResponse\"\x04\xa8\xbb\x18\x01\x12k\n\x10ListAuditEntries\x12%.dex.audit.v1.ListAuditEntriesRequest\x1a&.dex.audit.v1.ListAuditEntriesResponse\"\x08\xa8\xbb\x18\x04\xb0\xbb\x18\x05\x12|\n\x17ListAccountAuditEntries\x12,.dex.audit.v1.ListAccountAuditEntriesRequest\x1a-.dex.audit.v1.ListAccountAuditEntriesResponse\"\x04\xa8\xbb\x18\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x64\x65x/audit/v1/audit.proto\x12\x0c\x64\x65x.audit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1c\x64\x65x/options/v1/options.proto\x1a\"dex/orders/v1/signed_payload.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8b\x01\n\x04Leaf\x12\x1a\n\x08sequence\x18\x01 \x01(\x03R\x08sequence\x12\x17\n\x07time_ns\x18\x02 \x01(\x03R\x06timeNs\x12%\n\x0e\x63ommand_digest\x18\x03 \x01(\x0cR\rcommandDigest\x12\'\n\x0f\x65nvelope_digest\x18\x04 \x01(\x0cR\x0e\x65nvelopeDigest\"\xc8\x01\n\x08TreeHead\x12\x1d\n\nnetwork_id\x18\x01 \x01(\tR\tnetworkId\x12\x14\n\x05shard\x18\x02 \x01(\x05R\x05shard\x12\x1b\n\ttree_size\x18\x03 \x01(\x03R\x08treeSize\x12\x1b\n\troot_hash\x18\x04 \x01(\x0cR\x08rootHash\x12.\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04time\x12\x1d\n\nevent_hash\x18\x06 \x01(\x0cR\teventHash\"j\n\x0eSignedTreeHead\x12\x1b\n\ttree_head\x18\x01 \x01(\x0cR\x08treeHead\x12\x1c\n\tsignature\x18\x02 \x01(\x0cR\tsignature\x12\x1d\n\npublic_key\x18\x03 \x01(\x0cR\tpublicKey\"\xd9\x01\n\nAuditEntry\x12\x1d\n\nleaf_index\x18\x01 \x01(\x03R\tleafIndex\x12\x12\n\x04leaf\x18\x02 \x01(\x0cR\x04leaf\x12\x18\n\x07\x63ommand\x18\x03 \x01(\x0cR\x07\x63ommand\x12\x1a\n\x08\x65nvelope\x18\x04 \x01(\x0cR\x08\x65nvelope\x12?\n\renvelope_kind\x18\x05 \x01(\x0e\x32\x1a.dex.audit.v1.EnvelopeKindR\x0c\x65nvelopeKind\x12!\n\x0c\x63ommand_name\x18\x06 \x01(\tR\x0b\x63ommandName\"b\n\x18GetSignedTreeHeadRequest\x12 \n\x05shard\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xff\x01(\x00R\x05shard\x12$\n\ttree_size\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x08treeSize\"c\n\x19GetSignedTreeHeadResponse\x12\x46\n\x10signed_tree_head\x18\x01 \x01(\x0b\x32\x1c.dex.audit.v1.SignedTreeHeadR\x0esignedTreeHead\"q\n\x1cStreamSignedTreeHeadsRequest\x12 \n\x05shard\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xff\x01(\x00R\x05shard\x12/\n\x0f\x61\x66ter_tree_size\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\rafterTreeSize\"g\n\x1dStreamSignedTreeHeadsResponse\x12\x46\n\x10signed_tree_head\x18\x01 \x01(\x0b\x32\x1c.dex.audit.v1.SignedTreeHeadR\x0esignedTreeHead\"\xd7\x01\n\x18GetInclusionProofRequest\x12 \n\x05shard\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xff\x01(\x00R\x05shard\x12%\n\x08sequence\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00H\x00R\x08sequence\x12;\n\x08\x65nvelope\x18\x03 \x01(\x0b\x32\x1d.dex.orders.v1.SignedEnvelopeH\x00R\x08\x65nvelope\x12$\n\ttree_size\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\x08treeSizeB\x0f\n\x06record\x12\x05\xbaH\x02\x08\x01\"b\n\x19GetInclusionProofResponse\x12\x1d\n\nleaf_index\x18\x01 \x01(\x03R\tleafIndex\x12\x12\n\x04leaf\x18\x02 \x01(\x0cR\x04leaf\x12\x12\n\x04path\x18\x03 \x03(\x0cR\x04path\"\xa2\x01\n\x1aGetConsistencyProofRequest\x12 \n\x05shard\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xff\x01(\x00R\x05shard\x12/\n\x0f\x66irst_tree_size\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\rfirstTreeSize\x12\x31\n\x10second_tree_size\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\x0esecondTreeSize\"1\n\x1bGetConsistencyProofResponse\x12\x12\n\x04path\x18\x01 \x03(\x0cR\x04path\"\xc0\x01\n\x17ListAuditEntriesRequest\x12 \n\x05shard\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xff\x01(\x00R\x05shard\x12\x31\n\x10start_leaf_index\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x0estartLeafIndex\x12\'\n\tpage_size\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02R\tpageToken\"v\n\x18ListAuditEntriesResponse\x12\x32\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x18.dex.audit.v1.AuditEntryR\x07\x65ntries\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xcf\x01\n\x1eListAccountAuditEntriesRequest\x12(\n\naccount_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\taccountId\x12\x31\n\x10start_leaf_index\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x0estartLeafIndex\x12\'\n\tpage_size\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02R\tpageToken\"}\n\x1fListAccountAuditEntriesResponse\x12\x32\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x18.dex.audit.v1.AuditEntryR\x07\x65ntries\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*~\n\x0c\x45nvelopeKind\x12\x1d\n\x19\x45NVELOPE_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14\x45NVELOPE_KIND_SIGNED\x10\x01\x12\x1a\n\x16\x45NVELOPE_KIND_OPERATOR\x10\x02\x12\x19\n\x15\x45NVELOPE_KIND_SESSION\x10\x03\x32\xb6\x05\n\x05\x41udit\x12j\n\x11GetSignedTreeHead\x12&.dex.audit.v1.GetSignedTreeHeadRequest\x1a\'.dex.audit.v1.GetSignedTreeHeadResponse\"\x04\xa8\xbb\x18\x01\x12x\n\x15StreamSignedTreeHeads\x12*.dex.audit.v1.StreamSignedTreeHeadsRequest\x1a+.dex.audit.v1.StreamSignedTreeHeadsResponse\"\x04\xa8\xbb\x18\x01\x30\x01\x12j\n\x11GetInclusionProof\x12&.dex.audit.v1.GetInclusionProofRequest\x1a\'.dex.audit.v1.GetInclusionProofResponse\"\x04\xa8\xbb\x18\x01\x12p\n\x13GetConsistencyProof\x12(.dex.audit.v1.GetConsistencyProofRequest\x1a).dex.audit.v1.GetConsistencyProofResponse\"\x04\xa8\xbb\x18\x01\x12k\n\x10ListAuditEntries\x12%.dex.audit.v1.ListAuditEntriesRequest\x1a&.dex.audit.v1.ListAuditEntriesResponse\"\x08\xa8\xbb\x18\x04\xb0\xbb\x18\x05\x12|\n\x17ListAccountAuditEntries\x12,.dex.audit.v1.ListAccountAuditEntriesRequest\x1a-.dex.audit.v1.ListAccountAuditEntriesResponse\"\x04\xa8\xbb\x18\x03\x42\x9d\x01\n\x10\x63om.dex.audit.v1B\nAuditProtoP\x01Z+triodex.example/gen/go/dex/audit/v1;auditv1\xa2\x02\x03\x44\x41X\xaa\x02\x0c\x44\x65x.Audit.V1\xca\x02\x0c\x44\x65x\\Audit\\V1\xe2\x02\x18\x44\x65x\\Audit\\V1\\GPBMetadata\xea\x02\x0e\x44\x65x::Audit::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dex.audit.v1.audit_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\020com.dex.audit.v1B\nAuditProtoP\001Z+triodex.example/gen/go/dex/audit/v1;auditv1\242\002\003DAX\252\002\014Dex.Audit.V1\312\002\014Dex\\Audit\\V1\342\002\030Dex\\Audit\\V1\\GPBMetadata\352\002\016Dex::Audit::V1'
   _globals['_GETSIGNEDTREEHEADREQUEST'].fields_by_name['shard']._loaded_options = None
   _globals['_GETSIGNEDTREEHEADREQUEST'].fields_by_name['shard']._serialized_options = b'\272H\007\032\005\030\377\001(\000'
   _globals['_GETSIGNEDTREEHEADREQUEST'].fields_by_name['tree_size']._loaded_options = None
@@ -85,40 +86,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AUDIT'].methods_by_name['ListAuditEntries']._serialized_options = b'\250\273\030\004\260\273\030\005'
   _globals['_AUDIT'].methods_by_name['ListAccountAuditEntries']._loaded_options = None
   _globals['_AUDIT'].methods_by_name['ListAccountAuditEntries']._serialized_options = b'\250\273\030\003'
-  _globals['_ENVELOPEKIND']._serialized_start=1934
-  _globals['_ENVELOPEKIND']._serialized_end=2060
-  _globals['_LEAF']._serialized_start=170
-  _globals['_LEAF']._serialized_end=260
-  _globals['_TREEHEAD']._serialized_start=263
-  _globals['_TREEHEAD']._serialized_end=408
-  _globals['_SIGNEDTREEHEAD']._serialized_start=410
-  _globals['_SIGNEDTREEHEAD']._serialized_end=484
-  _globals['_AUDITENTRY']._serialized_start=487
-  _globals['_AUDITENTRY']._serialized_end=641
-  _globals['_GETSIGNEDTREEHEADREQUEST']._serialized_start=643
-  _globals['_GETSIGNEDTREEHEADREQUEST']._serialized_end=724
-  _globals['_GETSIGNEDTREEHEADRESPONSE']._serialized_start=726
-  _globals['_GETSIGNEDTREEHEADRESPONSE']._serialized_end=809
-  _globals['_STREAMSIGNEDTREEHEADSREQUEST']._serialized_start=811
-  _globals['_STREAMSIGNEDTREEHEADSREQUEST']._serialized_end=902
-  _globals['_STREAMSIGNEDTREEHEADSRESPONSE']._serialized_start=904
-  _globals['_STREAMSIGNEDTREEHEADSRESPONSE']._serialized_end=991
-  _globals['_GETINCLUSIONPROOFREQUEST']._serialized_start=994
-  _globals['_GETINCLUSIONPROOFREQUEST']._serialized_end=1172
-  _globals['_GETINCLUSIONPROOFRESPONSE']._serialized_start=1174
-  _globals['_GETINCLUSIONPROOFRESPONSE']._serialized_end=1249
-  _globals['_GETCONSISTENCYPROOFREQUEST']._serialized_start=1251
-  _globals['_GETCONSISTENCYPROOFREQUEST']._serialized_end=1375
-  _globals['_GETCONSISTENCYPROOFRESPONSE']._serialized_start=1377
-  _globals['_GETCONSISTENCYPROOFRESPONSE']._serialized_end=1420
-  _globals['_LISTAUDITENTRIESREQUEST']._serialized_start=1423
-  _globals['_LISTAUDITENTRIESREQUEST']._serialized_end=1571
-  _globals['_LISTAUDITENTRIESRESPONSE']._serialized_start=1573
-  _globals['_LISTAUDITENTRIESRESPONSE']._serialized_end=1667
-  _globals['_LISTACCOUNTAUDITENTRIESREQUEST']._serialized_start=1670
-  _globals['_LISTACCOUNTAUDITENTRIESREQUEST']._serialized_end=1829
-  _globals['_LISTACCOUNTAUDITENTRIESRESPONSE']._serialized_start=1831
-  _globals['_LISTACCOUNTAUDITENTRIESRESPONSE']._serialized_end=1932
-  _globals['_AUDIT']._serialized_start=2063
-  _globals['_AUDIT']._serialized_end=2757
+  _globals['_ENVELOPEKIND']._serialized_start=2450
+  _globals['_ENVELOPEKIND']._serialized_end=2576
+  _globals['_LEAF']._serialized_start=171
+  _globals['_LEAF']._serialized_end=310
+  _globals['_TREEHEAD']._serialized_start=313
+  _globals['_TREEHEAD']._serialized_end=513
+  _globals['_SIGNEDTREEHEAD']._serialized_start=515
+  _globals['_SIGNEDTREEHEAD']._serialized_end=621
+  _globals['_AUDITENTRY']._serialized_start=624
+  _globals['_AUDITENTRY']._serialized_end=841
+  _globals['_GETSIGNEDTREEHEADREQUEST']._serialized_start=843
+  _globals['_GETSIGNEDTREEHEADREQUEST']._serialized_end=941
+  _globals['_GETSIGNEDTREEHEADRESPONSE']._serialized_start=943
+  _globals['_GETSIGNEDTREEHEADRESPONSE']._serialized_end=1042
+  _globals['_STREAMSIGNEDTREEHEADSREQUEST']._serialized_start=1044
+  _globals['_STREAMSIGNEDTREEHEADSREQUEST']._serialized_end=1157
+  _globals['_STREAMSIGNEDTREEHEADSRESPONSE']._serialized_start=1159
+  _globals['_STREAMSIGNEDTREEHEADSRESPONSE']._serialized_end=1262
+  _globals['_GETINCLUSIONPROOFREQUEST']._serialized_start=1265
+  _globals['_GETINCLUSIONPROOFREQUEST']._serialized_end=1480
+  _globals['_GETINCLUSIONPROOFRESPONSE']._serialized_start=1482
+  _globals['_GETINCLUSIONPROOFRESPONSE']._serialized_end=1580
+  _globals['_GETCONSISTENCYPROOFREQUEST']._serialized_start=1583
+  _globals['_GETCONSISTENCYPROOFREQUEST']._serialized_end=1745
+  _globals['_GETCONSISTENCYPROOFRESPONSE']._serialized_start=1747
+  _globals['_GETCONSISTENCYPROOFRESPONSE']._serialized_end=1796
+  _globals['_LISTAUDITENTRIESREQUEST']._serialized_start=1799
+  _globals['_LISTAUDITENTRIESREQUEST']._serialized_end=1991
+  _globals['_LISTAUDITENTRIESRESPONSE']._serialized_start=1993
+  _globals['_LISTAUDITENTRIESRESPONSE']._serialized_end=2111
+  _globals['_LISTACCOUNTAUDITENTRIESREQUEST']._serialized_start=2114
+  _globals['_LISTACCOUNTAUDITENTRIESREQUEST']._serialized_end=2321
+  _globals['_LISTACCOUNTAUDITENTRIESRESPONSE']._serialized_start=2323
+  _globals['_LISTACCOUNTAUDITENTRIESRESPONSE']._serialized_end=2448
+  _globals['_AUDIT']._serialized_start=2579
+  _globals['_AUDIT']._serialized_end=3273
 # @@protoc_insertion_point(module_scope)

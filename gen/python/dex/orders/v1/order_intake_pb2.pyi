@@ -611,7 +611,7 @@ class SessionOpened(_message.Message):
     SIGNATURE_FIELD_NUMBER: _builtins.int
     PUBLIC_KEY_FIELD_NUMBER: _builtins.int
     UNSIGNED_ORDERS_MAX_FIELD_NUMBER: _builtins.int
-    UNSIGNED_DURATION_MAX_FIELD_NUMBER: _builtins.int
+    UNSIGNED_TIMEOUT_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """The session's id."""
     key_share: _builtins.bytes
@@ -627,7 +627,7 @@ class SessionOpened(_message.Message):
     unsigned_orders_max: _builtins.int
     """At most so many orders may wait for a countersignature."""
     @_builtins.property
-    def unsigned_duration_max(self) -> _duration_pb2.Duration:
+    def unsigned_timeout(self) -> _duration_pb2.Duration:
         """And none longer than this. The session ends with SESSION_UNSIGNED at the first that
         is more, or when the time is over.
         """
@@ -641,11 +641,11 @@ class SessionOpened(_message.Message):
         signature: _builtins.bytes = ...,
         public_key: _builtins.bytes = ...,
         unsigned_orders_max: _builtins.int = ...,
-        unsigned_duration_max: _duration_pb2.Duration | None = ...,
+        unsigned_timeout: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["unsigned_duration_max", b"unsigned_duration_max"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["unsigned_timeout", b"unsigned_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_share", b"key_share", "public_key", b"public_key", "random", b"random", "session_id", b"session_id", "signature", b"signature", "unsigned_duration_max", b"unsigned_duration_max", "unsigned_orders_max", b"unsigned_orders_max"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_share", b"key_share", "public_key", b"public_key", "random", b"random", "session_id", b"session_id", "signature", b"signature", "unsigned_orders_max", b"unsigned_orders_max", "unsigned_timeout", b"unsigned_timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

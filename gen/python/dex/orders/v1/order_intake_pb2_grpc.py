@@ -136,7 +136,8 @@ class OrderIntakeServicer:
         come in the order of the requests. A bad envelope is answered with a
         rejection and the stream goes on. A node that is behind first reads the
         stream more slowly, so that flow control holds the sender back; an envelope
-        that still waits after a second is rejected with OVERLOADED.
+        that still waits after a second is rejected with OVERLOADED. With a
+        session_opening the orders that follow may carry a MAC instead of a signature.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

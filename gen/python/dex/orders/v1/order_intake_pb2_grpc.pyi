@@ -66,7 +66,8 @@ class OrderIntakeStub:
     come in the order of the requests. A bad envelope is answered with a
     rejection and the stream goes on. A node that is behind first reads the
     stream more slowly, so that flow control holds the sender back; an envelope
-    that still waits after a second is rejected with OVERLOADED.
+    that still waits after a second is rejected with OVERLOADED. With a
+    session_opening the orders that follow may carry a MAC instead of a signature.
     """
     CheckOrder: _grpc.UnaryUnaryMultiCallable[_order_intake_pb2.CheckOrderRequest, _order_intake_pb2.CheckOrderResponse]
     """Says what an order would do now without placing it: whether it would be
@@ -110,7 +111,8 @@ class OrderIntakeAsyncStub(OrderIntakeStub):
     come in the order of the requests. A bad envelope is answered with a
     rejection and the stream goes on. A node that is behind first reads the
     stream more slowly, so that flow control holds the sender back; an envelope
-    that still waits after a second is rejected with OVERLOADED.
+    that still waits after a second is rejected with OVERLOADED. With a
+    session_opening the orders that follow may carry a MAC instead of a signature.
     """
     CheckOrder: _aio.UnaryUnaryMultiCallable[_order_intake_pb2.CheckOrderRequest, _order_intake_pb2.CheckOrderResponse]  # type: ignore[assignment]
     """Says what an order would do now without placing it: whether it would be
@@ -193,7 +195,8 @@ class OrderIntakeServicer(metaclass=_abc_1.ABCMeta):
         come in the order of the requests. A bad envelope is answered with a
         rejection and the stream goes on. A node that is behind first reads the
         stream more slowly, so that flow control holds the sender back; an envelope
-        that still waits after a second is rejected with OVERLOADED.
+        that still waits after a second is rejected with OVERLOADED. With a
+        session_opening the orders that follow may carry a MAC instead of a signature.
         """
 
     @_abc_1.abstractmethod

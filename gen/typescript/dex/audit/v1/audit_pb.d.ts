@@ -55,8 +55,8 @@ export declare type Leaf = Message<"dex.audit.v1.Leaf"> & {
 
   /**
    * SHA-256 of the envelope as journaled, 32 bytes: a serialized
-   * dex.orders.v1.SignedEnvelope, or the OperatorCall of an operator's command;
-   * empty for the passing of time, which nobody asked for.
+   * dex.orders.v1.SignedEnvelope, the SessionOrder of a session, or the OperatorCall
+   * of an operator's command; empty for the passing of time, which nobody asked for.
    *
    * @generated from field: bytes envelope_digest = 4;
    */
@@ -614,6 +614,13 @@ export enum EnvelopeKind {
    * @generated from enum value: ENVELOPE_KIND_OPERATOR = 2;
    */
   OPERATOR = 2,
+
+  /**
+   * A client's, by the countersignature that follows: dex.orders.v1.SessionOrder.
+   *
+   * @generated from enum value: ENVELOPE_KIND_SESSION = 3;
+   */
+  SESSION = 3,
 }
 
 /**

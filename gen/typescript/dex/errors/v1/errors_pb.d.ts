@@ -183,6 +183,50 @@ export enum ErrorReason {
   TOKEN_EXPIRED = 29,
 
   /**
+   * No such session on this stream: it was never opened here, or it has ended.
+   *
+   * @generated from enum value: ERROR_REASON_UNKNOWN_SESSION = 30;
+   */
+  UNKNOWN_SESSION = 30,
+
+  /**
+   * The MAC is not the session's over this order. The session has ended.
+   *
+   * @generated from enum value: ERROR_REASON_MAC_INVALID = 31;
+   */
+  MAC_INVALID = 31,
+
+  /**
+   * The order does not follow the one before it in its session: it is a repetition, or
+   * one between them is missing. The session has ended.
+   *
+   * @generated from enum value: ERROR_REASON_SESSION_OUT_OF_ORDER = 32;
+   */
+  SESSION_OUT_OF_ORDER = 32,
+
+  /**
+   * Too much of the session, or some of it for too long, has no countersignature. The
+   * session has ended; what it placed stands.
+   *
+   * @generated from enum value: ERROR_REASON_SESSION_UNSIGNED = 33;
+   */
+  SESSION_UNSIGNED = 33,
+
+  /**
+   * The countersignature is not over what the session sent. The session has ended.
+   *
+   * @generated from enum value: ERROR_REASON_SESSION_HASH_MISMATCH = 34;
+   */
+  SESSION_HASH_MISMATCH = 34,
+
+  /**
+   * The account has as many sessions as it may have.
+   *
+   * @generated from enum value: ERROR_REASON_TOO_MANY_SESSIONS = 35;
+   */
+  TOO_MANY_SESSIONS = 35,
+
+  /**
    * No such account.
    *
    * @generated from enum value: ERROR_REASON_UNKNOWN_ACCOUNT = 40;

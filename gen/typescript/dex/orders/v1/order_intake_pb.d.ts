@@ -8,7 +8,7 @@
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { Rejection } from "../../errors/v1/errors_pb.js";
-import type { Timestamp } from "@bufbuild/protobuf/wkt";
+import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import type { NewOrder, SignedEnvelope } from "./signed_payload_pb.js";
 
 /**
@@ -430,14 +430,15 @@ export declare type SubmitBatchResponse = Message<"dex.orders.v1.SubmitBatchResp
 export declare const SubmitBatchResponseSchema: GenMessage<SubmitBatchResponse>;
 
 /**
- * One envelope of a session.
+ * One envelope or one order of a session.
  *
  * @generated from message dex.orders.v1.OrderStreamRequest
  */
 export declare type OrderStreamRequest = Message<"dex.orders.v1.OrderStreamRequest"> & {
   /**
-   * Envelope whose payload holds place, cancel, amend, cancel_all, batch or
-   * dead_mans_switch.
+   * Envelope whose payload holds place, cancel, amend, cancel_all, batch,
+   * dead_mans_switch, session_opening or session_countersignature. Unset when
+   * `session_order` is set; one of the two always is.
    *
    * @generated from field: dex.orders.v1.SignedEnvelope envelope = 1;
    */
@@ -452,6 +453,13 @@ export declare type OrderStreamRequest = Message<"dex.orders.v1.OrderStreamReque
    * @generated from field: bool cancel_on_disconnect = 2;
    */
   cancelOnDisconnect: boolean;
+
+  /**
+   * An order of a session that was opened on this stream.
+   *
+   * @generated from field: dex.orders.v1.SessionOrder session_order = 3;
+   */
+  sessionOrder?: SessionOrder | undefined;
 };
 
 /**
@@ -461,7 +469,116 @@ export declare type OrderStreamRequest = Message<"dex.orders.v1.OrderStreamReque
 export declare const OrderStreamRequestSchema: GenMessage<OrderStreamRequest>;
 
 /**
- * The answer to one envelope of a session.
+ * A payload that its session answers for instead of a signature. The node keeps these
+ * bytes as they came.
+ *
+ * @generated from message dex.orders.v1.SessionOrder
+ */
+export declare type SessionOrder = Message<"dex.orders.v1.SessionOrder"> & {
+  /**
+   * The session, as SessionOpened has it.
+   *
+   * @generated from field: string session_id = 1;
+   */
+  sessionId: string;
+
+  /**
+   * 1 for the first order of the session, one more for each that follows, without a
+   * gap and in the order sent.
+   *
+   * @generated from field: int64 order_number = 2;
+   */
+  orderNumber: bigint;
+
+  /**
+   * Serialized Payload that holds place, cancel, amend, cancel_all or batch, of the
+   * session's account. At most 64 KiB. With its nonce it counts once, in this session,
+   * in another, or signed.
+   *
+   * @generated from field: bytes payload = 3;
+   */
+  payload: Uint8Array;
+
+  /**
+   * Keyed BLAKE2b (RFC 7693) of 16 bytes over session, number and payload.
+   *
+   * @generated from field: bytes mac = 4;
+   */
+  mac: Uint8Array;
+};
+
+/**
+ * Describes the message dex.orders.v1.SessionOrder.
+ * Use `create(SessionOrderSchema)` to create a new message.
+ */
+export declare const SessionOrderSchema: GenMessage<SessionOrder>;
+
+/**
+ * A session is open.
+ *
+ * @generated from message dex.orders.v1.SessionOpened
+ */
+export declare type SessionOpened = Message<"dex.orders.v1.SessionOpened"> & {
+  /**
+   * The session's id.
+   *
+   * @generated from field: string session_id = 1;
+   */
+  sessionId: string;
+
+  /**
+   * The node's X25519 public key for this session alone, 32 bytes.
+   *
+   * @generated from field: bytes key_share = 2;
+   */
+  keyShare: Uint8Array;
+
+  /**
+   * The node's random bytes, 32 of them.
+   *
+   * @generated from field: bytes random = 3;
+   */
+  random: Uint8Array;
+
+  /**
+   * Ed25519 signature (RFC 8032), 64 bytes, by the node's audit key over the ASCII bytes
+   * "triodex.session.v1", one zero byte, the handshake hash and the session id.
+   *
+   * @generated from field: bytes signature = 4;
+   */
+  signature: Uint8Array;
+
+  /**
+   * The node's audit key, 32 bytes: GetNodeStatusResponse.audit_public_key.
+   *
+   * @generated from field: bytes public_key = 5;
+   */
+  publicKey: Uint8Array;
+
+  /**
+   * At most so many orders may wait for a countersignature.
+   *
+   * @generated from field: int32 unsigned_orders_max = 6;
+   */
+  unsignedOrdersMax: number;
+
+  /**
+   * And none longer than this. The session ends with SESSION_UNSIGNED at the first that
+   * is more, or when the time is over.
+   *
+   * @generated from field: google.protobuf.Duration unsigned_timeout = 7;
+   */
+  unsignedTimeout?: Duration | undefined;
+};
+
+/**
+ * Describes the message dex.orders.v1.SessionOpened.
+ * Use `create(SessionOpenedSchema)` to create a new message.
+ */
+export declare const SessionOpenedSchema: GenMessage<SessionOpened>;
+
+/**
+ * The answer to one request of the stream.
  *
  * @generated from message dex.orders.v1.OrderStreamResponse
  */
@@ -481,8 +598,8 @@ export declare type OrderStreamResponse = Message<"dex.orders.v1.OrderStreamResp
   applied?: Applied | undefined;
 
   /**
-   * One result per item, in order; empty when the envelope was refused, and for a
-   * dead_mans_switch.
+   * One result per item, in order; empty when the envelope was refused, and for
+   * what holds no items.
    *
    * @generated from field: repeated dex.orders.v1.OrderResult results = 3;
    */
@@ -502,6 +619,13 @@ export declare type OrderStreamResponse = Message<"dex.orders.v1.OrderStreamResp
    * @generated from field: dex.orders.v1.RateLimit rate_limit = 5;
    */
   rateLimit?: RateLimit | undefined;
+
+  /**
+   * Set in the answer to a session_opening.
+   *
+   * @generated from field: dex.orders.v1.SessionOpened session_opened = 6;
+   */
+  sessionOpened?: SessionOpened | undefined;
 };
 
 /**
@@ -777,7 +901,8 @@ export declare const OrderIntake: GenService<{
    * come in the order of the requests. A bad envelope is answered with a
    * rejection and the stream goes on. A node that is behind first reads the
    * stream more slowly, so that flow control holds the sender back; an envelope
-   * that still waits after a second is rejected with OVERLOADED.
+   * that still waits after a second is rejected with OVERLOADED. With a
+   * session_opening the orders that follow may carry a MAC instead of a signature.
    *
    * @generated from rpc dex.orders.v1.OrderIntake.OrderStream
    */

@@ -165,6 +165,22 @@ export declare type Payload = Message<"dex.orders.v1.Payload"> & {
     case: "deadMansSwitch";
   } | {
     /**
+     * Open a session on this stream (OrderStream).
+     *
+     * @generated from field: dex.orders.v1.SessionOpening session_opening = 14;
+     */
+    value: SessionOpening;
+    case: "sessionOpening";
+  } | {
+    /**
+     * Sign for what was sent in a session (OrderStream).
+     *
+     * @generated from field: dex.orders.v1.SessionCountersignature session_countersignature = 15;
+     */
+    value: SessionCountersignature;
+    case: "sessionCountersignature";
+  } | {
+    /**
      * Ask makers for quotes (Matching.RequestQuote).
      *
      * @generated from field: dex.orders.v1.QuoteRequest quote_request = 21;
@@ -501,6 +517,70 @@ export declare type DeadMansSwitch = Message<"dex.orders.v1.DeadMansSwitch"> & {
  * Use `create(DeadMansSwitchSchema)` to create a new message.
  */
 export declare const DeadMansSwitchSchema: GenMessage<DeadMansSwitch>;
+
+/**
+ * Opens a session: orders that follow on the same stream carry a MAC instead of a
+ * signature. docs/reference/sessions.md has the exact bytes. A stream may hold
+ * several sessions; each ends with its stream, with its key, and at the first fault.
+ *
+ * @generated from message dex.orders.v1.SessionOpening
+ */
+export declare type SessionOpening = Message<"dex.orders.v1.SessionOpening"> & {
+  /**
+   * An X25519 public key (RFC 7748) made for this session alone, 32 bytes.
+   *
+   * @generated from field: bytes key_share = 1;
+   */
+  keyShare: Uint8Array;
+
+  /**
+   * Random bytes, 32 of them.
+   *
+   * @generated from field: bytes random = 2;
+   */
+  random: Uint8Array;
+};
+
+/**
+ * Describes the message dex.orders.v1.SessionOpening.
+ * Use `create(SessionOpeningSchema)` to create a new message.
+ */
+export declare const SessionOpeningSchema: GenMessage<SessionOpening>;
+
+/**
+ * Signs for everything that was sent in a session so far, so that none of it can be
+ * denied later. Sent on the session's stream about once a second.
+ *
+ * @generated from message dex.orders.v1.SessionCountersignature
+ */
+export declare type SessionCountersignature = Message<"dex.orders.v1.SessionCountersignature"> & {
+  /**
+   * The session.
+   *
+   * @generated from field: string session_id = 1;
+   */
+  sessionId: string;
+
+  /**
+   * Number of the last order sent before it.
+   *
+   * @generated from field: int64 order_number = 2;
+   */
+  orderNumber: bigint;
+
+  /**
+   * The session's running hash after that order, 32 bytes.
+   *
+   * @generated from field: bytes running_hash = 3;
+   */
+  runningHash: Uint8Array;
+};
+
+/**
+ * Describes the message dex.orders.v1.SessionCountersignature.
+ * Use `create(SessionCountersignatureSchema)` to create a new message.
+ */
+export declare const SessionCountersignatureSchema: GenMessage<SessionCountersignature>;
 
 /**
  * Several items under one signature, applied in order and in one piece: no
