@@ -313,6 +313,7 @@ def _waiting() -> list[Row]:
             beyond,
         ),
         ("those of one account there", f"{core.FOLLOWERS_PER_ACCOUNT_MAX:,}", beyond),
+    ]
 
 
 def _sessions() -> list[Row]:
