@@ -102,14 +102,18 @@ class Feed(Generic[Item]):
         """
         while after_sequence >= self.last_sequence and not self.is_closed:
             self.check_resumable(after_sequence)
-            self._waiting_count += 1
-            try:
-                await self._waiting.wait()
-            finally:
-                self._waiting_count -= 1
+            await self.wait_wake()
         self.check_resumable(after_sequence)
         last = min(self.last_sequence, after_sequence + limit)
         return self._between(after_sequence + 1, last)
+
+    async def wait_wake(self) -> None:
+        """Wait until readers are woken next: for those to whom only the newest item matters."""
+        self._waiting_count += 1
+        try:
+            await self._waiting.wait()
+        finally:
+            self._waiting_count -= 1
 
     def held(self) -> list[Item]:
         """What the window holds, oldest first."""

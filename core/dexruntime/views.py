@@ -28,6 +28,7 @@ from dexcore.events import (
     LiquidityAdded,
     LiquidityRemoved,
     MarketCreated,
+    PoolCreated,
     PoolSwapped,
     Ticked,
     Trade,
@@ -55,6 +56,8 @@ MOVEMENTS_PER_ACCOUNT: Final = 10_000
 BOOK_FEED_ITEMS: Final = 16_384
 TRADE_FEED_ITEMS: Final = 65_536
 KLINE_FEED_ITEMS: Final = 4_096
+# Changes of a pool that may become durable while a reader of its state waits for its own moment.
+POOL_FEED_ITEMS: Final = 64
 
 
 @final
@@ -93,6 +96,13 @@ class KlineChange:
         self.klines = klines
 
 
+class PoolChange(NamedTuple):
+    """The last command of a moment that changed a market's pool."""
+
+    sequence: int
+    time_ns: int
+
+
 @final
 class MarketView:
     """The readers' side of one market."""
@@ -107,6 +117,9 @@ class MarketView:
         "klines_changed",
         "lost_klines",
         "new_trades",
+        "pool_changed",
+        "pool_feed",
+        "pool_key",
         "trade_command",
         "trade_feed",
         "trades",
@@ -139,6 +152,17 @@ class MarketView:
         self.klines_changed = False
         # Moments whose trades would have overflowed a day's sums.
         self.lost_klines = 0
+        # Account of the market's pool, zero without one; its last change, and that of the running
+        # moment.
+        self.pool_key = 0
+        self.pool_feed: Feed[PoolChange] = Feed(POOL_FEED_ITEMS)
+        self.pool_changed = 0
+
+    def pool_change_until(self, sequence: int) -> PoolChange | None:
+        """The last change of the market's pool by a command up to this; None if too many came
+        after it."""
+        changes = reversed(self.pool_feed.held())
+        return next((change for change in changes if change.sequence <= sequence), None)
 
     def jump(self, last_sequence: int) -> None:
         """Let every feed go on after this number."""
@@ -186,6 +210,7 @@ class Views:
             Withdrawn: self._booked,
             Transferred: self._transferred,
             BlockTraded: self._block,
+            PoolCreated: self._pool_created,
             LiquidityAdded: self._pooled,
             LiquidityRemoved: self._pooled,
             PoolSwapped: self._pooled,
@@ -224,6 +249,7 @@ class Views:
         for view in self._stirred.values():
             view.book_feed.wake()
             view.trade_feed.wake()
+            view.pool_feed.wake()
             for feed in view.kline_feeds.values():
                 feed.wake()
         self._stirred.clear()
@@ -248,6 +274,9 @@ class Views:
                 view.book_change = None
             if view.new_trades:
                 self._fold_trades(view)
+            if view.pool_changed:
+                view.pool_feed.append(PoolChange(view.pool_changed, self._moment_ns))
+                view.pool_changed = 0
             if view.klines_changed:
                 view.klines_changed = False
                 for interval, feed in view.kline_feeds.items():
@@ -306,6 +335,8 @@ class Views:
         view.trade_command = outcome.sequence
         self._dirty[view.index] = view
         maker_account, taker_account = event[7:9]
+        if maker_account == view.pool_key:
+            view.pool_changed = outcome.sequence
         movement = (outcome.sequence, outcome.time_ns, event)
         self._movements(maker_account).append(movement)
         if taker_account != maker_account:
@@ -349,7 +380,16 @@ class Views:
         movement = (outcome.sequence, outcome.time_ns, event)
         self._movements(event.account_key).append(movement)
 
+    def _pool_created(self, event: PoolCreated, outcome: Outcome) -> None:
+        self.markets[event.market_index].pool_key = event.pool_key
+        self._pool_changed(event.market_index, outcome)
+
+    def _pool_changed(self, market_index: int, outcome: Outcome) -> None:
+        view = self._dirty[market_index] = self.markets[market_index]
+        view.pool_changed = outcome.sequence
+
     def _pooled(self, event: Pooled, outcome: Outcome) -> None:
+        self._pool_changed(event.market_index, outcome)
         movement = (outcome.sequence, outcome.time_ns, event)
         self._movements(event.account_key).append(movement)
 
@@ -386,6 +426,7 @@ class Views:
                 view.book_feed.last_sequence,
                 view.trade_feed.last_sequence,
                 [feed.last_sequence for feed in view.kline_feeds.values()],
+                view.pool_feed.held()[-1:],
             )
             for view in self.markets
         ]
@@ -409,7 +450,10 @@ class Views:
         if applied_sequence != exchange.sequence:
             raise ValueError("views and state of a snapshot are of different commands")
         for index, row in enumerate(markets):
-            views.markets.append(_restore_market(index, row, on_full))
+            view = _restore_market(index, row, on_full)
+            pool = exchange.markets[index].pool
+            view.pool_key = 0 if pool is None else pool.account_key
+            views.markets.append(view)
         for account_key, rows in movements:
             views._movements(account_key).extend(decode_movement(row) for row in rows)
         if quotes:
@@ -420,7 +464,7 @@ class Views:
 def _restore_market(
     index: int, row: Iterable[Any], on_full: Callable[[TradeChunk], None] | None
 ) -> MarketView:
-    kind, watermark_ns, lost, quote_atoms, trades, klines, book, trade, kline_feeds = row
+    kind, watermark_ns, lost, quote_atoms, trades, klines, book, trade, kline_feeds, *pool = row
     view = MarketView(index, kind, quote_atoms)
     view.watermark_ns = watermark_ns
     view.lost_klines = lost
@@ -430,4 +474,7 @@ def _restore_market(
     view.trade_feed = Feed(TRADE_FEED_ITEMS, trade)
     for interval, last_sequence in zip(Interval, kline_feeds, strict=True):
         view.kline_feeds[interval] = Feed(KLINE_FEED_ITEMS, last_sequence)
+    # Release 0.1.0 knew no pools.
+    for change in pool[0] if pool else ():
+        view.pool_feed.append(PoolChange(*change))
     return view

@@ -32,6 +32,7 @@ from dexnode.admission import Admission, cost_of, say_standing
 from dexnode.errors import refuse, refuse_field
 from dexnode.ids import IdFormat
 from dexnode.order_items import OrderItems, check_size
+from dexnode.pool_intake import POOL_ACTIONS, PoolIntake
 from dexnode.quote_intake import QUOTE_ACTIONS, QuoteIntake
 from dexnode.rate_limit import Standing
 from dexnode.settings import LimitSettings
@@ -96,6 +97,7 @@ class Intake:
         self._network_id = shard.identity.network_id
         self.items = OrderItems(ids, shard.exchange.markets_by_id)
         self._quotes = QuoteIntake(ids, shard.exchange.markets_by_id)
+        self._pools = PoolIntake(shard.exchange.markets_by_id)
 
     # --- a call with one envelope
 
@@ -335,6 +337,8 @@ class Intake:
             return self._orders(head, payload, signed.action)
         if signed.action in QUOTE_ACTIONS:
             return self._quotes.command(head, signed.action, getattr(payload, signed.action))
+        if signed.action in POOL_ACTIONS:
+            return self._pools.command(head, signed.action, getattr(payload, signed.action))
         if signed.action == "dead_mans_switch":
             timeout = payload.dead_mans_switch.timeout
             timeout_ns = duration_ns_of(timeout, "dead_mans_switch.timeout")

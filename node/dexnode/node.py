@@ -49,6 +49,7 @@ from dexnode.services.audit import AuditService
 from dexnode.services.klines import KlineQueryService
 from dexnode.services.matching import MatchingService
 from dexnode.services.orders import OrderIntakeService
+from dexnode.services.pools import PoolsService
 from dexnode.settings import NodeConfig, TlsSettings
 from dexnode.start import CannotStart
 from dexnode.telemetry import Telemetry
@@ -228,6 +229,7 @@ class Node:
             binding.MATCHING.full_name: MatchingService(
                 shard, intake, ids, pages, lambda: self._feeds.is_stopping
             ),
+            binding.POOLS.full_name: PoolsService(shard, intake, ids, pages),
             binding.KLINE_QUERY.full_name: KlineQueryService(shard, pages),
             binding.ACCOUNTS.full_name: AccountsService(shard, intake, ids, pages),
             binding.ADMIN.full_name: AdminService(shard, intake, ids, self, audit),

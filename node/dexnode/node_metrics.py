@@ -329,6 +329,9 @@ class _ShardReadings:
         self.subscribers = gauge(
             "gauge", "dex_feed_subscribers", "Subscribers of a feed.", ("market", "feed")
         )
+        self.pool_atoms = gauge(
+            "gauge", "dex_pool_atoms", "What a market's pool holds, in atoms.", ("market", "asset")
+        )
         self.kline_delay = gauge(
             "gauge",
             "dex_kline_delay_seconds",
@@ -371,7 +374,13 @@ class _ShardReadings:
         self.subscribers.read = lambda: [
             Sample((name, feed), readers)
             for name, view in markets()
-            for feed, _, readers in _feeds(view)
+            for feed, _, readers in [*_feeds(view), ("pool", 0, view.pool_feed.readers)]
+        ]
+        self.pool_atoms.read = lambda: [
+            Sample((market.spec.market_id, cell.asset.asset_id), cell.available)
+            for market in list(exchange.markets)
+            if market.pool is not None
+            for cell in (market.pool.base_cell, market.pool.quote_cell)
         ]
         self.kline_delay.read = lambda: [
             Sample((name,), _overdue_ns(view) / SECOND) for name, view in markets()

@@ -7,9 +7,9 @@ from typing import Final
 
 from dex.matching.v1 import quote_pb2 as pb
 from dexcore.market import Market
-from dexcore.quotes import QuoteEnd
+from dexcore.quotes import Quote, QuoteEnd
 from dexnode import render
-from dexnode.ids import IdFormat
+from dexnode.ids import IdFormat, split_key
 from dexruntime.quote_views import QuoteState, RequestState
 
 _STATUSES: Final = {
@@ -38,6 +38,22 @@ def quote(ids: IdFormat, markets: Sequence[Market], state: QuoteState, reader_ke
         status=status_of(state.end),
         client_quote_id=state.client_quote_id if reader_key == state.maker_key else 0,
         sequence=state.sequence,
+    )
+
+
+def open_quote(ids: IdFormat, source: Quote) -> pb.Quote:
+    """An open quote as its taker sees it; nothing has changed it since it was given."""
+    return pb.Quote(
+        quote_id=ids.format(source.key),
+        quote_request_id=ids.format(source.request.key),
+        maker_account_id=ids.format(source.account.key),
+        market_id=source.request.market.spec.market_id,
+        quantity_lots=source.request.quantity_lots,
+        bid_price_ticks=source.bid_price_ticks,
+        ask_price_ticks=source.ask_price_ticks,
+        expire_time=render.timestamp(source.expire_time_ns),
+        status=pb.QUOTE_STATUS_OPEN,
+        sequence=split_key(source.key)[0],
     )
 
 

@@ -255,6 +255,7 @@ def _messages() -> list[Row]:
         ),
         *_sessions(),
         *_quotes(),
+        *_pools(),
         ("parts that an iceberg shows", f"{core.ICEBERG_PARTS_MAX:,}", "`FIELD_INVALID`"),
         *_waiting(),
         (
@@ -346,6 +347,16 @@ def _quotes() -> list[Row]:
         ("open quotes of an account", f"{core.OPEN_QUOTES_PER_ACCOUNT_MAX:,}", quotes),
         ("quotes ever given on a request", f"{core.QUOTES_PER_REQUEST_MAX:,}", quotes),
         ("those of one maker", f"{core.QUOTES_PER_REQUEST_AND_MAKER_MAX:,}", quotes),
+    ]
+
+
+def _pools() -> list[Row]:
+    positions = "`TOO_MANY_POSITIONS`"
+    return [
+        ("positions of a pool", f"{core.POOL_POSITIONS_MAX:,}", positions),
+        ("those of one account", f"{core.POOL_POSITIONS_PER_ACCOUNT_MAX:,}", positions),
+        ("pool ticks where they end", f"{core.POOL_BOUNDS_MAX:,}", positions),
+        ("liquidity of a pool", f"{core.INT64_MAX:,}", "`LIQUIDITY_OUT_OF_RANGE`"),
     ]
 
 

@@ -132,7 +132,7 @@ def demo(tmp_path: Path) -> Iterator[Demo]:
 
 def test_a_demo_from_start_to_start(demo: Demo) -> None:
     demo.start()
-    wait_until(lambda: len(demo.accounts()) == 8, "accounts of all bots")
+    wait_until(lambda: len(demo.accounts()) == 9, "accounts of all bots")
     accounts = demo.accounts()
 
     second = demo.spawn()

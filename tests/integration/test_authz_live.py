@@ -97,6 +97,8 @@ class Guarded:
             asks.account_id = self.account_id
         if method.name == "CheckOrder":
             request.order.CopyFrom(buy("NO-SUCH", 1, 1))
+        if method.name == "QuoteSwap":
+            request.market_id, request.side, request.quantity_lots = "NO-SUCH", wire.SIDE_BUY, 1
         message: Message = request
         return message
 

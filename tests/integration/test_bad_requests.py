@@ -38,6 +38,7 @@ NS = 10**9
 # Streams and what an empty request is enough for.
 NEEDS_NOTHING = {
     "ListMarkets",
+    "ListPools",
     "TakeSnapshot",
     "Drain",
     "GetNodeStatus",

@@ -23,6 +23,7 @@ from dex.matching.v1 import matching_pb2, matching_pb2_grpc
 from dex.orders.v1 import order_intake_pb2 as orders_pb
 from dex.orders.v1 import order_intake_pb2_grpc
 from dex.orders.v1 import signed_payload_pb2 as wire
+from dex.pools.v1 import pools_pb2_grpc
 from dexsdk import Key
 
 EXPIRY_SECONDS = 290
@@ -174,6 +175,7 @@ class Wire:
         self.network_id = network_id
         self.orders = order_intake_pb2_grpc.OrderIntakeStub(channel)
         self.matching = matching_pb2_grpc.MatchingStub(channel)
+        self.pools = pools_pb2_grpc.PoolsStub(channel)
         self.klines = kline_query_pb2_grpc.KlineQueryStub(channel)
         self.accounts = accounts_pb2_grpc.AccountsStub(channel)
         self.admin = admin_pb2_grpc.AdminStub(channel)

@@ -109,6 +109,11 @@ class Concentrated:
         low, high = self.bounds[key.lower_tick].sqrt_price, self.bounds[key.upper_tick].sqrt_price
         return self._amounts(low, high, liquidity, up=False)
 
+    def fees_of(self, key: Range) -> tuple[int, int]:
+        """Base and quote atoms of fees that wait for a position: what burning nothing of it and
+        :meth:`collect` would pay now."""
+        return self.positions[key].owed(*self._inside(key))
+
     def burn(self, key: Range, liquidity: int) -> None:
         """Move so much of a position, and its fees, to what it is owed; :meth:`collect` pays."""
         base_atoms, quote_atoms = self.burn_for(key, liquidity)

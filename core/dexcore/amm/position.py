@@ -50,9 +50,15 @@ class Position:
         self.owed_base_atoms = 0
         self.owed_quote_atoms = 0
 
+    def owed(self, inside_base: int, inside_quote: int) -> tuple[int, int]:
+        """What is owed with fees earned inside the range since the last time, rounded down."""
+        return (
+            self.owed_base_atoms + ((inside_base - self.paid_base) * self.liquidity >> FEE_BITS),
+            self.owed_quote_atoms + ((inside_quote - self.paid_quote) * self.liquidity >> FEE_BITS),
+        )
+
     def accrue(self, inside_base: int, inside_quote: int) -> None:
-        """Move fees earned inside the range since the last time to what is owed, rounded down."""
-        self.owed_base_atoms += (inside_base - self.paid_base) * self.liquidity >> FEE_BITS
-        self.owed_quote_atoms += (inside_quote - self.paid_quote) * self.liquidity >> FEE_BITS
+        """Move fees earned inside the range since the last time to what is owed."""
+        self.owed_base_atoms, self.owed_quote_atoms = self.owed(inside_base, inside_quote)
         self.paid_base = inside_base
         self.paid_quote = inside_quote

@@ -21,6 +21,8 @@ COMMANDS: Final = {
     "account": ("dexnode.cli.account_commands", "account", "Keys, balances, deposits."),
     "order": ("dexnode.cli.order_commands", "order", "Place, amend and cancel orders."),
     "quote": ("dexnode.cli.quote_commands", "quote", "Large sizes on request: ask, accept, make."),
+    "swap": ("dexnode.cli.swap_command", "swap", "A size at once: book, pool or a maker's quote."),
+    "pool": ("dexnode.cli.pool_commands", "pool", "Liquidity pools: show, provide, trade with."),
     "market": ("dexnode.cli.market_commands", "market", "List, watch, create, import, replay."),
     "kline": ("dexnode.cli.kline_commands", "kline", "K-lines (candles)."),
     "node": ("dexnode.cli.node_commands", "node", "Run a node, ask it how it is, stop it."),

@@ -26,6 +26,7 @@ from dexsdk import (
     Market,
     NewOrder,
     Place,
+    PoolKind,
     Side,
     TimeInForce,
     Unavailable,
@@ -43,6 +44,9 @@ TAKERS_PER_MARKET: Final = 3
 RETRY_PAUSE_SECONDS: Final = 2.0
 MAKER_FAUCET_PULLS: Final = 20
 TAKER_FAUCET_PULLS: Final = 4
+PROVIDER_FAUCET_PULLS: Final = 2
+# What a pool begins with: so many units of the base asset, and their worth.
+POOL_BASE_UNITS: Final = Decimal(100)
 # What a bot waits out; at its next start it takes money from the faucet when short.
 PASSING_REASONS: Final = frozenset({"MARKET_NOT_OPEN", "NO_LIQUIDITY", "INSUFFICIENT_FUNDS"})
 
@@ -87,6 +91,8 @@ async def run_bots(
                 start_ticks = market.price_ticks(demo.start_price)
                 arena = Arena(accounts, market, demo, FairPrice(start_ticks, start_ticks))
                 nursery.start_soon(_keep, run_maker, arena, f"maker-{number}", seed)
+                if demo.pool_fee_ppm:
+                    nursery.start_soon(_keep, run_provider, arena, f"provider-{number}", seed)
                 for taker in range(TAKERS_PER_MARKET):
                     name = f"taker-{100 * (taker + 1) + number}"
                     nursery.start_soon(_keep, run_taker, arena, name, seed)
@@ -167,6 +173,21 @@ def _usual_lots(market: Market, demo: DemoMarket) -> int:
 def _floor(market: Market, quantity: Decimal) -> Decimal:
     lot = market.quantity(1)
     return quantity // lot * lot
+
+
+async def run_provider(arena: Arena, name: str, _chance: random.Random) -> NoReturn:
+    """Provide the pool's liquidity at the start price, once, and leave it there."""
+    market = arena.market
+    async with arena.accounts.open(name, PROVIDER_FAUCET_PULLS) as client:
+        pool = await client.get_pool(market.market_id)
+        if pool.kind == PoolKind.CONSTANT_PRODUCT and not pool.liquidity:
+            worth = POOL_BASE_UNITS * Decimal(arena.demo.start_price)
+            await client.add_liquidity(
+                market.market_id,
+                base_atoms_max=market.amount_atoms(market.base_asset_id, POOL_BASE_UNITS),
+                quote_atoms_max=market.amount_atoms(market.quote_asset_id, worth),
+            )
+        await trio.sleep_forever()
 
 
 async def run_taker(arena: Arena, name: str, chance: random.Random) -> NoReturn:

@@ -5,22 +5,26 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Final, NamedTuple
 
-from dexsdk import CallerError, Client, Market
+from dexsdk import CallerError, Client, Market, PoolKind
 
 
 class DemoMarket(NamedTuple):
-    """A market of the demo, the price its bots start from and how far a market order may go."""
+    """A market of the demo, the price its bots start from and how far a market order may go.
+
+    ``pool_fee_ppm`` is the fee of its pool; zero: it has none.
+    """
 
     market_id: str
     tick_size: str
     lot_size: str
     start_price: str
     band: str
+    pool_fee_ppm: int
 
 
 DEMO_MARKETS: Final = (
-    DemoMarket("BTC-USDC.eth", "0.01", "0.00001", "61000.00", "500.00"),
-    DemoMarket("ETH-USDC.eth", "0.01", "0.0001", "2650.00", "25.00"),
+    DemoMarket("BTC-USDC.eth", "0.01", "0.00001", "61000.00", "500.00", 0),
+    DemoMarket("ETH-USDC.eth", "0.01", "0.0001", "2650.00", "25.00", 500),
 )
 ASSET_SCALE: Final = 8
 MAKER_FEE_PPM: Final = 100
@@ -61,7 +65,20 @@ async def open_markets(operator: Client) -> list[Market]:
             notional_min_atoms=0,
             notional_max_atoms=0,
         )
+    for demo in DEMO_MARKETS:
+        if demo.pool_fee_ppm:
+            await _open_pool(operator, demo)
     return opened
+
+
+async def _open_pool(operator: Client, demo: DemoMarket) -> None:
+    """Give a market its pool; an operator may have given it another."""
+    kind = PoolKind.CONSTANT_PRODUCT
+    try:
+        await operator.admin.create_pool(demo.market_id, kind, demo.pool_fee_ppm)
+    except CallerError as refused:
+        if refused.reason != "POOL_EXISTS":
+            raise
 
 
 def faucet_atoms(pulls: int) -> dict[str, int]:

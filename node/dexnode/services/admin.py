@@ -29,6 +29,7 @@ from dexcore.commands import (
 from dexcore.items import NO_MARKET
 from dexcore.limits import PRICE_TICKS_MAX_DEFAULT, QUANTITY_LOTS_MAX_DEFAULT
 from dexcore.market import MarketSpec
+from dexcore.pool_commands import CreatePool
 from dexcore.results import Outcome
 from dexnode import render
 from dexnode.audit.log import AuditLog
@@ -37,6 +38,7 @@ from dexnode.errors import refuse, refuse_field
 from dexnode.ids import IdFormat
 from dexnode.intake import Intake
 from dexnode.services.matching import find_market
+from dexnode.services.pools import read_pools
 from dexnode.times import time_ns_of
 from dexrpc import CallContext
 from dexruntime.shard import Shard, SnapshotFailed
@@ -79,6 +81,16 @@ class AdminService:
             CreateMarket(_operator(ctx), _spec(request.market)), request, ctx
         )
         return pb.CreateMarketResponse(market=self._market(outcome.key))
+
+    async def create_pool(
+        self, request: pb.CreatePoolRequest, ctx: CallContext
+    ) -> pb.CreatePoolResponse:
+        """Give a market its pool."""
+        market = find_market(self._shard, request.market_id)
+        terms = (request.kind, request.fee_ppm, request.price_ticks)
+        await self._apply(CreatePool(_operator(ctx), market.index, *terms), request, ctx)
+        [pool] = await read_pools(self._shard, self._ids, [market])
+        return pb.CreatePoolResponse(pool=pool)
 
     async def set_market_status(
         self, request: pb.SetMarketStatusRequest, ctx: CallContext

@@ -13,11 +13,13 @@ from dex.audit.v1 import audit_pb2
 from dex.kline.v1 import kline_query_pb2
 from dex.matching.v1 import matching_pb2
 from dex.orders.v1 import order_intake_pb2
+from dex.pools.v1 import pools_pb2
 from dexnode.validation import Validator
 from dexrpc import Method, bind_service
 
 ORDER_INTAKE: Final = order_intake_pb2.DESCRIPTOR.services_by_name["OrderIntake"]
 MATCHING: Final = matching_pb2.DESCRIPTOR.services_by_name["Matching"]
+POOLS: Final = pools_pb2.DESCRIPTOR.services_by_name["Pools"]
 KLINE_QUERY: Final = kline_query_pb2.DESCRIPTOR.services_by_name["KlineQuery"]
 ACCOUNTS: Final = accounts_pb2.DESCRIPTOR.services_by_name["Accounts"]
 ADMIN: Final = admin_pb2.DESCRIPTOR.services_by_name["Admin"]
@@ -26,6 +28,7 @@ AUDIT: Final = audit_pb2.DESCRIPTOR.services_by_name["Audit"]
 SERVED: Final[Sequence[ServiceDescriptor]] = (
     ORDER_INTAKE,
     MATCHING,
+    POOLS,
     KLINE_QUERY,
     ACCOUNTS,
     ADMIN,

@@ -7,10 +7,13 @@ from typing import Final, final
 
 from dex.errors.v1 import errors_pb2
 from dex.matching.v1 import matching_pb2 as pb
+from dex.matching.v1 import swap_pb2
 from dexcore.market import Market
 from dexnode import render
+from dexnode.authz import require_account
 from dexnode.errors import refuse
 from dexnode.ids import IdFormat
+from dexnode.instant_swap import quote_swap
 from dexnode.intake import Intake
 from dexnode.pagination import PageTokens
 from dexnode.services.quotes import QuoteMethods
@@ -121,6 +124,22 @@ class MatchingService(QuoteMethods):
         render.add_trades(self._ids, response.trades, market.spec.market_id, rows)
         if rows and rows[-1].trade_sequence < view.trades.last_trade_sequence:
             response.next_page_token = self._pages.seal(request, rows[-1].trade_sequence + 1)
+        return response
+
+    async def quote_swap(
+        self, request: swap_pb2.QuoteSwapRequest, ctx: CallContext
+    ) -> swap_pb2.QuoteSwapResponse:
+        """What a whole size would cost or bring, by an order and by a quote."""
+        require_account(ctx, request.account_id)
+        market = find_market(self._shard, request.market_id)
+        account = self._shard.exchange.accounts.by_key.get(
+            self._ids.key_of(request.account_id) or 0
+        )
+        if account is None:
+            raise refuse(errors_pb2.ERROR_REASON_UNKNOWN_ACCOUNT, field="account_id")
+        exchange, lots = self._shard.exchange, request.quantity_lots
+        response = quote_swap(exchange, self._ids, market, account, request.side, lots)
+        await self._shard.sequencer.settled()
         return response
 
     # --- parts

@@ -23,7 +23,9 @@ from dexsdk.errors import (
 from dexsdk.ids import Id, format_id, parse_id
 from dexsdk.keys import Key
 from dexsdk.market import Market
+from dexsdk.pool_ticks import pool_tick, price_at
 from dexsdk.session import Session, Signed
+from dexsdk.swap_operations import SwapTaken
 from dexsdk.sync_client import SyncClient
 from dexsdk.times import time_ns_of, timestamp_of
 from dexsdk.types import (
@@ -43,8 +45,11 @@ from dexsdk.types import (
     PegReference,
     Phased,
     Place,
+    PoolKind,
     SelfTradePrevention,
     Side,
+    SwapExact,
+    SwapSource,
     TimeInForce,
     pair_of,
 )
@@ -79,10 +84,14 @@ __all__ = [
     "PegReference",
     "Phased",
     "Place",
+    "PoolKind",
     "SelfTradePrevention",
     "Session",
     "Side",
     "Signed",
+    "SwapExact",
+    "SwapSource",
+    "SwapTaken",
     "SyncClient",
     "TimeInForce",
     "Tls",
@@ -92,6 +101,8 @@ __all__ = [
     "open_time_ns",
     "pair_of",
     "parse_id",
+    "pool_tick",
+    "price_at",
     "time_ns_of",
     "timestamp_of",
 ]

@@ -9,12 +9,13 @@ from dex.admin.v1 import admin_pb2 as admin
 from dex.matching.v1 import matching_pb2 as matching
 from dex.orders.v1 import order_intake_pb2 as orders
 from dex.orders.v1 import signed_payload_pb2 as wire
+from dex.pools.v1 import pools_pb2 as pools
 from dexsdk import methods
 from dexsdk.effects import Operation, ask, ask_once
 from dexsdk.market import Market
 from dexsdk.session import Session
 from dexsdk.times import NS_PER_SECOND, optional_timestamp
-from dexsdk.types import ExternalTrade, MarketStatus, Side
+from dexsdk.types import ExternalTrade, MarketStatus, PoolKind, Side
 
 SNAPSHOT_TIMEOUT_SECONDS: Final = 600.0
 
@@ -23,6 +24,22 @@ def create_market(session: Session, market: Market) -> Operation[Market]:
     """Opens a market (see `Market.define`). Repeating it with the same parameters is harmless."""
     request = admin.CreateMarketRequest(market=market.message)
     return Market((yield from ask(session, methods.CREATE_MARKET, request)).market)
+
+
+def create_pool(
+    session: Session, market: str, kind: PoolKind, fee_ppm: int, *, price_ticks: int = 0
+) -> Operation[pools.Pool]:
+    """Gives a market its pool, for good; repeating it is harmless.
+
+    `fee_ppm` is 100, 500, 3,000 or 10,000; a concentrated pool begins at `price_ticks`.
+    """
+    request = admin.CreatePoolRequest(
+        market_id=market,
+        kind=cast("pools.PoolKind.ValueType", kind),
+        fee_ppm=fee_ppm,
+        price_ticks=price_ticks,
+    )
+    return (yield from ask(session, methods.CREATE_POOL, request)).pool
 
 
 def set_market_status(session: Session, market: str, status: MarketStatus) -> Operation[Market]:

@@ -12,7 +12,9 @@ from dexsdk import (
     feeds,
     market_operations,
     order_operations,
+    pool_operations,
     quote_operations,
+    swap_operations,
 )
 from dexsdk.channel import Channel, Tls
 from dexsdk.connection import flight_target, make_session
@@ -26,6 +28,7 @@ class Admin(TrioFace):
     """The operator's methods."""
 
     create_market = awaited(admin_operations.create_market)
+    create_pool = awaited(admin_operations.create_pool)
     set_market_status = awaited(admin_operations.set_market_status)
     set_fees = awaited(admin_operations.set_fees)
     set_market_limits = awaited(admin_operations.set_market_limits)
@@ -142,6 +145,19 @@ class Client(TrioFace):
     request_quote = streamed(quote_operations.request_quote)
     accept_quote = awaited(quote_operations.accept_quote)
     list_quotes = awaited(quote_operations.list_quotes)
+
+    quote_swap = awaited(swap_operations.quote_swap)
+    take_swap = awaited(swap_operations.take_swap)
+    swap = awaited(swap_operations.swap)
+
+    list_pools = awaited(pool_operations.list_pools)
+    get_pool = awaited(pool_operations.get_pool)
+    list_positions = awaited(pool_operations.list_positions)
+    add_liquidity = awaited(pool_operations.add_liquidity)
+    remove_liquidity = awaited(pool_operations.remove_liquidity)
+    swap_with_pool = awaited(pool_operations.swap_with_pool)
+    quote_pool_swap = awaited(pool_operations.quote_pool_swap)
+    stream_pool = streamed(feeds.stream_pool)
 
     list_markets = awaited(market_operations.list_markets)
     get_market = awaited(market_operations.get_market)

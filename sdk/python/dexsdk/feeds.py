@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 
 from dex.kline.v1 import kline_query_pb2 as kline
 from dex.matching.v1 import matching_pb2 as matching
+from dex.pools.v1 import pools_pb2 as pools
 from dexsdk import methods
 from dexsdk.effects import Backoff, Emit, Feed, Open, Read, decode
 from dexsdk.errors import CallerError, DexError, Unavailable
@@ -62,6 +63,11 @@ def stream_book(
 def stream_trades(session: Session, market: str, start_sequence: int = 0) -> Feed[matching.Trade]:
     """Every trade from `start_sequence` on, each once and in order; zero starts now."""
     return _follow(session, _TradeCursor(session, market, start_sequence))
+
+
+def stream_pool(session: Session, market: str) -> Feed[pools.Pool]:
+    """A market's pool as it is, then as it is after changes; those in between may be left out."""
+    return _follow(session, _PoolCursor(market))
 
 
 def stream_klines(
@@ -156,6 +162,26 @@ class _TradeCursor(_Cursor[matching.StreamTradesResponse, matching.Trade]):
         for trade in past:
             self._next = trade.trade_sequence + 1
             yield Emit(trade)
+
+
+class _PoolCursor(_Cursor[pools.StreamPoolResponse, pools.Pool]):
+    method = methods.STREAM_POOL
+
+    def __init__(self, market: str) -> None:
+        self._market = market
+        self._sequence = 0
+
+    def request(self) -> pools.StreamPoolRequest:
+        return pools.StreamPoolRequest(market_id=self._market)
+
+    def accept(self, message: pools.StreamPoolResponse) -> Feed[pools.Pool]:
+        if message.pool.sequence > self._sequence:
+            self._sequence = message.pool.sequence
+            yield Emit(message.pool)
+
+    def catch_up(self, error: DexError) -> Feed[pools.Pool]:
+        yield from ()
+        raise error
 
 
 class _KlineCursor(_Cursor[kline.StreamKlinesResponse, kline.Kline]):

@@ -14,8 +14,10 @@ from dex.audit.v1 import audit_pb2 as audit
 from dex.kline.v1 import kline_query_pb2 as kline
 from dex.matching.v1 import matching_pb2 as matching
 from dex.matching.v1 import quote_pb2 as quotes
+from dex.matching.v1 import swap_pb2 as swaps
 from dex.options.v1 import options_pb2 as options
 from dex.orders.v1 import order_intake_pb2 as orders
+from dex.pools.v1 import pools_pb2 as pools
 
 _Request_co = TypeVar("_Request_co", bound=Message, covariant=True)
 _Response_co = TypeVar("_Response_co", bound=Message, covariant=True)
@@ -165,6 +167,36 @@ QUOTE_STREAM: Final = _method(
 LIST_QUOTES: Final = _method(
     matching.DESCRIPTOR, "Matching.ListQuotes", quotes.ListQuotesRequest, quotes.ListQuotesResponse
 )
+QUOTE_SWAP: Final = _method(
+    matching.DESCRIPTOR, "Matching.QuoteSwap", swaps.QuoteSwapRequest, swaps.QuoteSwapResponse
+)
+LIST_POOLS: Final = _method(
+    pools.DESCRIPTOR, "Pools.ListPools", pools.ListPoolsRequest, pools.ListPoolsResponse
+)
+GET_POOL: Final = _method(
+    pools.DESCRIPTOR, "Pools.GetPool", pools.GetPoolRequest, pools.GetPoolResponse
+)
+STREAM_POOL: Final = _method(
+    pools.DESCRIPTOR, "Pools.StreamPool", pools.StreamPoolRequest, pools.StreamPoolResponse
+)
+LIST_POSITIONS: Final = _method(
+    pools.DESCRIPTOR, "Pools.ListPositions", pools.ListPositionsRequest, pools.ListPositionsResponse
+)
+ADD_LIQUIDITY: Final = _method(
+    pools.DESCRIPTOR, "Pools.AddLiquidity", pools.AddLiquidityRequest, pools.AddLiquidityResponse
+)
+REMOVE_LIQUIDITY: Final = _method(
+    pools.DESCRIPTOR,
+    "Pools.RemoveLiquidity",
+    pools.RemoveLiquidityRequest,
+    pools.RemoveLiquidityResponse,
+)
+SWAP_WITH_POOL: Final = _method(
+    pools.DESCRIPTOR, "Pools.SwapWithPool", pools.SwapWithPoolRequest, pools.SwapWithPoolResponse
+)
+QUOTE_POOL_SWAP: Final = _method(
+    pools.DESCRIPTOR, "Pools.QuotePoolSwap", pools.QuotePoolSwapRequest, pools.QuotePoolSwapResponse
+)
 LIST_KLINES: Final = _method(
     kline.DESCRIPTOR, "KlineQuery.ListKlines", kline.ListKlinesRequest, kline.ListKlinesResponse
 )
@@ -176,6 +208,9 @@ STREAM_KLINES: Final = _method(
 )
 CREATE_MARKET: Final = _method(
     admin.DESCRIPTOR, "Admin.CreateMarket", admin.CreateMarketRequest, admin.CreateMarketResponse
+)
+CREATE_POOL: Final = _method(
+    admin.DESCRIPTOR, "Admin.CreatePool", admin.CreatePoolRequest, admin.CreatePoolResponse
 )
 SET_MARKET_STATUS: Final = _method(
     admin.DESCRIPTOR,

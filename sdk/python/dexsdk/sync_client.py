@@ -12,7 +12,9 @@ from dexsdk import (
     feeds,
     market_operations,
     order_operations,
+    pool_operations,
     quote_operations,
+    swap_operations,
 )
 from dexsdk.channel import Channel, Tls
 from dexsdk.connection import flight_target, make_session
@@ -26,6 +28,7 @@ class SyncAdmin(SyncFace):
     """The operator's methods."""
 
     create_market = blocking(admin_operations.create_market)
+    create_pool = blocking(admin_operations.create_pool)
     set_market_status = blocking(admin_operations.set_market_status)
     set_fees = blocking(admin_operations.set_fees)
     set_market_limits = blocking(admin_operations.set_market_limits)
@@ -142,6 +145,19 @@ class SyncClient(SyncFace):
     request_quote = iterated(quote_operations.request_quote)
     accept_quote = blocking(quote_operations.accept_quote)
     list_quotes = blocking(quote_operations.list_quotes)
+
+    quote_swap = blocking(swap_operations.quote_swap)
+    take_swap = blocking(swap_operations.take_swap)
+    swap = blocking(swap_operations.swap)
+
+    list_pools = blocking(pool_operations.list_pools)
+    get_pool = blocking(pool_operations.get_pool)
+    list_positions = blocking(pool_operations.list_positions)
+    add_liquidity = blocking(pool_operations.add_liquidity)
+    remove_liquidity = blocking(pool_operations.remove_liquidity)
+    swap_with_pool = blocking(pool_operations.swap_with_pool)
+    quote_pool_swap = blocking(pool_operations.quote_pool_swap)
+    stream_pool = iterated(feeds.stream_pool)
 
     list_markets = blocking(market_operations.list_markets)
     get_market = blocking(market_operations.get_market)

@@ -120,6 +120,27 @@ class KeyScope(WireEnum):
     MANAGE_KEYS = 4
 
 
+class PoolKind(WireEnum):
+    """By which formula a pool trades."""
+
+    CONSTANT_PRODUCT = 1
+    CONCENTRATED = 2
+
+
+class SwapExact(WireEnum):
+    """Which amount of a swap with a pool is given: what goes in, or what comes out."""
+
+    IN = 1
+    OUT = 2
+
+
+class SwapSource(WireEnum):
+    """Who trades a swap: an order on book and pool, or a maker's quote."""
+
+    ORDER = 1
+    QUOTE = 2
+
+
 class LedgerEntryKind(WireEnum):
     """Why money moved."""
 

@@ -20,7 +20,9 @@ from dex.accounts.v1 import accounts_pb2
 from dex.errors.v1 import errors_pb2
 from dex.kline.v1 import kline_query_pb2
 from dex.matching.v1 import matching_pb2 as matching
+from dex.matching.v1 import swap_pb2
 from dex.orders.v1 import order_intake_pb2, signed_payload_pb2
+from dex.pools.v1 import pools_pb2
 from dexsdk import (
     CallerError,
     Key,
@@ -205,6 +207,9 @@ ENUMS: dict[type[IntEnum], EnumDescriptor] = {
     dexsdk.MarketStatus: matching.MarketStatus.DESCRIPTOR,
     dexsdk.MarketKind: matching.MarketKind.DESCRIPTOR,
     dexsdk.LedgerEntryKind: accounts_pb2.LedgerEntryKind.DESCRIPTOR,
+    dexsdk.PoolKind: pools_pb2.PoolKind.DESCRIPTOR,
+    dexsdk.SwapExact: signed_payload_pb2.SwapExact.DESCRIPTOR,
+    dexsdk.SwapSource: swap_pb2.SwapSource.DESCRIPTOR,
 }
 
 

@@ -17,7 +17,8 @@ import (
 	sync "sync"
 	v1 "triodex.example/gen/go/dex/matching/v1"
 	_ "triodex.example/gen/go/dex/options/v1"
-	v11 "triodex.example/gen/go/dex/orders/v1"
+	v12 "triodex.example/gen/go/dex/orders/v1"
+	v11 "triodex.example/gen/go/dex/pools/v1"
 	unsafe "unsafe"
 )
 
@@ -121,6 +122,127 @@ func (x *CreateMarketResponse) GetMarket() *v1.Market {
 	return nil
 }
 
+// Gives a market its pool.
+type CreatePoolRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The market.
+	MarketId string `protobuf:"bytes,1,opt,name=market_id,json=marketId,proto3" json:"market_id,omitempty"`
+	// Its formula.
+	Kind v11.PoolKind `protobuf:"varint,2,opt,name=kind,proto3,enum=dex.pools.v1.PoolKind" json:"kind,omitempty"`
+	// What a taker pays to those who provide, in parts per million: 100, 500, 3000 or
+	// 10000. Positions of a concentrated pool end every 1, 10, 60 or 200 pool ticks.
+	FeePpm int32 `protobuf:"varint,3,opt,name=fee_ppm,json=feePpm,proto3" json:"fee_ppm,omitempty"`
+	// Price in ticks at which a concentrated pool begins; zero for a constant product,
+	// whose price is what its first provider makes it.
+	PriceTicks    int64 `protobuf:"varint,4,opt,name=price_ticks,json=priceTicks,proto3" json:"price_ticks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreatePoolRequest) Reset() {
+	*x = CreatePoolRequest{}
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreatePoolRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreatePoolRequest) ProtoMessage() {}
+
+func (x *CreatePoolRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreatePoolRequest.ProtoReflect.Descriptor instead.
+func (*CreatePoolRequest) Descriptor() ([]byte, []int) {
+	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *CreatePoolRequest) GetMarketId() string {
+	if x != nil {
+		return x.MarketId
+	}
+	return ""
+}
+
+func (x *CreatePoolRequest) GetKind() v11.PoolKind {
+	if x != nil {
+		return x.Kind
+	}
+	return v11.PoolKind(0)
+}
+
+func (x *CreatePoolRequest) GetFeePpm() int32 {
+	if x != nil {
+		return x.FeePpm
+	}
+	return 0
+}
+
+func (x *CreatePoolRequest) GetPriceTicks() int64 {
+	if x != nil {
+		return x.PriceTicks
+	}
+	return 0
+}
+
+// The pool as it is.
+type CreatePoolResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The pool.
+	Pool          *v11.Pool `protobuf:"bytes,1,opt,name=pool,proto3" json:"pool,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreatePoolResponse) Reset() {
+	*x = CreatePoolResponse{}
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreatePoolResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreatePoolResponse) ProtoMessage() {}
+
+func (x *CreatePoolResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreatePoolResponse.ProtoReflect.Descriptor instead.
+func (*CreatePoolResponse) Descriptor() ([]byte, []int) {
+	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *CreatePoolResponse) GetPool() *v11.Pool {
+	if x != nil {
+		return x.Pool
+	}
+	return nil
+}
+
 // Changes what a market allows.
 type SetMarketStatusRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -134,7 +256,7 @@ type SetMarketStatusRequest struct {
 
 func (x *SetMarketStatusRequest) Reset() {
 	*x = SetMarketStatusRequest{}
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[2]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -146,7 +268,7 @@ func (x *SetMarketStatusRequest) String() string {
 func (*SetMarketStatusRequest) ProtoMessage() {}
 
 func (x *SetMarketStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[2]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -159,7 +281,7 @@ func (x *SetMarketStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetMarketStatusRequest.ProtoReflect.Descriptor instead.
 func (*SetMarketStatusRequest) Descriptor() ([]byte, []int) {
-	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{2}
+	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *SetMarketStatusRequest) GetMarketId() string {
@@ -187,7 +309,7 @@ type SetMarketStatusResponse struct {
 
 func (x *SetMarketStatusResponse) Reset() {
 	*x = SetMarketStatusResponse{}
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[3]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -199,7 +321,7 @@ func (x *SetMarketStatusResponse) String() string {
 func (*SetMarketStatusResponse) ProtoMessage() {}
 
 func (x *SetMarketStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[3]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -212,7 +334,7 @@ func (x *SetMarketStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetMarketStatusResponse.ProtoReflect.Descriptor instead.
 func (*SetMarketStatusResponse) Descriptor() ([]byte, []int) {
-	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{3}
+	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *SetMarketStatusResponse) GetMarket() *v1.Market {
@@ -237,7 +359,7 @@ type SetFeesRequest struct {
 
 func (x *SetFeesRequest) Reset() {
 	*x = SetFeesRequest{}
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[4]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -249,7 +371,7 @@ func (x *SetFeesRequest) String() string {
 func (*SetFeesRequest) ProtoMessage() {}
 
 func (x *SetFeesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[4]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -262,7 +384,7 @@ func (x *SetFeesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetFeesRequest.ProtoReflect.Descriptor instead.
 func (*SetFeesRequest) Descriptor() ([]byte, []int) {
-	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{4}
+	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *SetFeesRequest) GetMarketId() string {
@@ -297,7 +419,7 @@ type SetFeesResponse struct {
 
 func (x *SetFeesResponse) Reset() {
 	*x = SetFeesResponse{}
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[5]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -309,7 +431,7 @@ func (x *SetFeesResponse) String() string {
 func (*SetFeesResponse) ProtoMessage() {}
 
 func (x *SetFeesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[5]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -322,7 +444,7 @@ func (x *SetFeesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetFeesResponse.ProtoReflect.Descriptor instead.
 func (*SetFeesResponse) Descriptor() ([]byte, []int) {
-	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{5}
+	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SetFeesResponse) GetMarket() *v1.Market {
@@ -354,7 +476,7 @@ type SetMarketLimitsRequest struct {
 
 func (x *SetMarketLimitsRequest) Reset() {
 	*x = SetMarketLimitsRequest{}
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[6]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -366,7 +488,7 @@ func (x *SetMarketLimitsRequest) String() string {
 func (*SetMarketLimitsRequest) ProtoMessage() {}
 
 func (x *SetMarketLimitsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[6]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -379,7 +501,7 @@ func (x *SetMarketLimitsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetMarketLimitsRequest.ProtoReflect.Descriptor instead.
 func (*SetMarketLimitsRequest) Descriptor() ([]byte, []int) {
-	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{6}
+	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SetMarketLimitsRequest) GetMarketId() string {
@@ -428,7 +550,7 @@ type SetMarketLimitsResponse struct {
 
 func (x *SetMarketLimitsResponse) Reset() {
 	*x = SetMarketLimitsResponse{}
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[7]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -440,7 +562,7 @@ func (x *SetMarketLimitsResponse) String() string {
 func (*SetMarketLimitsResponse) ProtoMessage() {}
 
 func (x *SetMarketLimitsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[7]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -453,7 +575,7 @@ func (x *SetMarketLimitsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetMarketLimitsResponse.ProtoReflect.Descriptor instead.
 func (*SetMarketLimitsResponse) Descriptor() ([]byte, []int) {
-	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{7}
+	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SetMarketLimitsResponse) GetMarket() *v1.Market {
@@ -476,7 +598,7 @@ type SetSelfTradeGroupRequest struct {
 
 func (x *SetSelfTradeGroupRequest) Reset() {
 	*x = SetSelfTradeGroupRequest{}
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[8]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -488,7 +610,7 @@ func (x *SetSelfTradeGroupRequest) String() string {
 func (*SetSelfTradeGroupRequest) ProtoMessage() {}
 
 func (x *SetSelfTradeGroupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[8]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -501,7 +623,7 @@ func (x *SetSelfTradeGroupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSelfTradeGroupRequest.ProtoReflect.Descriptor instead.
 func (*SetSelfTradeGroupRequest) Descriptor() ([]byte, []int) {
-	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SetSelfTradeGroupRequest) GetAccountId() string {
@@ -527,7 +649,7 @@ type SetSelfTradeGroupResponse struct {
 
 func (x *SetSelfTradeGroupResponse) Reset() {
 	*x = SetSelfTradeGroupResponse{}
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[9]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -539,7 +661,7 @@ func (x *SetSelfTradeGroupResponse) String() string {
 func (*SetSelfTradeGroupResponse) ProtoMessage() {}
 
 func (x *SetSelfTradeGroupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[9]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -552,7 +674,7 @@ func (x *SetSelfTradeGroupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSelfTradeGroupResponse.ProtoReflect.Descriptor instead.
 func (*SetSelfTradeGroupResponse) Descriptor() ([]byte, []int) {
-	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{11}
 }
 
 // Cancels open orders, whoever's they are.
@@ -563,7 +685,7 @@ type CancelOrdersRequest struct {
 	// Only in this market; empty for all markets.
 	MarketId string `protobuf:"bytes,2,opt,name=market_id,json=marketId,proto3" json:"market_id,omitempty"`
 	// Only orders of this side; unset for both.
-	Side v11.Side `protobuf:"varint,3,opt,name=side,proto3,enum=dex.orders.v1.Side" json:"side,omitempty"`
+	Side v12.Side `protobuf:"varint,3,opt,name=side,proto3,enum=dex.orders.v1.Side" json:"side,omitempty"`
 	// Set to cancel orders of all accounts in all markets; otherwise one of the two must
 	// be named.
 	Everything    bool `protobuf:"varint,4,opt,name=everything,proto3" json:"everything,omitempty"`
@@ -573,7 +695,7 @@ type CancelOrdersRequest struct {
 
 func (x *CancelOrdersRequest) Reset() {
 	*x = CancelOrdersRequest{}
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[10]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -585,7 +707,7 @@ func (x *CancelOrdersRequest) String() string {
 func (*CancelOrdersRequest) ProtoMessage() {}
 
 func (x *CancelOrdersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[10]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -598,7 +720,7 @@ func (x *CancelOrdersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelOrdersRequest.ProtoReflect.Descriptor instead.
 func (*CancelOrdersRequest) Descriptor() ([]byte, []int) {
-	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{10}
+	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CancelOrdersRequest) GetAccountId() string {
@@ -615,11 +737,11 @@ func (x *CancelOrdersRequest) GetMarketId() string {
 	return ""
 }
 
-func (x *CancelOrdersRequest) GetSide() v11.Side {
+func (x *CancelOrdersRequest) GetSide() v12.Side {
 	if x != nil {
 		return x.Side
 	}
-	return v11.Side(0)
+	return v12.Side(0)
 }
 
 func (x *CancelOrdersRequest) GetEverything() bool {
@@ -633,7 +755,7 @@ func (x *CancelOrdersRequest) GetEverything() bool {
 type CancelOrdersResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Position and time of the command.
-	Applied *v11.Applied `protobuf:"bytes,1,opt,name=applied,proto3" json:"applied,omitempty"`
+	Applied *v12.Applied `protobuf:"bytes,1,opt,name=applied,proto3" json:"applied,omitempty"`
 	// How many were cancelled.
 	CancelledCount int64 `protobuf:"varint,2,opt,name=cancelled_count,json=cancelledCount,proto3" json:"cancelled_count,omitempty"`
 	unknownFields  protoimpl.UnknownFields
@@ -642,7 +764,7 @@ type CancelOrdersResponse struct {
 
 func (x *CancelOrdersResponse) Reset() {
 	*x = CancelOrdersResponse{}
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[11]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -654,7 +776,7 @@ func (x *CancelOrdersResponse) String() string {
 func (*CancelOrdersResponse) ProtoMessage() {}
 
 func (x *CancelOrdersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[11]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -667,10 +789,10 @@ func (x *CancelOrdersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelOrdersResponse.ProtoReflect.Descriptor instead.
 func (*CancelOrdersResponse) Descriptor() ([]byte, []int) {
-	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{11}
+	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{13}
 }
 
-func (x *CancelOrdersResponse) GetApplied() *v11.Applied {
+func (x *CancelOrdersResponse) GetApplied() *v12.Applied {
 	if x != nil {
 		return x.Applied
 	}
@@ -701,7 +823,7 @@ type CreditAccountRequest struct {
 
 func (x *CreditAccountRequest) Reset() {
 	*x = CreditAccountRequest{}
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[12]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -713,7 +835,7 @@ func (x *CreditAccountRequest) String() string {
 func (*CreditAccountRequest) ProtoMessage() {}
 
 func (x *CreditAccountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[12]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -726,7 +848,7 @@ func (x *CreditAccountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreditAccountRequest.ProtoReflect.Descriptor instead.
 func (*CreditAccountRequest) Descriptor() ([]byte, []int) {
-	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CreditAccountRequest) GetAccountId() string {
@@ -761,14 +883,14 @@ func (x *CreditAccountRequest) GetReference() string {
 type CreditAccountResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Position and time of the command that booked it first.
-	Applied       *v11.Applied `protobuf:"bytes,1,opt,name=applied,proto3" json:"applied,omitempty"`
+	Applied       *v12.Applied `protobuf:"bytes,1,opt,name=applied,proto3" json:"applied,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreditAccountResponse) Reset() {
 	*x = CreditAccountResponse{}
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[13]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -780,7 +902,7 @@ func (x *CreditAccountResponse) String() string {
 func (*CreditAccountResponse) ProtoMessage() {}
 
 func (x *CreditAccountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[13]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -793,10 +915,10 @@ func (x *CreditAccountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreditAccountResponse.ProtoReflect.Descriptor instead.
 func (*CreditAccountResponse) Descriptor() ([]byte, []int) {
-	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{13}
+	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{15}
 }
 
-func (x *CreditAccountResponse) GetApplied() *v11.Applied {
+func (x *CreditAccountResponse) GetApplied() *v12.Applied {
 	if x != nil {
 		return x.Applied
 	}
@@ -820,7 +942,7 @@ type DebitAccountRequest struct {
 
 func (x *DebitAccountRequest) Reset() {
 	*x = DebitAccountRequest{}
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[14]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -832,7 +954,7 @@ func (x *DebitAccountRequest) String() string {
 func (*DebitAccountRequest) ProtoMessage() {}
 
 func (x *DebitAccountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[14]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -845,7 +967,7 @@ func (x *DebitAccountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DebitAccountRequest.ProtoReflect.Descriptor instead.
 func (*DebitAccountRequest) Descriptor() ([]byte, []int) {
-	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DebitAccountRequest) GetAccountId() string {
@@ -880,14 +1002,14 @@ func (x *DebitAccountRequest) GetReference() string {
 type DebitAccountResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Position and time of the command that booked it first.
-	Applied       *v11.Applied `protobuf:"bytes,1,opt,name=applied,proto3" json:"applied,omitempty"`
+	Applied       *v12.Applied `protobuf:"bytes,1,opt,name=applied,proto3" json:"applied,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DebitAccountResponse) Reset() {
 	*x = DebitAccountResponse{}
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[15]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -899,7 +1021,7 @@ func (x *DebitAccountResponse) String() string {
 func (*DebitAccountResponse) ProtoMessage() {}
 
 func (x *DebitAccountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[15]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -912,10 +1034,10 @@ func (x *DebitAccountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DebitAccountResponse.ProtoReflect.Descriptor instead.
 func (*DebitAccountResponse) Descriptor() ([]byte, []int) {
-	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
-func (x *DebitAccountResponse) GetApplied() *v11.Applied {
+func (x *DebitAccountResponse) GetApplied() *v12.Applied {
 	if x != nil {
 		return x.Applied
 	}
@@ -934,14 +1056,14 @@ type ExternalTrade struct {
 	// Size in lots.
 	QuantityLots int64 `protobuf:"varint,4,opt,name=quantity_lots,json=quantityLots,proto3" json:"quantity_lots,omitempty"`
 	// Side of the order that took liquidity.
-	TakerSide     v11.Side `protobuf:"varint,5,opt,name=taker_side,json=takerSide,proto3,enum=dex.orders.v1.Side" json:"taker_side,omitempty"`
+	TakerSide     v12.Side `protobuf:"varint,5,opt,name=taker_side,json=takerSide,proto3,enum=dex.orders.v1.Side" json:"taker_side,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ExternalTrade) Reset() {
 	*x = ExternalTrade{}
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[16]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -953,7 +1075,7 @@ func (x *ExternalTrade) String() string {
 func (*ExternalTrade) ProtoMessage() {}
 
 func (x *ExternalTrade) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[16]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -966,7 +1088,7 @@ func (x *ExternalTrade) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExternalTrade.ProtoReflect.Descriptor instead.
 func (*ExternalTrade) Descriptor() ([]byte, []int) {
-	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ExternalTrade) GetExternalId() int64 {
@@ -997,11 +1119,11 @@ func (x *ExternalTrade) GetQuantityLots() int64 {
 	return 0
 }
 
-func (x *ExternalTrade) GetTakerSide() v11.Side {
+func (x *ExternalTrade) GetTakerSide() v12.Side {
 	if x != nil {
 		return x.TakerSide
 	}
-	return v11.Side(0)
+	return v12.Side(0)
 }
 
 // Records external trades.
@@ -1021,7 +1143,7 @@ type RecordTradesRequest struct {
 
 func (x *RecordTradesRequest) Reset() {
 	*x = RecordTradesRequest{}
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[17]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1033,7 +1155,7 @@ func (x *RecordTradesRequest) String() string {
 func (*RecordTradesRequest) ProtoMessage() {}
 
 func (x *RecordTradesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[17]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1046,7 +1168,7 @@ func (x *RecordTradesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordTradesRequest.ProtoReflect.Descriptor instead.
 func (*RecordTradesRequest) Descriptor() ([]byte, []int) {
-	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{17}
+	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RecordTradesRequest) GetMarketId() string {
@@ -1074,7 +1196,7 @@ func (x *RecordTradesRequest) GetWatermarkTime() *timestamppb.Timestamp {
 type RecordTradesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Position and time of the command.
-	Applied *v11.Applied `protobuf:"bytes,1,opt,name=applied,proto3" json:"applied,omitempty"`
+	Applied *v12.Applied `protobuf:"bytes,1,opt,name=applied,proto3" json:"applied,omitempty"`
 	// Trades recorded now.
 	RecordedCount int32 `protobuf:"varint,2,opt,name=recorded_count,json=recordedCount,proto3" json:"recorded_count,omitempty"`
 	// Trades skipped because they were recorded before.
@@ -1085,7 +1207,7 @@ type RecordTradesResponse struct {
 
 func (x *RecordTradesResponse) Reset() {
 	*x = RecordTradesResponse{}
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[18]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1097,7 +1219,7 @@ func (x *RecordTradesResponse) String() string {
 func (*RecordTradesResponse) ProtoMessage() {}
 
 func (x *RecordTradesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[18]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1110,10 +1232,10 @@ func (x *RecordTradesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordTradesResponse.ProtoReflect.Descriptor instead.
 func (*RecordTradesResponse) Descriptor() ([]byte, []int) {
-	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{18}
+	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
-func (x *RecordTradesResponse) GetApplied() *v11.Applied {
+func (x *RecordTradesResponse) GetApplied() *v12.Applied {
 	if x != nil {
 		return x.Applied
 	}
@@ -1143,7 +1265,7 @@ type TakeSnapshotRequest struct {
 
 func (x *TakeSnapshotRequest) Reset() {
 	*x = TakeSnapshotRequest{}
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[19]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1155,7 +1277,7 @@ func (x *TakeSnapshotRequest) String() string {
 func (*TakeSnapshotRequest) ProtoMessage() {}
 
 func (x *TakeSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[19]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1168,7 +1290,7 @@ func (x *TakeSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakeSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*TakeSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{19}
+	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 // The snapshot is on disk.
@@ -1186,7 +1308,7 @@ type TakeSnapshotResponse struct {
 
 func (x *TakeSnapshotResponse) Reset() {
 	*x = TakeSnapshotResponse{}
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[20]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1198,7 +1320,7 @@ func (x *TakeSnapshotResponse) String() string {
 func (*TakeSnapshotResponse) ProtoMessage() {}
 
 func (x *TakeSnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[20]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1211,7 +1333,7 @@ func (x *TakeSnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakeSnapshotResponse.ProtoReflect.Descriptor instead.
 func (*TakeSnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{20}
+	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *TakeSnapshotResponse) GetSequence() int64 {
@@ -1244,7 +1366,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[21]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1256,7 +1378,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[21]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1269,7 +1391,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{21}
+	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{23}
 }
 
 // The node is stopping.
@@ -1281,7 +1403,7 @@ type DrainResponse struct {
 
 func (x *DrainResponse) Reset() {
 	*x = DrainResponse{}
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[22]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1293,7 +1415,7 @@ func (x *DrainResponse) String() string {
 func (*DrainResponse) ProtoMessage() {}
 
 func (x *DrainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[22]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1306,7 +1428,7 @@ func (x *DrainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainResponse.ProtoReflect.Descriptor instead.
 func (*DrainResponse) Descriptor() ([]byte, []int) {
-	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{22}
+	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{24}
 }
 
 // Asks what the node is and does.
@@ -1318,7 +1440,7 @@ type GetNodeStatusRequest struct {
 
 func (x *GetNodeStatusRequest) Reset() {
 	*x = GetNodeStatusRequest{}
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[23]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1330,7 +1452,7 @@ func (x *GetNodeStatusRequest) String() string {
 func (*GetNodeStatusRequest) ProtoMessage() {}
 
 func (x *GetNodeStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[23]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1343,7 +1465,7 @@ func (x *GetNodeStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetNodeStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetNodeStatusRequest) Descriptor() ([]byte, []int) {
-	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{23}
+	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{25}
 }
 
 // What the node is and does.
@@ -1388,7 +1510,7 @@ type GetNodeStatusResponse struct {
 
 func (x *GetNodeStatusResponse) Reset() {
 	*x = GetNodeStatusResponse{}
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[24]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1400,7 +1522,7 @@ func (x *GetNodeStatusResponse) String() string {
 func (*GetNodeStatusResponse) ProtoMessage() {}
 
 func (x *GetNodeStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_admin_v1_admin_proto_msgTypes[24]
+	mi := &file_dex_admin_v1_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1413,7 +1535,7 @@ func (x *GetNodeStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetNodeStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetNodeStatusResponse) Descriptor() ([]byte, []int) {
-	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{24}
+	return file_dex_admin_v1_admin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GetNodeStatusResponse) GetNetworkId() string {
@@ -1532,11 +1654,20 @@ var File_dex_admin_v1_admin_proto protoreflect.FileDescriptor
 
 const file_dex_admin_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x18dex/admin/v1/admin.proto\x12\fdex.admin.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1edex/matching/v1/matching.proto\x1a\x1cdex/options/v1/options.proto\x1a dex/orders/v1/order_intake.proto\x1a\"dex/orders/v1/signed_payload.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"N\n" +
+	"\x18dex/admin/v1/admin.proto\x12\fdex.admin.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1edex/matching/v1/matching.proto\x1a\x1cdex/options/v1/options.proto\x1a dex/orders/v1/order_intake.proto\x1a\"dex/orders/v1/signed_payload.proto\x1a\x18dex/pools/v1/pools.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"N\n" +
 	"\x13CreateMarketRequest\x127\n" +
 	"\x06market\x18\x01 \x01(\v2\x17.dex.matching.v1.MarketB\x06\xbaH\x03\xc8\x01\x01R\x06market\"G\n" +
 	"\x14CreateMarketResponse\x12/\n" +
-	"\x06market\x18\x01 \x01(\v2\x17.dex.matching.v1.MarketR\x06market\"\x83\x01\n" +
+	"\x06market\x18\x01 \x01(\v2\x17.dex.matching.v1.MarketR\x06market\"\xbf\x01\n" +
+	"\x11CreatePoolRequest\x12&\n" +
+	"\tmarket_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x03\x18 R\bmarketId\x126\n" +
+	"\x04kind\x18\x02 \x01(\x0e2\x16.dex.pools.v1.PoolKindB\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04kind\x12 \n" +
+	"\afee_ppm\x18\x03 \x01(\x05B\a\xbaH\x04\x1a\x02 \x00R\x06feePpm\x12(\n" +
+	"\vprice_ticks\x18\x04 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\n" +
+	"priceTicks\"<\n" +
+	"\x12CreatePoolResponse\x12&\n" +
+	"\x04pool\x18\x01 \x01(\v2\x12.dex.pools.v1.PoolR\x04pool\"\x83\x01\n" +
 	"\x16SetMarketStatusRequest\x12&\n" +
 	"\tmarket_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x03\x18 R\bmarketId\x12A\n" +
 	"\x06status\x18\x02 \x01(\x0e2\x1d.dex.matching.v1.MarketStatusB\n" +
@@ -1639,9 +1770,11 @@ const file_dex_admin_v1_admin_proto_rawDesc = "" +
 	"\x10audit_public_key\x18\r \x01(\tR\x0eauditPublicKey\x12&\n" +
 	"\x0faudit_tree_size\x18\x0e \x01(\x03R\rauditTreeSize\x12\x14\n" +
 	"\x05epoch\x18\x0f \x01(\x03R\x05epoch\x12'\n" +
-	"\x0foldest_sequence\x18\x10 \x01(\x03R\x0eoldestSequence2\x96\t\n" +
+	"\x0foldest_sequence\x18\x10 \x01(\x03R\x0eoldestSequence2\xf1\t\n" +
 	"\x05Admin\x12_\n" +
-	"\fCreateMarket\x12!.dex.admin.v1.CreateMarketRequest\x1a\".dex.admin.v1.CreateMarketResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x02\x12h\n" +
+	"\fCreateMarket\x12!.dex.admin.v1.CreateMarketRequest\x1a\".dex.admin.v1.CreateMarketResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x02\x12Y\n" +
+	"\n" +
+	"CreatePool\x12\x1f.dex.admin.v1.CreatePoolRequest\x1a .dex.admin.v1.CreatePoolResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x02\x12h\n" +
 	"\x0fSetMarketStatus\x12$.dex.admin.v1.SetMarketStatusRequest\x1a%.dex.admin.v1.SetMarketStatusResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x02\x12P\n" +
 	"\aSetFees\x12\x1c.dex.admin.v1.SetFeesRequest\x1a\x1d.dex.admin.v1.SetFeesResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x02\x12h\n" +
 	"\x0fSetMarketLimits\x12$.dex.admin.v1.SetMarketLimitsRequest\x1a%.dex.admin.v1.SetMarketLimitsResponse\"\b\xa8\xbb\x18\x04\xb0\xbb\x18\x02\x12n\n" +
@@ -1668,85 +1801,93 @@ func file_dex_admin_v1_admin_proto_rawDescGZIP() []byte {
 	return file_dex_admin_v1_admin_proto_rawDescData
 }
 
-var file_dex_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_dex_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_dex_admin_v1_admin_proto_goTypes = []any{
 	(*CreateMarketRequest)(nil),       // 0: dex.admin.v1.CreateMarketRequest
 	(*CreateMarketResponse)(nil),      // 1: dex.admin.v1.CreateMarketResponse
-	(*SetMarketStatusRequest)(nil),    // 2: dex.admin.v1.SetMarketStatusRequest
-	(*SetMarketStatusResponse)(nil),   // 3: dex.admin.v1.SetMarketStatusResponse
-	(*SetFeesRequest)(nil),            // 4: dex.admin.v1.SetFeesRequest
-	(*SetFeesResponse)(nil),           // 5: dex.admin.v1.SetFeesResponse
-	(*SetMarketLimitsRequest)(nil),    // 6: dex.admin.v1.SetMarketLimitsRequest
-	(*SetMarketLimitsResponse)(nil),   // 7: dex.admin.v1.SetMarketLimitsResponse
-	(*SetSelfTradeGroupRequest)(nil),  // 8: dex.admin.v1.SetSelfTradeGroupRequest
-	(*SetSelfTradeGroupResponse)(nil), // 9: dex.admin.v1.SetSelfTradeGroupResponse
-	(*CancelOrdersRequest)(nil),       // 10: dex.admin.v1.CancelOrdersRequest
-	(*CancelOrdersResponse)(nil),      // 11: dex.admin.v1.CancelOrdersResponse
-	(*CreditAccountRequest)(nil),      // 12: dex.admin.v1.CreditAccountRequest
-	(*CreditAccountResponse)(nil),     // 13: dex.admin.v1.CreditAccountResponse
-	(*DebitAccountRequest)(nil),       // 14: dex.admin.v1.DebitAccountRequest
-	(*DebitAccountResponse)(nil),      // 15: dex.admin.v1.DebitAccountResponse
-	(*ExternalTrade)(nil),             // 16: dex.admin.v1.ExternalTrade
-	(*RecordTradesRequest)(nil),       // 17: dex.admin.v1.RecordTradesRequest
-	(*RecordTradesResponse)(nil),      // 18: dex.admin.v1.RecordTradesResponse
-	(*TakeSnapshotRequest)(nil),       // 19: dex.admin.v1.TakeSnapshotRequest
-	(*TakeSnapshotResponse)(nil),      // 20: dex.admin.v1.TakeSnapshotResponse
-	(*DrainRequest)(nil),              // 21: dex.admin.v1.DrainRequest
-	(*DrainResponse)(nil),             // 22: dex.admin.v1.DrainResponse
-	(*GetNodeStatusRequest)(nil),      // 23: dex.admin.v1.GetNodeStatusRequest
-	(*GetNodeStatusResponse)(nil),     // 24: dex.admin.v1.GetNodeStatusResponse
-	(*v1.Market)(nil),                 // 25: dex.matching.v1.Market
-	(v1.MarketStatus)(0),              // 26: dex.matching.v1.MarketStatus
-	(v11.Side)(0),                     // 27: dex.orders.v1.Side
-	(*v11.Applied)(nil),               // 28: dex.orders.v1.Applied
-	(*timestamppb.Timestamp)(nil),     // 29: google.protobuf.Timestamp
+	(*CreatePoolRequest)(nil),         // 2: dex.admin.v1.CreatePoolRequest
+	(*CreatePoolResponse)(nil),        // 3: dex.admin.v1.CreatePoolResponse
+	(*SetMarketStatusRequest)(nil),    // 4: dex.admin.v1.SetMarketStatusRequest
+	(*SetMarketStatusResponse)(nil),   // 5: dex.admin.v1.SetMarketStatusResponse
+	(*SetFeesRequest)(nil),            // 6: dex.admin.v1.SetFeesRequest
+	(*SetFeesResponse)(nil),           // 7: dex.admin.v1.SetFeesResponse
+	(*SetMarketLimitsRequest)(nil),    // 8: dex.admin.v1.SetMarketLimitsRequest
+	(*SetMarketLimitsResponse)(nil),   // 9: dex.admin.v1.SetMarketLimitsResponse
+	(*SetSelfTradeGroupRequest)(nil),  // 10: dex.admin.v1.SetSelfTradeGroupRequest
+	(*SetSelfTradeGroupResponse)(nil), // 11: dex.admin.v1.SetSelfTradeGroupResponse
+	(*CancelOrdersRequest)(nil),       // 12: dex.admin.v1.CancelOrdersRequest
+	(*CancelOrdersResponse)(nil),      // 13: dex.admin.v1.CancelOrdersResponse
+	(*CreditAccountRequest)(nil),      // 14: dex.admin.v1.CreditAccountRequest
+	(*CreditAccountResponse)(nil),     // 15: dex.admin.v1.CreditAccountResponse
+	(*DebitAccountRequest)(nil),       // 16: dex.admin.v1.DebitAccountRequest
+	(*DebitAccountResponse)(nil),      // 17: dex.admin.v1.DebitAccountResponse
+	(*ExternalTrade)(nil),             // 18: dex.admin.v1.ExternalTrade
+	(*RecordTradesRequest)(nil),       // 19: dex.admin.v1.RecordTradesRequest
+	(*RecordTradesResponse)(nil),      // 20: dex.admin.v1.RecordTradesResponse
+	(*TakeSnapshotRequest)(nil),       // 21: dex.admin.v1.TakeSnapshotRequest
+	(*TakeSnapshotResponse)(nil),      // 22: dex.admin.v1.TakeSnapshotResponse
+	(*DrainRequest)(nil),              // 23: dex.admin.v1.DrainRequest
+	(*DrainResponse)(nil),             // 24: dex.admin.v1.DrainResponse
+	(*GetNodeStatusRequest)(nil),      // 25: dex.admin.v1.GetNodeStatusRequest
+	(*GetNodeStatusResponse)(nil),     // 26: dex.admin.v1.GetNodeStatusResponse
+	(*v1.Market)(nil),                 // 27: dex.matching.v1.Market
+	(v11.PoolKind)(0),                 // 28: dex.pools.v1.PoolKind
+	(*v11.Pool)(nil),                  // 29: dex.pools.v1.Pool
+	(v1.MarketStatus)(0),              // 30: dex.matching.v1.MarketStatus
+	(v12.Side)(0),                     // 31: dex.orders.v1.Side
+	(*v12.Applied)(nil),               // 32: dex.orders.v1.Applied
+	(*timestamppb.Timestamp)(nil),     // 33: google.protobuf.Timestamp
 }
 var file_dex_admin_v1_admin_proto_depIdxs = []int32{
-	25, // 0: dex.admin.v1.CreateMarketRequest.market:type_name -> dex.matching.v1.Market
-	25, // 1: dex.admin.v1.CreateMarketResponse.market:type_name -> dex.matching.v1.Market
-	26, // 2: dex.admin.v1.SetMarketStatusRequest.status:type_name -> dex.matching.v1.MarketStatus
-	25, // 3: dex.admin.v1.SetMarketStatusResponse.market:type_name -> dex.matching.v1.Market
-	25, // 4: dex.admin.v1.SetFeesResponse.market:type_name -> dex.matching.v1.Market
-	25, // 5: dex.admin.v1.SetMarketLimitsResponse.market:type_name -> dex.matching.v1.Market
-	27, // 6: dex.admin.v1.CancelOrdersRequest.side:type_name -> dex.orders.v1.Side
-	28, // 7: dex.admin.v1.CancelOrdersResponse.applied:type_name -> dex.orders.v1.Applied
-	28, // 8: dex.admin.v1.CreditAccountResponse.applied:type_name -> dex.orders.v1.Applied
-	28, // 9: dex.admin.v1.DebitAccountResponse.applied:type_name -> dex.orders.v1.Applied
-	29, // 10: dex.admin.v1.ExternalTrade.time:type_name -> google.protobuf.Timestamp
-	27, // 11: dex.admin.v1.ExternalTrade.taker_side:type_name -> dex.orders.v1.Side
-	16, // 12: dex.admin.v1.RecordTradesRequest.trades:type_name -> dex.admin.v1.ExternalTrade
-	29, // 13: dex.admin.v1.RecordTradesRequest.watermark_time:type_name -> google.protobuf.Timestamp
-	28, // 14: dex.admin.v1.RecordTradesResponse.applied:type_name -> dex.orders.v1.Applied
-	29, // 15: dex.admin.v1.GetNodeStatusResponse.ready_time:type_name -> google.protobuf.Timestamp
-	0,  // 16: dex.admin.v1.Admin.CreateMarket:input_type -> dex.admin.v1.CreateMarketRequest
-	2,  // 17: dex.admin.v1.Admin.SetMarketStatus:input_type -> dex.admin.v1.SetMarketStatusRequest
-	4,  // 18: dex.admin.v1.Admin.SetFees:input_type -> dex.admin.v1.SetFeesRequest
-	6,  // 19: dex.admin.v1.Admin.SetMarketLimits:input_type -> dex.admin.v1.SetMarketLimitsRequest
-	8,  // 20: dex.admin.v1.Admin.SetSelfTradeGroup:input_type -> dex.admin.v1.SetSelfTradeGroupRequest
-	10, // 21: dex.admin.v1.Admin.CancelOrders:input_type -> dex.admin.v1.CancelOrdersRequest
-	12, // 22: dex.admin.v1.Admin.CreditAccount:input_type -> dex.admin.v1.CreditAccountRequest
-	14, // 23: dex.admin.v1.Admin.DebitAccount:input_type -> dex.admin.v1.DebitAccountRequest
-	17, // 24: dex.admin.v1.Admin.RecordTrades:input_type -> dex.admin.v1.RecordTradesRequest
-	19, // 25: dex.admin.v1.Admin.TakeSnapshot:input_type -> dex.admin.v1.TakeSnapshotRequest
-	21, // 26: dex.admin.v1.Admin.Drain:input_type -> dex.admin.v1.DrainRequest
-	23, // 27: dex.admin.v1.Admin.GetNodeStatus:input_type -> dex.admin.v1.GetNodeStatusRequest
-	1,  // 28: dex.admin.v1.Admin.CreateMarket:output_type -> dex.admin.v1.CreateMarketResponse
-	3,  // 29: dex.admin.v1.Admin.SetMarketStatus:output_type -> dex.admin.v1.SetMarketStatusResponse
-	5,  // 30: dex.admin.v1.Admin.SetFees:output_type -> dex.admin.v1.SetFeesResponse
-	7,  // 31: dex.admin.v1.Admin.SetMarketLimits:output_type -> dex.admin.v1.SetMarketLimitsResponse
-	9,  // 32: dex.admin.v1.Admin.SetSelfTradeGroup:output_type -> dex.admin.v1.SetSelfTradeGroupResponse
-	11, // 33: dex.admin.v1.Admin.CancelOrders:output_type -> dex.admin.v1.CancelOrdersResponse
-	13, // 34: dex.admin.v1.Admin.CreditAccount:output_type -> dex.admin.v1.CreditAccountResponse
-	15, // 35: dex.admin.v1.Admin.DebitAccount:output_type -> dex.admin.v1.DebitAccountResponse
-	18, // 36: dex.admin.v1.Admin.RecordTrades:output_type -> dex.admin.v1.RecordTradesResponse
-	20, // 37: dex.admin.v1.Admin.TakeSnapshot:output_type -> dex.admin.v1.TakeSnapshotResponse
-	22, // 38: dex.admin.v1.Admin.Drain:output_type -> dex.admin.v1.DrainResponse
-	24, // 39: dex.admin.v1.Admin.GetNodeStatus:output_type -> dex.admin.v1.GetNodeStatusResponse
-	28, // [28:40] is the sub-list for method output_type
-	16, // [16:28] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	27, // 0: dex.admin.v1.CreateMarketRequest.market:type_name -> dex.matching.v1.Market
+	27, // 1: dex.admin.v1.CreateMarketResponse.market:type_name -> dex.matching.v1.Market
+	28, // 2: dex.admin.v1.CreatePoolRequest.kind:type_name -> dex.pools.v1.PoolKind
+	29, // 3: dex.admin.v1.CreatePoolResponse.pool:type_name -> dex.pools.v1.Pool
+	30, // 4: dex.admin.v1.SetMarketStatusRequest.status:type_name -> dex.matching.v1.MarketStatus
+	27, // 5: dex.admin.v1.SetMarketStatusResponse.market:type_name -> dex.matching.v1.Market
+	27, // 6: dex.admin.v1.SetFeesResponse.market:type_name -> dex.matching.v1.Market
+	27, // 7: dex.admin.v1.SetMarketLimitsResponse.market:type_name -> dex.matching.v1.Market
+	31, // 8: dex.admin.v1.CancelOrdersRequest.side:type_name -> dex.orders.v1.Side
+	32, // 9: dex.admin.v1.CancelOrdersResponse.applied:type_name -> dex.orders.v1.Applied
+	32, // 10: dex.admin.v1.CreditAccountResponse.applied:type_name -> dex.orders.v1.Applied
+	32, // 11: dex.admin.v1.DebitAccountResponse.applied:type_name -> dex.orders.v1.Applied
+	33, // 12: dex.admin.v1.ExternalTrade.time:type_name -> google.protobuf.Timestamp
+	31, // 13: dex.admin.v1.ExternalTrade.taker_side:type_name -> dex.orders.v1.Side
+	18, // 14: dex.admin.v1.RecordTradesRequest.trades:type_name -> dex.admin.v1.ExternalTrade
+	33, // 15: dex.admin.v1.RecordTradesRequest.watermark_time:type_name -> google.protobuf.Timestamp
+	32, // 16: dex.admin.v1.RecordTradesResponse.applied:type_name -> dex.orders.v1.Applied
+	33, // 17: dex.admin.v1.GetNodeStatusResponse.ready_time:type_name -> google.protobuf.Timestamp
+	0,  // 18: dex.admin.v1.Admin.CreateMarket:input_type -> dex.admin.v1.CreateMarketRequest
+	2,  // 19: dex.admin.v1.Admin.CreatePool:input_type -> dex.admin.v1.CreatePoolRequest
+	4,  // 20: dex.admin.v1.Admin.SetMarketStatus:input_type -> dex.admin.v1.SetMarketStatusRequest
+	6,  // 21: dex.admin.v1.Admin.SetFees:input_type -> dex.admin.v1.SetFeesRequest
+	8,  // 22: dex.admin.v1.Admin.SetMarketLimits:input_type -> dex.admin.v1.SetMarketLimitsRequest
+	10, // 23: dex.admin.v1.Admin.SetSelfTradeGroup:input_type -> dex.admin.v1.SetSelfTradeGroupRequest
+	12, // 24: dex.admin.v1.Admin.CancelOrders:input_type -> dex.admin.v1.CancelOrdersRequest
+	14, // 25: dex.admin.v1.Admin.CreditAccount:input_type -> dex.admin.v1.CreditAccountRequest
+	16, // 26: dex.admin.v1.Admin.DebitAccount:input_type -> dex.admin.v1.DebitAccountRequest
+	19, // 27: dex.admin.v1.Admin.RecordTrades:input_type -> dex.admin.v1.RecordTradesRequest
+	21, // 28: dex.admin.v1.Admin.TakeSnapshot:input_type -> dex.admin.v1.TakeSnapshotRequest
+	23, // 29: dex.admin.v1.Admin.Drain:input_type -> dex.admin.v1.DrainRequest
+	25, // 30: dex.admin.v1.Admin.GetNodeStatus:input_type -> dex.admin.v1.GetNodeStatusRequest
+	1,  // 31: dex.admin.v1.Admin.CreateMarket:output_type -> dex.admin.v1.CreateMarketResponse
+	3,  // 32: dex.admin.v1.Admin.CreatePool:output_type -> dex.admin.v1.CreatePoolResponse
+	5,  // 33: dex.admin.v1.Admin.SetMarketStatus:output_type -> dex.admin.v1.SetMarketStatusResponse
+	7,  // 34: dex.admin.v1.Admin.SetFees:output_type -> dex.admin.v1.SetFeesResponse
+	9,  // 35: dex.admin.v1.Admin.SetMarketLimits:output_type -> dex.admin.v1.SetMarketLimitsResponse
+	11, // 36: dex.admin.v1.Admin.SetSelfTradeGroup:output_type -> dex.admin.v1.SetSelfTradeGroupResponse
+	13, // 37: dex.admin.v1.Admin.CancelOrders:output_type -> dex.admin.v1.CancelOrdersResponse
+	15, // 38: dex.admin.v1.Admin.CreditAccount:output_type -> dex.admin.v1.CreditAccountResponse
+	17, // 39: dex.admin.v1.Admin.DebitAccount:output_type -> dex.admin.v1.DebitAccountResponse
+	20, // 40: dex.admin.v1.Admin.RecordTrades:output_type -> dex.admin.v1.RecordTradesResponse
+	22, // 41: dex.admin.v1.Admin.TakeSnapshot:output_type -> dex.admin.v1.TakeSnapshotResponse
+	24, // 42: dex.admin.v1.Admin.Drain:output_type -> dex.admin.v1.DrainResponse
+	26, // 43: dex.admin.v1.Admin.GetNodeStatus:output_type -> dex.admin.v1.GetNodeStatusResponse
+	31, // [31:44] is the sub-list for method output_type
+	18, // [18:31] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_dex_admin_v1_admin_proto_init() }
@@ -1760,7 +1901,7 @@ func file_dex_admin_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dex_admin_v1_admin_proto_rawDesc), len(file_dex_admin_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   25,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

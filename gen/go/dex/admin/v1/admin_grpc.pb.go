@@ -22,6 +22,7 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	Admin_CreateMarket_FullMethodName      = "/dex.admin.v1.Admin/CreateMarket"
+	Admin_CreatePool_FullMethodName        = "/dex.admin.v1.Admin/CreatePool"
 	Admin_SetMarketStatus_FullMethodName   = "/dex.admin.v1.Admin/SetMarketStatus"
 	Admin_SetFees_FullMethodName           = "/dex.admin.v1.Admin/SetFees"
 	Admin_SetMarketLimits_FullMethodName   = "/dex.admin.v1.Admin/SetMarketLimits"
@@ -44,6 +45,10 @@ type AdminClient interface {
 	// Opens a market. Repeating it with the same parameters changes nothing.
 	// cli: dex market create
 	CreateMarket(ctx context.Context, in *CreateMarketRequest, opts ...grpc.CallOption) (*CreateMarketResponse, error)
+	// Gives a market its pool, for good. Repeating it with the same parameters changes
+	// nothing. It is empty until somebody provides liquidity.
+	// cli: dex pool create
+	CreatePool(ctx context.Context, in *CreatePoolRequest, opts ...grpc.CallOption) (*CreatePoolResponse, error)
 	// Opens, halts or closes a market, or begins an auction. Leaving an auction for OPEN
 	// or CLOSED uncrosses it first.
 	// cli: dex market status
@@ -96,6 +101,16 @@ func (c *adminClient) CreateMarket(ctx context.Context, in *CreateMarketRequest,
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CreateMarketResponse)
 	err := c.cc.Invoke(ctx, Admin_CreateMarket_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) CreatePool(ctx context.Context, in *CreatePoolRequest, opts ...grpc.CallOption) (*CreatePoolResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CreatePoolResponse)
+	err := c.cc.Invoke(ctx, Admin_CreatePool_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -221,6 +236,10 @@ type AdminServer interface {
 	// Opens a market. Repeating it with the same parameters changes nothing.
 	// cli: dex market create
 	CreateMarket(context.Context, *CreateMarketRequest) (*CreateMarketResponse, error)
+	// Gives a market its pool, for good. Repeating it with the same parameters changes
+	// nothing. It is empty until somebody provides liquidity.
+	// cli: dex pool create
+	CreatePool(context.Context, *CreatePoolRequest) (*CreatePoolResponse, error)
 	// Opens, halts or closes a market, or begins an auction. Leaving an auction for OPEN
 	// or CLOSED uncrosses it first.
 	// cli: dex market status
@@ -271,6 +290,9 @@ type UnimplementedAdminServer struct{}
 
 func (UnimplementedAdminServer) CreateMarket(context.Context, *CreateMarketRequest) (*CreateMarketResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateMarket not implemented")
+}
+func (UnimplementedAdminServer) CreatePool(context.Context, *CreatePoolRequest) (*CreatePoolResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CreatePool not implemented")
 }
 func (UnimplementedAdminServer) SetMarketStatus(context.Context, *SetMarketStatusRequest) (*SetMarketStatusResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method SetMarketStatus not implemented")
@@ -340,6 +362,24 @@ func _Admin_CreateMarket_Handler(srv interface{}, ctx context.Context, dec func(
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(AdminServer).CreateMarket(ctx, req.(*CreateMarketRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_CreatePool_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CreatePoolRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).CreatePool(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_CreatePool_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).CreatePool(ctx, req.(*CreatePoolRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -552,6 +592,10 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CreateMarket",
 			Handler:    _Admin_CreateMarket_Handler,
+		},
+		{
+			MethodName: "CreatePool",
+			Handler:    _Admin_CreatePool_Handler,
 		},
 		{
 			MethodName: "SetMarketStatus",

@@ -1424,7 +1424,7 @@ var File_dex_matching_v1_matching_proto protoreflect.FileDescriptor
 
 const file_dex_matching_v1_matching_proto_rawDesc = "" +
 	"\n" +
-	"\x1edex/matching/v1/matching.proto\x12\x0fdex.matching.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1bdex/matching/v1/quote.proto\x1a\x1cdex/options/v1/options.proto\x1a\"dex/orders/v1/signed_payload.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"_\n" +
+	"\x1edex/matching/v1/matching.proto\x12\x0fdex.matching.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1bdex/matching/v1/quote.proto\x1a\x1adex/matching/v1/swap.proto\x1a\x1cdex/options/v1/options.proto\x1a\"dex/orders/v1/signed_payload.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"_\n" +
 	"\x05Asset\x125\n" +
 	"\basset_id\x18\x01 \x01(\tB\x1a\xbaH\x17r\x15\x10\x01\x18\x102\x0f^[A-Za-z0-9.]+$R\aassetId\x12\x1f\n" +
 	"\x05scale\x18\x02 \x01(\x05B\t\xbaH\x06\x1a\x04\x18\x12(\x00R\x05scale\"\x8f\b\n" +
@@ -1538,7 +1538,7 @@ const file_dex_matching_v1_matching_proto_rawDesc = "" +
 	"MarketKind\x12\x1b\n" +
 	"\x17MARKET_KIND_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16MARKET_KIND_ORDER_BOOK\x10\x01\x12\x18\n" +
-	"\x14MARKET_KIND_EXTERNAL\x10\x022\xe5\x06\n" +
+	"\x14MARKET_KIND_EXTERNAL\x10\x022\xbf\a\n" +
 	"\bMatching\x12^\n" +
 	"\vListMarkets\x12#.dex.matching.v1.ListMarketsRequest\x1a$.dex.matching.v1.ListMarketsResponse\"\x04\xa8\xbb\x18\x01\x12R\n" +
 	"\aGetBook\x12\x1f.dex.matching.v1.GetBookRequest\x1a .dex.matching.v1.GetBookResponse\"\x04\xa8\xbb\x18\x01\x12]\n" +
@@ -1551,7 +1551,8 @@ const file_dex_matching_v1_matching_proto_rawDesc = "" +
 	"\vAcceptQuote\x12#.dex.matching.v1.AcceptQuoteRequest\x1a$.dex.matching.v1.AcceptQuoteResponse\"\x04\xa8\xbb\x18\x02\x12b\n" +
 	"\vQuoteStream\x12#.dex.matching.v1.QuoteStreamRequest\x1a$.dex.matching.v1.QuoteStreamResponse\"\x04\xa8\xbb\x18\x03(\x010\x01\x12[\n" +
 	"\n" +
-	"ListQuotes\x12\".dex.matching.v1.ListQuotesRequest\x1a#.dex.matching.v1.ListQuotesResponse\"\x04\xa8\xbb\x18\x03B\xb5\x01\n" +
+	"ListQuotes\x12\".dex.matching.v1.ListQuotesRequest\x1a#.dex.matching.v1.ListQuotesResponse\"\x04\xa8\xbb\x18\x03\x12X\n" +
+	"\tQuoteSwap\x12!.dex.matching.v1.QuoteSwapRequest\x1a\".dex.matching.v1.QuoteSwapResponse\"\x04\xa8\xbb\x18\x03B\xb5\x01\n" +
 	"\x13com.dex.matching.v1B\rMatchingProtoP\x01Z1triodex.example/gen/go/dex/matching/v1;matchingv1\xa2\x02\x03DMX\xaa\x02\x0fDex.Matching.V1\xca\x02\x0fDex\\Matching\\V1\xe2\x02\x1bDex\\Matching\\V1\\GPBMetadata\xea\x02\x11Dex::Matching::V1b\x06proto3"
 
 var (
@@ -1594,10 +1595,12 @@ var file_dex_matching_v1_matching_proto_goTypes = []any{
 	(*AcceptQuoteRequest)(nil),    // 22: dex.matching.v1.AcceptQuoteRequest
 	(*QuoteStreamRequest)(nil),    // 23: dex.matching.v1.QuoteStreamRequest
 	(*ListQuotesRequest)(nil),     // 24: dex.matching.v1.ListQuotesRequest
-	(*RequestQuoteResponse)(nil),  // 25: dex.matching.v1.RequestQuoteResponse
-	(*AcceptQuoteResponse)(nil),   // 26: dex.matching.v1.AcceptQuoteResponse
-	(*QuoteStreamResponse)(nil),   // 27: dex.matching.v1.QuoteStreamResponse
-	(*ListQuotesResponse)(nil),    // 28: dex.matching.v1.ListQuotesResponse
+	(*QuoteSwapRequest)(nil),      // 25: dex.matching.v1.QuoteSwapRequest
+	(*RequestQuoteResponse)(nil),  // 26: dex.matching.v1.RequestQuoteResponse
+	(*AcceptQuoteResponse)(nil),   // 27: dex.matching.v1.AcceptQuoteResponse
+	(*QuoteStreamResponse)(nil),   // 28: dex.matching.v1.QuoteStreamResponse
+	(*ListQuotesResponse)(nil),    // 29: dex.matching.v1.ListQuotesResponse
+	(*QuoteSwapResponse)(nil),     // 30: dex.matching.v1.QuoteSwapResponse
 }
 var file_dex_matching_v1_matching_proto_depIdxs = []int32{
 	2,  // 0: dex.matching.v1.Market.base_asset:type_name -> dex.matching.v1.Asset
@@ -1629,17 +1632,19 @@ var file_dex_matching_v1_matching_proto_depIdxs = []int32{
 	22, // 26: dex.matching.v1.Matching.AcceptQuote:input_type -> dex.matching.v1.AcceptQuoteRequest
 	23, // 27: dex.matching.v1.Matching.QuoteStream:input_type -> dex.matching.v1.QuoteStreamRequest
 	24, // 28: dex.matching.v1.Matching.ListQuotes:input_type -> dex.matching.v1.ListQuotesRequest
-	10, // 29: dex.matching.v1.Matching.ListMarkets:output_type -> dex.matching.v1.ListMarketsResponse
-	12, // 30: dex.matching.v1.Matching.GetBook:output_type -> dex.matching.v1.GetBookResponse
-	14, // 31: dex.matching.v1.Matching.StreamBook:output_type -> dex.matching.v1.StreamBookResponse
-	16, // 32: dex.matching.v1.Matching.StreamTrades:output_type -> dex.matching.v1.StreamTradesResponse
-	18, // 33: dex.matching.v1.Matching.ListTrades:output_type -> dex.matching.v1.ListTradesResponse
-	25, // 34: dex.matching.v1.Matching.RequestQuote:output_type -> dex.matching.v1.RequestQuoteResponse
-	26, // 35: dex.matching.v1.Matching.AcceptQuote:output_type -> dex.matching.v1.AcceptQuoteResponse
-	27, // 36: dex.matching.v1.Matching.QuoteStream:output_type -> dex.matching.v1.QuoteStreamResponse
-	28, // 37: dex.matching.v1.Matching.ListQuotes:output_type -> dex.matching.v1.ListQuotesResponse
-	29, // [29:38] is the sub-list for method output_type
-	20, // [20:29] is the sub-list for method input_type
+	25, // 29: dex.matching.v1.Matching.QuoteSwap:input_type -> dex.matching.v1.QuoteSwapRequest
+	10, // 30: dex.matching.v1.Matching.ListMarkets:output_type -> dex.matching.v1.ListMarketsResponse
+	12, // 31: dex.matching.v1.Matching.GetBook:output_type -> dex.matching.v1.GetBookResponse
+	14, // 32: dex.matching.v1.Matching.StreamBook:output_type -> dex.matching.v1.StreamBookResponse
+	16, // 33: dex.matching.v1.Matching.StreamTrades:output_type -> dex.matching.v1.StreamTradesResponse
+	18, // 34: dex.matching.v1.Matching.ListTrades:output_type -> dex.matching.v1.ListTradesResponse
+	26, // 35: dex.matching.v1.Matching.RequestQuote:output_type -> dex.matching.v1.RequestQuoteResponse
+	27, // 36: dex.matching.v1.Matching.AcceptQuote:output_type -> dex.matching.v1.AcceptQuoteResponse
+	28, // 37: dex.matching.v1.Matching.QuoteStream:output_type -> dex.matching.v1.QuoteStreamResponse
+	29, // 38: dex.matching.v1.Matching.ListQuotes:output_type -> dex.matching.v1.ListQuotesResponse
+	30, // 39: dex.matching.v1.Matching.QuoteSwap:output_type -> dex.matching.v1.QuoteSwapResponse
+	30, // [30:40] is the sub-list for method output_type
+	20, // [20:30] is the sub-list for method input_type
 	20, // [20:20] is the sub-list for extension type_name
 	20, // [20:20] is the sub-list for extension extendee
 	0,  // [0:20] is the sub-list for field type_name
@@ -1651,6 +1656,7 @@ func file_dex_matching_v1_matching_proto_init() {
 		return
 	}
 	file_dex_matching_v1_quote_proto_init()
+	file_dex_matching_v1_swap_proto_init()
 	file_dex_matching_v1_matching_proto_msgTypes[12].OneofWrappers = []any{
 		(*StreamBookResponse_Snapshot)(nil),
 		(*StreamBookResponse_Delta)(nil),

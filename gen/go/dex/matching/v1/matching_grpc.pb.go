@@ -30,6 +30,7 @@ const (
 	Matching_AcceptQuote_FullMethodName  = "/dex.matching.v1.Matching/AcceptQuote"
 	Matching_QuoteStream_FullMethodName  = "/dex.matching.v1.Matching/QuoteStream"
 	Matching_ListQuotes_FullMethodName   = "/dex.matching.v1.Matching/ListQuotes"
+	Matching_QuoteSwap_FullMethodName    = "/dex.matching.v1.Matching/QuoteSwap"
 )
 
 // MatchingClient is the client API for Matching service.
@@ -67,8 +68,8 @@ type MatchingClient interface {
 	// envelope.
 	// cli: dex quote accept
 	AcceptQuote(ctx context.Context, in *AcceptQuoteRequest, opts ...grpc.CallOption) (*AcceptQuoteResponse, error)
-	// A maker's session: requests come in, signed quotes and cancels go out, each
-	// answered in the order sent. The first message names the account and what to
+	// A maker's stream of quotes: requests come in, signed quotes and cancels go out,
+	// each answered in the order sent. The first message names the account and what to
 	// resume from. When the session ends the open quotes that it gave are withdrawn,
 	// unless the first message says otherwise; when the node crashes they stand.
 	// cli: dex quote make
@@ -76,6 +77,12 @@ type MatchingClient interface {
 	// Quotes of an account, as maker or as taker, newest first.
 	// cli: dex quote list
 	ListQuotes(ctx context.Context, in *ListQuotesRequest, opts ...grpc.CallOption) (*ListQuotesResponse, error)
+	// Says what a whole size would cost or bring now, by an order on book and pool and by
+	// the best quote that the account has got, and which is better. Changes nothing. To
+	// take it, sign that order (OrderIntake.PlaceOrder) or that acceptance (AcceptQuote):
+	// neither trades a lot at a worse price than was said.
+	// cli: dex swap
+	QuoteSwap(ctx context.Context, in *QuoteSwapRequest, opts ...grpc.CallOption) (*QuoteSwapResponse, error)
 }
 
 type matchingClient struct {
@@ -206,6 +213,16 @@ func (c *matchingClient) ListQuotes(ctx context.Context, in *ListQuotesRequest, 
 	return out, nil
 }
 
+func (c *matchingClient) QuoteSwap(ctx context.Context, in *QuoteSwapRequest, opts ...grpc.CallOption) (*QuoteSwapResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(QuoteSwapResponse)
+	err := c.cc.Invoke(ctx, Matching_QuoteSwap_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // MatchingServer is the server API for Matching service.
 // All implementations must embed UnimplementedMatchingServer
 // for forward compatibility.
@@ -241,8 +258,8 @@ type MatchingServer interface {
 	// envelope.
 	// cli: dex quote accept
 	AcceptQuote(context.Context, *AcceptQuoteRequest) (*AcceptQuoteResponse, error)
-	// A maker's session: requests come in, signed quotes and cancels go out, each
-	// answered in the order sent. The first message names the account and what to
+	// A maker's stream of quotes: requests come in, signed quotes and cancels go out,
+	// each answered in the order sent. The first message names the account and what to
 	// resume from. When the session ends the open quotes that it gave are withdrawn,
 	// unless the first message says otherwise; when the node crashes they stand.
 	// cli: dex quote make
@@ -250,6 +267,12 @@ type MatchingServer interface {
 	// Quotes of an account, as maker or as taker, newest first.
 	// cli: dex quote list
 	ListQuotes(context.Context, *ListQuotesRequest) (*ListQuotesResponse, error)
+	// Says what a whole size would cost or bring now, by an order on book and pool and by
+	// the best quote that the account has got, and which is better. Changes nothing. To
+	// take it, sign that order (OrderIntake.PlaceOrder) or that acceptance (AcceptQuote):
+	// neither trades a lot at a worse price than was said.
+	// cli: dex swap
+	QuoteSwap(context.Context, *QuoteSwapRequest) (*QuoteSwapResponse, error)
 	mustEmbedUnimplementedMatchingServer()
 }
 
@@ -286,6 +309,9 @@ func (UnimplementedMatchingServer) QuoteStream(grpc.BidiStreamingServer[QuoteStr
 }
 func (UnimplementedMatchingServer) ListQuotes(context.Context, *ListQuotesRequest) (*ListQuotesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListQuotes not implemented")
+}
+func (UnimplementedMatchingServer) QuoteSwap(context.Context, *QuoteSwapRequest) (*QuoteSwapResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method QuoteSwap not implemented")
 }
 func (UnimplementedMatchingServer) mustEmbedUnimplementedMatchingServer() {}
 func (UnimplementedMatchingServer) testEmbeddedByValue()                  {}
@@ -438,6 +464,24 @@ func _Matching_ListQuotes_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Matching_QuoteSwap_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(QuoteSwapRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MatchingServer).QuoteSwap(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Matching_QuoteSwap_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MatchingServer).QuoteSwap(ctx, req.(*QuoteSwapRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Matching_ServiceDesc is the grpc.ServiceDesc for Matching service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -464,6 +508,10 @@ var Matching_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListQuotes",
 			Handler:    _Matching_ListQuotes_Handler,
+		},
+		{
+			MethodName: "QuoteSwap",
+			Handler:    _Matching_QuoteSwap_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

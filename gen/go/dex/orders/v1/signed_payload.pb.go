@@ -411,6 +411,59 @@ func (KeyScope) EnumDescriptor() ([]byte, []int) {
 	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{5}
 }
 
+// Which of a swap's two amounts is given; the other is what it comes to.
+type SwapExact int32
+
+const (
+	// Refused.
+	SwapExact_SWAP_EXACT_UNSPECIFIED SwapExact = 0
+	// What comes into the pool: quote of a buyer, base of a seller.
+	SwapExact_SWAP_EXACT_IN SwapExact = 1
+	// What goes out of the pool: base to a buyer, quote to a seller.
+	SwapExact_SWAP_EXACT_OUT SwapExact = 2
+)
+
+// Enum value maps for SwapExact.
+var (
+	SwapExact_name = map[int32]string{
+		0: "SWAP_EXACT_UNSPECIFIED",
+		1: "SWAP_EXACT_IN",
+		2: "SWAP_EXACT_OUT",
+	}
+	SwapExact_value = map[string]int32{
+		"SWAP_EXACT_UNSPECIFIED": 0,
+		"SWAP_EXACT_IN":          1,
+		"SWAP_EXACT_OUT":         2,
+	}
+)
+
+func (x SwapExact) Enum() *SwapExact {
+	p := new(SwapExact)
+	*p = x
+	return p
+}
+
+func (x SwapExact) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (SwapExact) Descriptor() protoreflect.EnumDescriptor {
+	return file_dex_orders_v1_signed_payload_proto_enumTypes[6].Descriptor()
+}
+
+func (SwapExact) Type() protoreflect.EnumType {
+	return &file_dex_orders_v1_signed_payload_proto_enumTypes[6]
+}
+
+func (x SwapExact) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use SwapExact.Descriptor instead.
+func (SwapExact) EnumDescriptor() ([]byte, []int) {
+	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{6}
+}
+
 // A payload and the signature over it.
 type SignedEnvelope struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -509,6 +562,9 @@ type Payload struct {
 	//	*Payload_Quote
 	//	*Payload_QuoteCancel
 	//	*Payload_QuoteAcceptance
+	//	*Payload_AddLiquidity
+	//	*Payload_RemoveLiquidity
+	//	*Payload_PoolSwap
 	Action        isPayload_Action `protobuf_oneof:"action"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -714,6 +770,33 @@ func (x *Payload) GetQuoteAcceptance() *QuoteAcceptance {
 	return nil
 }
 
+func (x *Payload) GetAddLiquidity() *LiquidityAddition {
+	if x != nil {
+		if x, ok := x.Action.(*Payload_AddLiquidity); ok {
+			return x.AddLiquidity
+		}
+	}
+	return nil
+}
+
+func (x *Payload) GetRemoveLiquidity() *LiquidityRemoval {
+	if x != nil {
+		if x, ok := x.Action.(*Payload_RemoveLiquidity); ok {
+			return x.RemoveLiquidity
+		}
+	}
+	return nil
+}
+
+func (x *Payload) GetPoolSwap() *PoolSwap {
+	if x != nil {
+		if x, ok := x.Action.(*Payload_PoolSwap); ok {
+			return x.PoolSwap
+		}
+	}
+	return nil
+}
+
 type isPayload_Action interface {
 	isPayload_Action()
 }
@@ -793,6 +876,21 @@ type Payload_QuoteAcceptance struct {
 	QuoteAcceptance *QuoteAcceptance `protobuf:"bytes,24,opt,name=quote_acceptance,json=quoteAcceptance,proto3,oneof"`
 }
 
+type Payload_AddLiquidity struct {
+	// Provide liquidity to a pool (Pools.AddLiquidity).
+	AddLiquidity *LiquidityAddition `protobuf:"bytes,25,opt,name=add_liquidity,json=addLiquidity,proto3,oneof"`
+}
+
+type Payload_RemoveLiquidity struct {
+	// Take liquidity back from a pool (Pools.RemoveLiquidity).
+	RemoveLiquidity *LiquidityRemoval `protobuf:"bytes,26,opt,name=remove_liquidity,json=removeLiquidity,proto3,oneof"`
+}
+
+type Payload_PoolSwap struct {
+	// Trade with a pool alone (Pools.SwapWithPool).
+	PoolSwap *PoolSwap `protobuf:"bytes,27,opt,name=pool_swap,json=poolSwap,proto3,oneof"`
+}
+
 func (*Payload_Place) isPayload_Action() {}
 
 func (*Payload_Cancel) isPayload_Action() {}
@@ -822,6 +920,12 @@ func (*Payload_Quote) isPayload_Action() {}
 func (*Payload_QuoteCancel) isPayload_Action() {}
 
 func (*Payload_QuoteAcceptance) isPayload_Action() {}
+
+func (*Payload_AddLiquidity) isPayload_Action() {}
+
+func (*Payload_RemoveLiquidity) isPayload_Action() {}
+
+func (*Payload_PoolSwap) isPayload_Action() {}
 
 // A new order.
 type NewOrder struct {
@@ -2086,6 +2190,283 @@ func (x *QuoteAcceptance) GetPriceTicks() int64 {
 	return 0
 }
 
+// Provides liquidity to a market's pool: as much as both maximums allow at the pool's
+// ratio of the two assets. The first to provide to a constant product sets its ratio.
+type LiquidityAddition struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The market.
+	MarketId string `protobuf:"bytes,1,opt,name=market_id,json=marketId,proto3" json:"market_id,omitempty"`
+	// Concentrated: the pool tick where the position begins, a multiple of the pool's
+	// tick spacing. Zero for a constant product.
+	LowerTick int32 `protobuf:"varint,2,opt,name=lower_tick,json=lowerTick,proto3" json:"lower_tick,omitempty"`
+	// Concentrated: the pool tick where it ends. Zero for a constant product.
+	UpperTick int32 `protobuf:"varint,3,opt,name=upper_tick,json=upperTick,proto3" json:"upper_tick,omitempty"`
+	// The most atoms of the base asset to give.
+	BaseAtomsMax int64 `protobuf:"varint,4,opt,name=base_atoms_max,json=baseAtomsMax,proto3" json:"base_atoms_max,omitempty"`
+	// The most atoms of the quote asset to give.
+	QuoteAtomsMax int64 `protobuf:"varint,5,opt,name=quote_atoms_max,json=quoteAtomsMax,proto3" json:"quote_atoms_max,omitempty"`
+	// Refused (SLIPPAGE) unless at least so many base atoms are taken; zero for any.
+	BaseAtomsMin int64 `protobuf:"varint,6,opt,name=base_atoms_min,json=baseAtomsMin,proto3" json:"base_atoms_min,omitempty"`
+	// Refused (SLIPPAGE) unless at least so many quote atoms are taken; zero for any.
+	QuoteAtomsMin int64 `protobuf:"varint,7,opt,name=quote_atoms_min,json=quoteAtomsMin,proto3" json:"quote_atoms_min,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LiquidityAddition) Reset() {
+	*x = LiquidityAddition{}
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LiquidityAddition) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LiquidityAddition) ProtoMessage() {}
+
+func (x *LiquidityAddition) ProtoReflect() protoreflect.Message {
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LiquidityAddition.ProtoReflect.Descriptor instead.
+func (*LiquidityAddition) Descriptor() ([]byte, []int) {
+	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *LiquidityAddition) GetMarketId() string {
+	if x != nil {
+		return x.MarketId
+	}
+	return ""
+}
+
+func (x *LiquidityAddition) GetLowerTick() int32 {
+	if x != nil {
+		return x.LowerTick
+	}
+	return 0
+}
+
+func (x *LiquidityAddition) GetUpperTick() int32 {
+	if x != nil {
+		return x.UpperTick
+	}
+	return 0
+}
+
+func (x *LiquidityAddition) GetBaseAtomsMax() int64 {
+	if x != nil {
+		return x.BaseAtomsMax
+	}
+	return 0
+}
+
+func (x *LiquidityAddition) GetQuoteAtomsMax() int64 {
+	if x != nil {
+		return x.QuoteAtomsMax
+	}
+	return 0
+}
+
+func (x *LiquidityAddition) GetBaseAtomsMin() int64 {
+	if x != nil {
+		return x.BaseAtomsMin
+	}
+	return 0
+}
+
+func (x *LiquidityAddition) GetQuoteAtomsMin() int64 {
+	if x != nil {
+		return x.QuoteAtomsMin
+	}
+	return 0
+}
+
+// Takes liquidity of one of the account's positions back, with all its fees.
+type LiquidityRemoval struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The market.
+	MarketId string `protobuf:"bytes,1,opt,name=market_id,json=marketId,proto3" json:"market_id,omitempty"`
+	// The pool tick where the position begins. Zero for a constant product.
+	LowerTick int32 `protobuf:"varint,2,opt,name=lower_tick,json=lowerTick,proto3" json:"lower_tick,omitempty"`
+	// The pool tick where it ends. Zero for a constant product.
+	UpperTick int32 `protobuf:"varint,3,opt,name=upper_tick,json=upperTick,proto3" json:"upper_tick,omitempty"`
+	// How much, at most what the position has. Zero takes the fees alone, of a
+	// concentrated pool.
+	Liquidity int64 `protobuf:"varint,4,opt,name=liquidity,proto3" json:"liquidity,omitempty"`
+	// Refused (SLIPPAGE) unless it gives at least so many base atoms without fees.
+	BaseAtomsMin int64 `protobuf:"varint,5,opt,name=base_atoms_min,json=baseAtomsMin,proto3" json:"base_atoms_min,omitempty"`
+	// Refused (SLIPPAGE) unless it gives at least so many quote atoms without fees.
+	QuoteAtomsMin int64 `protobuf:"varint,6,opt,name=quote_atoms_min,json=quoteAtomsMin,proto3" json:"quote_atoms_min,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LiquidityRemoval) Reset() {
+	*x = LiquidityRemoval{}
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LiquidityRemoval) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LiquidityRemoval) ProtoMessage() {}
+
+func (x *LiquidityRemoval) ProtoReflect() protoreflect.Message {
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LiquidityRemoval.ProtoReflect.Descriptor instead.
+func (*LiquidityRemoval) Descriptor() ([]byte, []int) {
+	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *LiquidityRemoval) GetMarketId() string {
+	if x != nil {
+		return x.MarketId
+	}
+	return ""
+}
+
+func (x *LiquidityRemoval) GetLowerTick() int32 {
+	if x != nil {
+		return x.LowerTick
+	}
+	return 0
+}
+
+func (x *LiquidityRemoval) GetUpperTick() int32 {
+	if x != nil {
+		return x.UpperTick
+	}
+	return 0
+}
+
+func (x *LiquidityRemoval) GetLiquidity() int64 {
+	if x != nil {
+		return x.Liquidity
+	}
+	return 0
+}
+
+func (x *LiquidityRemoval) GetBaseAtomsMin() int64 {
+	if x != nil {
+		return x.BaseAtomsMin
+	}
+	return 0
+}
+
+func (x *LiquidityRemoval) GetQuoteAtomsMin() int64 {
+	if x != nil {
+		return x.QuoteAtomsMin
+	}
+	return 0
+}
+
+// Trades with a market's pool alone, the whole amount or nothing.
+type PoolSwap struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The market.
+	MarketId string `protobuf:"bytes,1,opt,name=market_id,json=marketId,proto3" json:"market_id,omitempty"`
+	// Buy or sell the base asset.
+	Side Side `protobuf:"varint,2,opt,name=side,proto3,enum=dex.orders.v1.Side" json:"side,omitempty"`
+	// Which amount `amount_atoms` is.
+	Exact SwapExact `protobuf:"varint,3,opt,name=exact,proto3,enum=dex.orders.v1.SwapExact" json:"exact,omitempty"`
+	// Exactly so many atoms go in, or out.
+	AmountAtoms int64 `protobuf:"varint,4,opt,name=amount_atoms,json=amountAtoms,proto3" json:"amount_atoms,omitempty"`
+	// Exact in: the least that may come out. Exact out: the most that may go in. Else it
+	// is refused (SLIPPAGE). In atoms of the other asset.
+	LimitAtoms    int64 `protobuf:"varint,5,opt,name=limit_atoms,json=limitAtoms,proto3" json:"limit_atoms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PoolSwap) Reset() {
+	*x = PoolSwap{}
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PoolSwap) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PoolSwap) ProtoMessage() {}
+
+func (x *PoolSwap) ProtoReflect() protoreflect.Message {
+	mi := &file_dex_orders_v1_signed_payload_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PoolSwap.ProtoReflect.Descriptor instead.
+func (*PoolSwap) Descriptor() ([]byte, []int) {
+	return file_dex_orders_v1_signed_payload_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *PoolSwap) GetMarketId() string {
+	if x != nil {
+		return x.MarketId
+	}
+	return ""
+}
+
+func (x *PoolSwap) GetSide() Side {
+	if x != nil {
+		return x.Side
+	}
+	return Side_SIDE_UNSPECIFIED
+}
+
+func (x *PoolSwap) GetExact() SwapExact {
+	if x != nil {
+		return x.Exact
+	}
+	return SwapExact_SWAP_EXACT_UNSPECIFIED
+}
+
+func (x *PoolSwap) GetAmountAtoms() int64 {
+	if x != nil {
+		return x.AmountAtoms
+	}
+	return 0
+}
+
+func (x *PoolSwap) GetLimitAtoms() int64 {
+	if x != nil {
+		return x.LimitAtoms
+	}
+	return 0
+}
+
 var File_dex_orders_v1_signed_payload_proto protoreflect.FileDescriptor
 
 const file_dex_orders_v1_signed_payload_proto_rawDesc = "" +
@@ -2095,7 +2476,8 @@ const file_dex_orders_v1_signed_payload_proto_rawDesc = "" +
 	"\apayload\x18\x01 \x01(\fB\v\xbaH\bz\x06\x10\x01\x18\x80\x80\x04R\apayload\x12%\n" +
 	"\tsignature\x18\x02 \x01(\fB\a\xbaH\x04z\x02h@R\tsignature\x12&\n" +
 	"\n" +
-	"public_key\x18\x03 \x01(\fB\a\xbaH\x04z\x02h R\tpublicKey\"\x95\t\n" +
+	"public_key\x18\x03 \x01(\fB\a\xbaH\x04z\x02h R\tpublicKey\"\xe4\n" +
+	"\n" +
 	"\aPayload\x12(\n" +
 	"\n" +
 	"network_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\tnetworkId\x12&\n" +
@@ -2121,7 +2503,10 @@ const file_dex_orders_v1_signed_payload_proto_rawDesc = "" +
 	"\rquote_request\x18\x15 \x01(\v2\x1b.dex.orders.v1.QuoteRequestH\x00R\fquoteRequest\x12/\n" +
 	"\x05quote\x18\x16 \x01(\v2\x17.dex.orders.v1.NewQuoteH\x00R\x05quote\x12?\n" +
 	"\fquote_cancel\x18\x17 \x01(\v2\x1a.dex.orders.v1.QuoteCancelH\x00R\vquoteCancel\x12K\n" +
-	"\x10quote_acceptance\x18\x18 \x01(\v2\x1e.dex.orders.v1.QuoteAcceptanceH\x00R\x0fquoteAcceptanceB\x0f\n" +
+	"\x10quote_acceptance\x18\x18 \x01(\v2\x1e.dex.orders.v1.QuoteAcceptanceH\x00R\x0fquoteAcceptance\x12G\n" +
+	"\radd_liquidity\x18\x19 \x01(\v2 .dex.orders.v1.LiquidityAdditionH\x00R\faddLiquidity\x12L\n" +
+	"\x10remove_liquidity\x18\x1a \x01(\v2\x1f.dex.orders.v1.LiquidityRemovalH\x00R\x0fremoveLiquidity\x126\n" +
+	"\tpool_swap\x18\x1b \x01(\v2\x17.dex.orders.v1.PoolSwapH\x00R\bpoolSwapB\x0f\n" +
 	"\x06action\x12\x05\xbaH\x02\b\x01\"\xc4\x03\n" +
 	"\bNewOrder\x12&\n" +
 	"\tmarket_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x03\x18 R\bmarketId\x123\n" +
@@ -2222,7 +2607,35 @@ const file_dex_orders_v1_signed_payload_proto_rawDesc = "" +
 	"\x04side\x18\x02 \x01(\x0e2\x13.dex.orders.v1.SideB\n" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04side\x12(\n" +
 	"\vprice_ticks\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02 \x00R\n" +
-	"priceTicks*9\n" +
+	"priceTicks\"\xb9\x02\n" +
+	"\x11LiquidityAddition\x12&\n" +
+	"\tmarket_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x03\x18 R\bmarketId\x12\x1d\n" +
+	"\n" +
+	"lower_tick\x18\x02 \x01(\x05R\tlowerTick\x12\x1d\n" +
+	"\n" +
+	"upper_tick\x18\x03 \x01(\x05R\tupperTick\x12-\n" +
+	"\x0ebase_atoms_max\x18\x04 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\fbaseAtomsMax\x12/\n" +
+	"\x0fquote_atoms_max\x18\x05 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\rquoteAtomsMax\x12-\n" +
+	"\x0ebase_atoms_min\x18\x06 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\fbaseAtomsMin\x12/\n" +
+	"\x0fquote_atoms_min\x18\a \x01(\x03B\a\xbaH\x04\"\x02(\x00R\rquoteAtomsMin\"\xff\x01\n" +
+	"\x10LiquidityRemoval\x12&\n" +
+	"\tmarket_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x03\x18 R\bmarketId\x12\x1d\n" +
+	"\n" +
+	"lower_tick\x18\x02 \x01(\x05R\tlowerTick\x12\x1d\n" +
+	"\n" +
+	"upper_tick\x18\x03 \x01(\x05R\tupperTick\x12%\n" +
+	"\tliquidity\x18\x04 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\tliquidity\x12-\n" +
+	"\x0ebase_atoms_min\x18\x05 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\fbaseAtomsMin\x12/\n" +
+	"\x0fquote_atoms_min\x18\x06 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\rquoteAtomsMin\"\xf9\x01\n" +
+	"\bPoolSwap\x12&\n" +
+	"\tmarket_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x03\x18 R\bmarketId\x123\n" +
+	"\x04side\x18\x02 \x01(\x0e2\x13.dex.orders.v1.SideB\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04side\x12:\n" +
+	"\x05exact\x18\x03 \x01(\x0e2\x18.dex.orders.v1.SwapExactB\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x05exact\x12*\n" +
+	"\famount_atoms\x18\x04 \x01(\x03B\a\xbaH\x04\"\x02 \x00R\vamountAtoms\x12(\n" +
+	"\vlimit_atoms\x18\x05 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\n" +
+	"limitAtoms*9\n" +
 	"\x04Side\x12\x14\n" +
 	"\x10SIDE_UNSPECIFIED\x10\x00\x12\f\n" +
 	"\bSIDE_BUY\x10\x01\x12\r\n" +
@@ -2260,7 +2673,11 @@ const file_dex_orders_v1_signed_payload_proto_rawDesc = "" +
 	"\x0eKEY_SCOPE_READ\x10\x01\x12\x13\n" +
 	"\x0fKEY_SCOPE_TRADE\x10\x02\x12\x16\n" +
 	"\x12KEY_SCOPE_TRANSFER\x10\x03\x12\x19\n" +
-	"\x15KEY_SCOPE_MANAGE_KEYS\x10\x04B\xac\x01\n" +
+	"\x15KEY_SCOPE_MANAGE_KEYS\x10\x04*N\n" +
+	"\tSwapExact\x12\x1a\n" +
+	"\x16SWAP_EXACT_UNSPECIFIED\x10\x00\x12\x11\n" +
+	"\rSWAP_EXACT_IN\x10\x01\x12\x12\n" +
+	"\x0eSWAP_EXACT_OUT\x10\x02B\xac\x01\n" +
 	"\x11com.dex.orders.v1B\x12SignedPayloadProtoP\x01Z-triodex.example/gen/go/dex/orders/v1;ordersv1\xa2\x02\x03DOX\xaa\x02\rDex.Orders.V1\xca\x02\rDex\\Orders\\V1\xe2\x02\x19Dex\\Orders\\V1\\GPBMetadata\xea\x02\x0fDex::Orders::V1b\x06proto3"
 
 var (
@@ -2275,8 +2692,8 @@ func file_dex_orders_v1_signed_payload_proto_rawDescGZIP() []byte {
 	return file_dex_orders_v1_signed_payload_proto_rawDescData
 }
 
-var file_dex_orders_v1_signed_payload_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_dex_orders_v1_signed_payload_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_dex_orders_v1_signed_payload_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
+var file_dex_orders_v1_signed_payload_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_dex_orders_v1_signed_payload_proto_goTypes = []any{
 	(Side)(0),                       // 0: dex.orders.v1.Side
 	(OrderType)(0),                  // 1: dex.orders.v1.OrderType
@@ -2284,69 +2701,78 @@ var file_dex_orders_v1_signed_payload_proto_goTypes = []any{
 	(PegReference)(0),               // 3: dex.orders.v1.PegReference
 	(SelfTradePrevention)(0),        // 4: dex.orders.v1.SelfTradePrevention
 	(KeyScope)(0),                   // 5: dex.orders.v1.KeyScope
-	(*SignedEnvelope)(nil),          // 6: dex.orders.v1.SignedEnvelope
-	(*Payload)(nil),                 // 7: dex.orders.v1.Payload
-	(*NewOrder)(nil),                // 8: dex.orders.v1.NewOrder
-	(*OrderTerms)(nil),              // 9: dex.orders.v1.OrderTerms
-	(*OrderCancel)(nil),             // 10: dex.orders.v1.OrderCancel
-	(*OrderAmend)(nil),              // 11: dex.orders.v1.OrderAmend
-	(*OrderCancelAll)(nil),          // 12: dex.orders.v1.OrderCancelAll
-	(*DeadMansSwitch)(nil),          // 13: dex.orders.v1.DeadMansSwitch
-	(*SessionOpening)(nil),          // 14: dex.orders.v1.SessionOpening
-	(*SessionCountersignature)(nil), // 15: dex.orders.v1.SessionCountersignature
-	(*Batch)(nil),                   // 16: dex.orders.v1.Batch
-	(*BatchItem)(nil),               // 17: dex.orders.v1.BatchItem
-	(*KeyRegistration)(nil),         // 18: dex.orders.v1.KeyRegistration
-	(*KeyRevocation)(nil),           // 19: dex.orders.v1.KeyRevocation
-	(*FundsTransfer)(nil),           // 20: dex.orders.v1.FundsTransfer
-	(*QuoteRequest)(nil),            // 21: dex.orders.v1.QuoteRequest
-	(*NewQuote)(nil),                // 22: dex.orders.v1.NewQuote
-	(*QuoteCancel)(nil),             // 23: dex.orders.v1.QuoteCancel
-	(*QuoteAcceptance)(nil),         // 24: dex.orders.v1.QuoteAcceptance
-	(*timestamppb.Timestamp)(nil),   // 25: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),     // 26: google.protobuf.Duration
+	(SwapExact)(0),                  // 6: dex.orders.v1.SwapExact
+	(*SignedEnvelope)(nil),          // 7: dex.orders.v1.SignedEnvelope
+	(*Payload)(nil),                 // 8: dex.orders.v1.Payload
+	(*NewOrder)(nil),                // 9: dex.orders.v1.NewOrder
+	(*OrderTerms)(nil),              // 10: dex.orders.v1.OrderTerms
+	(*OrderCancel)(nil),             // 11: dex.orders.v1.OrderCancel
+	(*OrderAmend)(nil),              // 12: dex.orders.v1.OrderAmend
+	(*OrderCancelAll)(nil),          // 13: dex.orders.v1.OrderCancelAll
+	(*DeadMansSwitch)(nil),          // 14: dex.orders.v1.DeadMansSwitch
+	(*SessionOpening)(nil),          // 15: dex.orders.v1.SessionOpening
+	(*SessionCountersignature)(nil), // 16: dex.orders.v1.SessionCountersignature
+	(*Batch)(nil),                   // 17: dex.orders.v1.Batch
+	(*BatchItem)(nil),               // 18: dex.orders.v1.BatchItem
+	(*KeyRegistration)(nil),         // 19: dex.orders.v1.KeyRegistration
+	(*KeyRevocation)(nil),           // 20: dex.orders.v1.KeyRevocation
+	(*FundsTransfer)(nil),           // 21: dex.orders.v1.FundsTransfer
+	(*QuoteRequest)(nil),            // 22: dex.orders.v1.QuoteRequest
+	(*NewQuote)(nil),                // 23: dex.orders.v1.NewQuote
+	(*QuoteCancel)(nil),             // 24: dex.orders.v1.QuoteCancel
+	(*QuoteAcceptance)(nil),         // 25: dex.orders.v1.QuoteAcceptance
+	(*LiquidityAddition)(nil),       // 26: dex.orders.v1.LiquidityAddition
+	(*LiquidityRemoval)(nil),        // 27: dex.orders.v1.LiquidityRemoval
+	(*PoolSwap)(nil),                // 28: dex.orders.v1.PoolSwap
+	(*timestamppb.Timestamp)(nil),   // 29: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),     // 30: google.protobuf.Duration
 }
 var file_dex_orders_v1_signed_payload_proto_depIdxs = []int32{
-	25, // 0: dex.orders.v1.Payload.expire_time:type_name -> google.protobuf.Timestamp
-	8,  // 1: dex.orders.v1.Payload.place:type_name -> dex.orders.v1.NewOrder
-	10, // 2: dex.orders.v1.Payload.cancel:type_name -> dex.orders.v1.OrderCancel
-	11, // 3: dex.orders.v1.Payload.amend:type_name -> dex.orders.v1.OrderAmend
-	12, // 4: dex.orders.v1.Payload.cancel_all:type_name -> dex.orders.v1.OrderCancelAll
-	16, // 5: dex.orders.v1.Payload.batch:type_name -> dex.orders.v1.Batch
-	18, // 6: dex.orders.v1.Payload.register_key:type_name -> dex.orders.v1.KeyRegistration
-	20, // 7: dex.orders.v1.Payload.transfer:type_name -> dex.orders.v1.FundsTransfer
-	19, // 8: dex.orders.v1.Payload.revoke_key:type_name -> dex.orders.v1.KeyRevocation
-	13, // 9: dex.orders.v1.Payload.dead_mans_switch:type_name -> dex.orders.v1.DeadMansSwitch
-	14, // 10: dex.orders.v1.Payload.session_opening:type_name -> dex.orders.v1.SessionOpening
-	15, // 11: dex.orders.v1.Payload.session_countersignature:type_name -> dex.orders.v1.SessionCountersignature
-	21, // 12: dex.orders.v1.Payload.quote_request:type_name -> dex.orders.v1.QuoteRequest
-	22, // 13: dex.orders.v1.Payload.quote:type_name -> dex.orders.v1.NewQuote
-	23, // 14: dex.orders.v1.Payload.quote_cancel:type_name -> dex.orders.v1.QuoteCancel
-	24, // 15: dex.orders.v1.Payload.quote_acceptance:type_name -> dex.orders.v1.QuoteAcceptance
-	0,  // 16: dex.orders.v1.NewOrder.side:type_name -> dex.orders.v1.Side
-	1,  // 17: dex.orders.v1.NewOrder.type:type_name -> dex.orders.v1.OrderType
-	2,  // 18: dex.orders.v1.NewOrder.time_in_force:type_name -> dex.orders.v1.TimeInForce
-	9,  // 19: dex.orders.v1.NewOrder.terms:type_name -> dex.orders.v1.OrderTerms
-	3,  // 20: dex.orders.v1.OrderTerms.peg:type_name -> dex.orders.v1.PegReference
-	25, // 21: dex.orders.v1.OrderTerms.expire_time:type_name -> google.protobuf.Timestamp
-	4,  // 22: dex.orders.v1.OrderTerms.self_trade_prevention:type_name -> dex.orders.v1.SelfTradePrevention
-	0,  // 23: dex.orders.v1.OrderCancelAll.side:type_name -> dex.orders.v1.Side
-	26, // 24: dex.orders.v1.DeadMansSwitch.timeout:type_name -> google.protobuf.Duration
-	17, // 25: dex.orders.v1.Batch.items:type_name -> dex.orders.v1.BatchItem
-	8,  // 26: dex.orders.v1.BatchItem.place:type_name -> dex.orders.v1.NewOrder
-	10, // 27: dex.orders.v1.BatchItem.cancel:type_name -> dex.orders.v1.OrderCancel
-	11, // 28: dex.orders.v1.BatchItem.amend:type_name -> dex.orders.v1.OrderAmend
-	5,  // 29: dex.orders.v1.KeyRegistration.scopes:type_name -> dex.orders.v1.KeyScope
-	25, // 30: dex.orders.v1.KeyRegistration.expire_time:type_name -> google.protobuf.Timestamp
-	0,  // 31: dex.orders.v1.QuoteRequest.side:type_name -> dex.orders.v1.Side
-	25, // 32: dex.orders.v1.QuoteRequest.close_time:type_name -> google.protobuf.Timestamp
-	25, // 33: dex.orders.v1.NewQuote.expire_time:type_name -> google.protobuf.Timestamp
-	0,  // 34: dex.orders.v1.QuoteAcceptance.side:type_name -> dex.orders.v1.Side
-	35, // [35:35] is the sub-list for method output_type
-	35, // [35:35] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	29, // 0: dex.orders.v1.Payload.expire_time:type_name -> google.protobuf.Timestamp
+	9,  // 1: dex.orders.v1.Payload.place:type_name -> dex.orders.v1.NewOrder
+	11, // 2: dex.orders.v1.Payload.cancel:type_name -> dex.orders.v1.OrderCancel
+	12, // 3: dex.orders.v1.Payload.amend:type_name -> dex.orders.v1.OrderAmend
+	13, // 4: dex.orders.v1.Payload.cancel_all:type_name -> dex.orders.v1.OrderCancelAll
+	17, // 5: dex.orders.v1.Payload.batch:type_name -> dex.orders.v1.Batch
+	19, // 6: dex.orders.v1.Payload.register_key:type_name -> dex.orders.v1.KeyRegistration
+	21, // 7: dex.orders.v1.Payload.transfer:type_name -> dex.orders.v1.FundsTransfer
+	20, // 8: dex.orders.v1.Payload.revoke_key:type_name -> dex.orders.v1.KeyRevocation
+	14, // 9: dex.orders.v1.Payload.dead_mans_switch:type_name -> dex.orders.v1.DeadMansSwitch
+	15, // 10: dex.orders.v1.Payload.session_opening:type_name -> dex.orders.v1.SessionOpening
+	16, // 11: dex.orders.v1.Payload.session_countersignature:type_name -> dex.orders.v1.SessionCountersignature
+	22, // 12: dex.orders.v1.Payload.quote_request:type_name -> dex.orders.v1.QuoteRequest
+	23, // 13: dex.orders.v1.Payload.quote:type_name -> dex.orders.v1.NewQuote
+	24, // 14: dex.orders.v1.Payload.quote_cancel:type_name -> dex.orders.v1.QuoteCancel
+	25, // 15: dex.orders.v1.Payload.quote_acceptance:type_name -> dex.orders.v1.QuoteAcceptance
+	26, // 16: dex.orders.v1.Payload.add_liquidity:type_name -> dex.orders.v1.LiquidityAddition
+	27, // 17: dex.orders.v1.Payload.remove_liquidity:type_name -> dex.orders.v1.LiquidityRemoval
+	28, // 18: dex.orders.v1.Payload.pool_swap:type_name -> dex.orders.v1.PoolSwap
+	0,  // 19: dex.orders.v1.NewOrder.side:type_name -> dex.orders.v1.Side
+	1,  // 20: dex.orders.v1.NewOrder.type:type_name -> dex.orders.v1.OrderType
+	2,  // 21: dex.orders.v1.NewOrder.time_in_force:type_name -> dex.orders.v1.TimeInForce
+	10, // 22: dex.orders.v1.NewOrder.terms:type_name -> dex.orders.v1.OrderTerms
+	3,  // 23: dex.orders.v1.OrderTerms.peg:type_name -> dex.orders.v1.PegReference
+	29, // 24: dex.orders.v1.OrderTerms.expire_time:type_name -> google.protobuf.Timestamp
+	4,  // 25: dex.orders.v1.OrderTerms.self_trade_prevention:type_name -> dex.orders.v1.SelfTradePrevention
+	0,  // 26: dex.orders.v1.OrderCancelAll.side:type_name -> dex.orders.v1.Side
+	30, // 27: dex.orders.v1.DeadMansSwitch.timeout:type_name -> google.protobuf.Duration
+	18, // 28: dex.orders.v1.Batch.items:type_name -> dex.orders.v1.BatchItem
+	9,  // 29: dex.orders.v1.BatchItem.place:type_name -> dex.orders.v1.NewOrder
+	11, // 30: dex.orders.v1.BatchItem.cancel:type_name -> dex.orders.v1.OrderCancel
+	12, // 31: dex.orders.v1.BatchItem.amend:type_name -> dex.orders.v1.OrderAmend
+	5,  // 32: dex.orders.v1.KeyRegistration.scopes:type_name -> dex.orders.v1.KeyScope
+	29, // 33: dex.orders.v1.KeyRegistration.expire_time:type_name -> google.protobuf.Timestamp
+	0,  // 34: dex.orders.v1.QuoteRequest.side:type_name -> dex.orders.v1.Side
+	29, // 35: dex.orders.v1.QuoteRequest.close_time:type_name -> google.protobuf.Timestamp
+	29, // 36: dex.orders.v1.NewQuote.expire_time:type_name -> google.protobuf.Timestamp
+	0,  // 37: dex.orders.v1.QuoteAcceptance.side:type_name -> dex.orders.v1.Side
+	0,  // 38: dex.orders.v1.PoolSwap.side:type_name -> dex.orders.v1.Side
+	6,  // 39: dex.orders.v1.PoolSwap.exact:type_name -> dex.orders.v1.SwapExact
+	40, // [40:40] is the sub-list for method output_type
+	40, // [40:40] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_dex_orders_v1_signed_payload_proto_init() }
@@ -2370,6 +2796,9 @@ func file_dex_orders_v1_signed_payload_proto_init() {
 		(*Payload_Quote)(nil),
 		(*Payload_QuoteCancel)(nil),
 		(*Payload_QuoteAcceptance)(nil),
+		(*Payload_AddLiquidity)(nil),
+		(*Payload_RemoveLiquidity)(nil),
+		(*Payload_PoolSwap)(nil),
 	}
 	file_dex_orders_v1_signed_payload_proto_msgTypes[11].OneofWrappers = []any{
 		(*BatchItem_Place)(nil),
@@ -2381,8 +2810,8 @@ func file_dex_orders_v1_signed_payload_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dex_orders_v1_signed_payload_proto_rawDesc), len(file_dex_orders_v1_signed_payload_proto_rawDesc)),
-			NumEnums:      6,
-			NumMessages:   19,
+			NumEnums:      7,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

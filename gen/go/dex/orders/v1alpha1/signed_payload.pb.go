@@ -225,7 +225,7 @@ const file_dex_orders_v1alpha1_signed_payload_proto_rawDesc = "" +
 	"\x11withdrawal_cancel\x18\x12 \x01(\v2).dex.settlement.v1alpha1.WithdrawalCancelH\x00R\x10withdrawalCancel\x12R\n" +
 	"\x0fswap_acceptance\x18\x13 \x01(\v2'.dex.settlement.v1alpha1.SwapAcceptanceH\x00R\x0eswapAcceptance\x12U\n" +
 	"\x10swap_transaction\x18\x14 \x01(\v2(.dex.settlement.v1alpha1.SwapTransactionH\x00R\x0fswapTransactionB\x0f\n" +
-	"\x06action\x12\x05\xbaH\x02\b\x01J\x04\b\x05\x10\x10J\x04\b\x15\x10\x19B\xd6\x01\n" +
+	"\x06action\x12\x05\xbaH\x02\b\x01J\x04\b\x05\x10\x10J\x04\b\x15\x10\x1cB\xd6\x01\n" +
 	"\x17com.dex.orders.v1alpha1B\x12SignedPayloadProtoP\x01Z9triodex.example/gen/go/dex/orders/v1alpha1;ordersv1alpha1\xa2\x02\x03DOX\xaa\x02\x13Dex.Orders.V1alpha1\xca\x02\x13Dex\\Orders\\V1alpha1\xe2\x02\x1fDex\\Orders\\V1alpha1\\GPBMetadata\xea\x02\x15Dex::Orders::V1alpha1b\x06proto3"
 
 var (

@@ -27,10 +27,11 @@ from dex.matching.v1 import matching_pb2 as dex_dot_matching_dot_v1_dot_matching
 from dex.options.v1 import options_pb2 as dex_dot_options_dot_v1_dot_options__pb2
 from dex.orders.v1 import order_intake_pb2 as dex_dot_orders_dot_v1_dot_order__intake__pb2
 from dex.orders.v1 import signed_payload_pb2 as dex_dot_orders_dot_v1_dot_signed__payload__pb2
+from dex.pools.v1 import pools_pb2 as dex_dot_pools_dot_v1_dot_pools__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x64\x65x/admin/v1/admin.proto\x12\x0c\x64\x65x.admin.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1e\x64\x65x/matching/v1/matching.proto\x1a\x1c\x64\x65x/options/v1/options.proto\x1a dex/orders/v1/order_intake.proto\x1a\"dex/orders/v1/signed_payload.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"N\n\x13\x43reateMarketRequest\x12\x37\n\x06market\x18\x01 \x01(\x0b\x32\x17.dex.matching.v1.MarketB\x06\xbaH\x03\xc8\x01\x01R\x06market\"G\n\x14\x43reateMarketResponse\x12/\n\x06market\x18\x01 \x01(\x0b\x32\x17.dex.matching.v1.MarketR\x06market\"\x83\x01\n\x16SetMarketStatusRequest\x12&\n\tmarket_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x03\x18 R\x08marketId\x12\x41\n\x06status\x18\x02 \x01(\x0e\x32\x1d.dex.matching.v1.MarketStatusB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x06status\"J\n\x17SetMarketStatusResponse\x12/\n\x06market\x18\x01 \x01(\x0b\x32\x17.dex.matching.v1.MarketR\x06market\"\x9a\x01\n\x0eSetFeesRequest\x12&\n\tmarket_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x03\x18 R\x08marketId\x12/\n\rmaker_fee_ppm\x18\x02 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xa0\x8d\x06(\x00R\x0bmakerFeePpm\x12/\n\rtaker_fee_ppm\x18\x03 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xa0\x8d\x06(\x00R\x0btakerFeePpm\"B\n\x0fSetFeesResponse\x12/\n\x06market\x18\x01 \x01(\x0b\x32\x17.dex.matching.v1.MarketR\x06market\"\x95\x02\n\x16SetMarketLimitsRequest\x12&\n\tmarket_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x03\x18 R\x08marketId\x12\x32\n\x10protection_ticks\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x0fprotectionTicks\x12\x31\n\x0eprice_band_ppm\x18\x03 \x01(\x03\x42\x0b\xbaH\x08\"\x06\x18\xc0\x84=(\x00R\x0cpriceBandPpm\x12\x35\n\x12notional_min_atoms\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x10notionalMinAtoms\x12\x35\n\x12notional_max_atoms\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x10notionalMaxAtoms\"J\n\x17SetMarketLimitsResponse\x12/\n\x06market\x18\x01 \x01(\x0b\x32\x17.dex.matching.v1.MarketR\x06market\"c\n\x18SetSelfTradeGroupRequest\x12(\n\naccount_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\taccountId\x12\x1d\n\x05group\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x05group\"\x1b\n\x19SetSelfTradeGroupResponse\"\xb6\x01\n\x13\x43\x61ncelOrdersRequest\x12&\n\naccount_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18 R\taccountId\x12$\n\tmarket_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18 R\x08marketId\x12\x31\n\x04side\x18\x03 \x01(\x0e\x32\x13.dex.orders.v1.SideB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x04side\x12\x1e\n\neverything\x18\x04 \x01(\x08R\neverything\"q\n\x14\x43\x61ncelOrdersResponse\x12\x30\n\x07\x61pplied\x18\x01 \x01(\x0b\x32\x16.dex.orders.v1.AppliedR\x07\x61pplied\x12\'\n\x0f\x63\x61ncelled_count\x18\x02 \x01(\x03R\x0e\x63\x61ncelledCount\"\xbc\x01\n\x14\x43reditAccountRequest\x12(\n\naccount_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\taccountId\x12$\n\x08\x61sset_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x10R\x07\x61ssetId\x12*\n\x0c\x61mount_atoms\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\x0b\x61mountAtoms\x12(\n\treference\x18\x04 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\treference\"I\n\x15\x43reditAccountResponse\x12\x30\n\x07\x61pplied\x18\x01 \x01(\x0b\x32\x16.dex.orders.v1.AppliedR\x07\x61pplied\"\xbb\x01\n\x13\x44\x65\x62itAccountRequest\x12(\n\naccount_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\taccountId\x12$\n\x08\x61sset_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x10R\x07\x61ssetId\x12*\n\x0c\x61mount_atoms\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\x0b\x61mountAtoms\x12(\n\treference\x18\x04 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\treference\"H\n\x14\x44\x65\x62itAccountResponse\x12\x30\n\x07\x61pplied\x18\x01 \x01(\x0b\x32\x16.dex.orders.v1.AppliedR\x07\x61pplied\"\x89\x02\n\rExternalTrade\x12(\n\x0b\x65xternal_id\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\nexternalId\x12\x36\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x04time\x12(\n\x0bprice_ticks\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\npriceTicks\x12,\n\rquantity_lots\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\x0cquantityLots\x12>\n\ntaker_side\x18\x05 \x01(\x0e\x32\x13.dex.orders.v1.SideB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\ttakerSide\"\xc0\x01\n\x13RecordTradesRequest\x12&\n\tmarket_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x03\x18 R\x08marketId\x12>\n\x06trades\x18\x02 \x03(\x0b\x32\x1b.dex.admin.v1.ExternalTradeB\t\xbaH\x06\x92\x01\x03\x10\x90NR\x06trades\x12\x41\n\x0ewatermark_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\rwatermarkTime\"\x94\x01\n\x14RecordTradesResponse\x12\x30\n\x07\x61pplied\x18\x01 \x01(\x0b\x32\x16.dex.orders.v1.AppliedR\x07\x61pplied\x12%\n\x0erecorded_count\x18\x02 \x01(\x05R\rrecordedCount\x12#\n\rskipped_count\x18\x03 \x01(\x05R\x0cskippedCount\"\x15\n\x13TakeSnapshotRequest\"p\n\x14TakeSnapshotResponse\x12\x1a\n\x08sequence\x18\x01 \x01(\x03R\x08sequence\x12\x1d\n\nstate_hash\x18\x02 \x01(\tR\tstateHash\x12\x1d\n\nsize_bytes\x18\x03 \x01(\x03R\tsizeBytes\"\x0e\n\x0c\x44rainRequest\"\x0f\n\rDrainResponse\"\x16\n\x14GetNodeStatusRequest\"\xeb\x04\n\x15GetNodeStatusResponse\x12\x1d\n\nnetwork_id\x18\x01 \x01(\tR\tnetworkId\x12\x18\n\x07version\x18\x02 \x01(\tR\x07version\x12\x39\n\nready_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\treadyTime\x12)\n\x10\x61pplied_sequence\x18\x04 \x01(\x03R\x0f\x61ppliedSequence\x12)\n\x10\x64urable_sequence\x18\x05 \x01(\x03R\x0f\x64urableSequence\x12\x1d\n\nevent_hash\x18\x06 \x01(\tR\teventHash\x12+\n\x11snapshot_sequence\x18\x07 \x01(\x03R\x10snapshotSequence\x12%\n\x0ereplayed_count\x18\x08 \x01(\x03R\rreplayedCount\x12#\n\raccount_count\x18\t \x01(\x03R\x0c\x61\x63\x63ountCount\x12(\n\x10open_order_count\x18\n \x01(\x03R\x0eopenOrderCount\x12!\n\x0cmarket_count\x18\x0b \x01(\x03R\x0bmarketCount\x12\x12\n\x04\x64\x65mo\x18\x0c \x01(\x08R\x04\x64\x65mo\x12(\n\x10\x61udit_public_key\x18\r \x01(\tR\x0e\x61uditPublicKey\x12&\n\x0f\x61udit_tree_size\x18\x0e \x01(\x03R\rauditTreeSize\x12\x14\n\x05\x65poch\x18\x0f \x01(\x03R\x05\x65poch\x12\'\n\x0foldest_sequence\x18\x10 \x01(\x03R\x0eoldestSequence2\x96\t\n\x05\x41\x64min\x12_\n\x0c\x43reateMarket\x12!.dex.admin.v1.CreateMarketRequest\x1a\".dex.admin.v1.CreateMarketResponse\"\x08\xa8\xbb\x18\x04\xb0\xbb\x18\x02\x12h\n\x0fSetMarketStatus\x12$.dex.admin.v1.SetMarketStatusRequest\x1a%.dex.admin.v1.SetMarketStatusResponse\"\x08\xa8\xbb\x18\x04\xb0\xbb\x18\x02\x12P\n\x07SetFees\x12\x1c.dex.admin.v1.SetFeesRequest\x1a\x1d.dex.admin.v1.SetFeesResponse\"\x08\xa8\xbb\x18\x04\xb0\xbb\x18\x02\x12h\n\x0fSetMarketLimits\x12$.dex.admin.v1.SetMarketLimitsRequest\x1a%.dex.admin.v1.SetMarketLimitsResponse\"\x08\xa8\xbb\x18\x04\xb0\xbb\x18\x02\x12n\n\x11SetSelfTradeGroup\x12&.dex.admin.v1.SetSelfTradeGroupRequest\x1a\'.dex.admin.v1.SetSelfTradeGroupResponse\"\x08\xa8\xbb\x18\x04\xb0\xbb\x18\x02\x12_\n\x0c\x43\x61ncelOrders\x12!.dex.admin.v1.CancelOrdersRequest\x1a\".dex.admin.v1.CancelOrdersResponse\"\x08\xa8\xbb\x18\x04\xb0\xbb\x18\x02\x12\x62\n\rCreditAccount\x12\".dex.admin.v1.CreditAccountRequest\x1a#.dex.admin.v1.CreditAccountResponse\"\x08\xa8\xbb\x18\x04\xb0\xbb\x18\x03\x12_\n\x0c\x44\x65\x62itAccount\x12!.dex.admin.v1.DebitAccountRequest\x1a\".dex.admin.v1.DebitAccountResponse\"\x08\xa8\xbb\x18\x04\xb0\xbb\x18\x03\x12_\n\x0cRecordTrades\x12!.dex.admin.v1.RecordTradesRequest\x1a\".dex.admin.v1.RecordTradesResponse\"\x08\xa8\xbb\x18\x04\xb0\xbb\x18\x02\x12_\n\x0cTakeSnapshot\x12!.dex.admin.v1.TakeSnapshotRequest\x1a\".dex.admin.v1.TakeSnapshotResponse\"\x08\xa8\xbb\x18\x04\xb0\xbb\x18\x04\x12J\n\x05\x44rain\x12\x1a.dex.admin.v1.DrainRequest\x1a\x1b.dex.admin.v1.DrainResponse\"\x08\xa8\xbb\x18\x04\xb0\xbb\x18\x04\x12\x62\n\rGetNodeStatus\x12\".dex.admin.v1.GetNodeStatusRequest\x1a#.dex.admin.v1.GetNodeStatusResponse\"\x08\xa8\xbb\x18\x04\xb0\xbb\x18\x01\x42\x9d\x01\n\x10\x63om.dex.admin.v1B\nAdminProtoP\x01Z+triodex.example/gen/go/dex/admin/v1;adminv1\xa2\x02\x03\x44\x41X\xaa\x02\x0c\x44\x65x.Admin.V1\xca\x02\x0c\x44\x65x\\Admin\\V1\xe2\x02\x18\x44\x65x\\Admin\\V1\\GPBMetadata\xea\x02\x0e\x44\x65x::Admin::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x64\x65x/admin/v1/admin.proto\x12\x0c\x64\x65x.admin.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1e\x64\x65x/matching/v1/matching.proto\x1a\x1c\x64\x65x/options/v1/options.proto\x1a dex/orders/v1/order_intake.proto\x1a\"dex/orders/v1/signed_payload.proto\x1a\x18\x64\x65x/pools/v1/pools.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"N\n\x13\x43reateMarketRequest\x12\x37\n\x06market\x18\x01 \x01(\x0b\x32\x17.dex.matching.v1.MarketB\x06\xbaH\x03\xc8\x01\x01R\x06market\"G\n\x14\x43reateMarketResponse\x12/\n\x06market\x18\x01 \x01(\x0b\x32\x17.dex.matching.v1.MarketR\x06market\"\xbf\x01\n\x11\x43reatePoolRequest\x12&\n\tmarket_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x03\x18 R\x08marketId\x12\x36\n\x04kind\x18\x02 \x01(\x0e\x32\x16.dex.pools.v1.PoolKindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x04kind\x12 \n\x07\x66\x65\x65_ppm\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00R\x06\x66\x65\x65Ppm\x12(\n\x0bprice_ticks\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\npriceTicks\"<\n\x12\x43reatePoolResponse\x12&\n\x04pool\x18\x01 \x01(\x0b\x32\x12.dex.pools.v1.PoolR\x04pool\"\x83\x01\n\x16SetMarketStatusRequest\x12&\n\tmarket_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x03\x18 R\x08marketId\x12\x41\n\x06status\x18\x02 \x01(\x0e\x32\x1d.dex.matching.v1.MarketStatusB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x06status\"J\n\x17SetMarketStatusResponse\x12/\n\x06market\x18\x01 \x01(\x0b\x32\x17.dex.matching.v1.MarketR\x06market\"\x9a\x01\n\x0eSetFeesRequest\x12&\n\tmarket_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x03\x18 R\x08marketId\x12/\n\rmaker_fee_ppm\x18\x02 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xa0\x8d\x06(\x00R\x0bmakerFeePpm\x12/\n\rtaker_fee_ppm\x18\x03 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xa0\x8d\x06(\x00R\x0btakerFeePpm\"B\n\x0fSetFeesResponse\x12/\n\x06market\x18\x01 \x01(\x0b\x32\x17.dex.matching.v1.MarketR\x06market\"\x95\x02\n\x16SetMarketLimitsRequest\x12&\n\tmarket_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x03\x18 R\x08marketId\x12\x32\n\x10protection_ticks\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x0fprotectionTicks\x12\x31\n\x0eprice_band_ppm\x18\x03 \x01(\x03\x42\x0b\xbaH\x08\"\x06\x18\xc0\x84=(\x00R\x0cpriceBandPpm\x12\x35\n\x12notional_min_atoms\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x10notionalMinAtoms\x12\x35\n\x12notional_max_atoms\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x10notionalMaxAtoms\"J\n\x17SetMarketLimitsResponse\x12/\n\x06market\x18\x01 \x01(\x0b\x32\x17.dex.matching.v1.MarketR\x06market\"c\n\x18SetSelfTradeGroupRequest\x12(\n\naccount_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\taccountId\x12\x1d\n\x05group\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x05group\"\x1b\n\x19SetSelfTradeGroupResponse\"\xb6\x01\n\x13\x43\x61ncelOrdersRequest\x12&\n\naccount_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18 R\taccountId\x12$\n\tmarket_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18 R\x08marketId\x12\x31\n\x04side\x18\x03 \x01(\x0e\x32\x13.dex.orders.v1.SideB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x04side\x12\x1e\n\neverything\x18\x04 \x01(\x08R\neverything\"q\n\x14\x43\x61ncelOrdersResponse\x12\x30\n\x07\x61pplied\x18\x01 \x01(\x0b\x32\x16.dex.orders.v1.AppliedR\x07\x61pplied\x12\'\n\x0f\x63\x61ncelled_count\x18\x02 \x01(\x03R\x0e\x63\x61ncelledCount\"\xbc\x01\n\x14\x43reditAccountRequest\x12(\n\naccount_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\taccountId\x12$\n\x08\x61sset_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x10R\x07\x61ssetId\x12*\n\x0c\x61mount_atoms\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\x0b\x61mountAtoms\x12(\n\treference\x18\x04 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\treference\"I\n\x15\x43reditAccountResponse\x12\x30\n\x07\x61pplied\x18\x01 \x01(\x0b\x32\x16.dex.orders.v1.AppliedR\x07\x61pplied\"\xbb\x01\n\x13\x44\x65\x62itAccountRequest\x12(\n\naccount_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\taccountId\x12$\n\x08\x61sset_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x10R\x07\x61ssetId\x12*\n\x0c\x61mount_atoms\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\x0b\x61mountAtoms\x12(\n\treference\x18\x04 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\treference\"H\n\x14\x44\x65\x62itAccountResponse\x12\x30\n\x07\x61pplied\x18\x01 \x01(\x0b\x32\x16.dex.orders.v1.AppliedR\x07\x61pplied\"\x89\x02\n\rExternalTrade\x12(\n\x0b\x65xternal_id\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\nexternalId\x12\x36\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x04time\x12(\n\x0bprice_ticks\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\npriceTicks\x12,\n\rquantity_lots\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\x0cquantityLots\x12>\n\ntaker_side\x18\x05 \x01(\x0e\x32\x13.dex.orders.v1.SideB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\ttakerSide\"\xc0\x01\n\x13RecordTradesRequest\x12&\n\tmarket_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x03\x18 R\x08marketId\x12>\n\x06trades\x18\x02 \x03(\x0b\x32\x1b.dex.admin.v1.ExternalTradeB\t\xbaH\x06\x92\x01\x03\x10\x90NR\x06trades\x12\x41\n\x0ewatermark_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\rwatermarkTime\"\x94\x01\n\x14RecordTradesResponse\x12\x30\n\x07\x61pplied\x18\x01 \x01(\x0b\x32\x16.dex.orders.v1.AppliedR\x07\x61pplied\x12%\n\x0erecorded_count\x18\x02 \x01(\x05R\rrecordedCount\x12#\n\rskipped_count\x18\x03 \x01(\x05R\x0cskippedCount\"\x15\n\x13TakeSnapshotRequest\"p\n\x14TakeSnapshotResponse\x12\x1a\n\x08sequence\x18\x01 \x01(\x03R\x08sequence\x12\x1d\n\nstate_hash\x18\x02 \x01(\tR\tstateHash\x12\x1d\n\nsize_bytes\x18\x03 \x01(\x03R\tsizeBytes\"\x0e\n\x0c\x44rainRequest\"\x0f\n\rDrainResponse\"\x16\n\x14GetNodeStatusRequest\"\xeb\x04\n\x15GetNodeStatusResponse\x12\x1d\n\nnetwork_id\x18\x01 \x01(\tR\tnetworkId\x12\x18\n\x07version\x18\x02 \x01(\tR\x07version\x12\x39\n\nready_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\treadyTime\x12)\n\x10\x61pplied_sequence\x18\x04 \x01(\x03R\x0f\x61ppliedSequence\x12)\n\x10\x64urable_sequence\x18\x05 \x01(\x03R\x0f\x64urableSequence\x12\x1d\n\nevent_hash\x18\x06 \x01(\tR\teventHash\x12+\n\x11snapshot_sequence\x18\x07 \x01(\x03R\x10snapshotSequence\x12%\n\x0ereplayed_count\x18\x08 \x01(\x03R\rreplayedCount\x12#\n\raccount_count\x18\t \x01(\x03R\x0c\x61\x63\x63ountCount\x12(\n\x10open_order_count\x18\n \x01(\x03R\x0eopenOrderCount\x12!\n\x0cmarket_count\x18\x0b \x01(\x03R\x0bmarketCount\x12\x12\n\x04\x64\x65mo\x18\x0c \x01(\x08R\x04\x64\x65mo\x12(\n\x10\x61udit_public_key\x18\r \x01(\tR\x0e\x61uditPublicKey\x12&\n\x0f\x61udit_tree_size\x18\x0e \x01(\x03R\rauditTreeSize\x12\x14\n\x05\x65poch\x18\x0f \x01(\x03R\x05\x65poch\x12\'\n\x0foldest_sequence\x18\x10 \x01(\x03R\x0eoldestSequence2\xf1\t\n\x05\x41\x64min\x12_\n\x0c\x43reateMarket\x12!.dex.admin.v1.CreateMarketRequest\x1a\".dex.admin.v1.CreateMarketResponse\"\x08\xa8\xbb\x18\x04\xb0\xbb\x18\x02\x12Y\n\nCreatePool\x12\x1f.dex.admin.v1.CreatePoolRequest\x1a .dex.admin.v1.CreatePoolResponse\"\x08\xa8\xbb\x18\x04\xb0\xbb\x18\x02\x12h\n\x0fSetMarketStatus\x12$.dex.admin.v1.SetMarketStatusRequest\x1a%.dex.admin.v1.SetMarketStatusResponse\"\x08\xa8\xbb\x18\x04\xb0\xbb\x18\x02\x12P\n\x07SetFees\x12\x1c.dex.admin.v1.SetFeesRequest\x1a\x1d.dex.admin.v1.SetFeesResponse\"\x08\xa8\xbb\x18\x04\xb0\xbb\x18\x02\x12h\n\x0fSetMarketLimits\x12$.dex.admin.v1.SetMarketLimitsRequest\x1a%.dex.admin.v1.SetMarketLimitsResponse\"\x08\xa8\xbb\x18\x04\xb0\xbb\x18\x02\x12n\n\x11SetSelfTradeGroup\x12&.dex.admin.v1.SetSelfTradeGroupRequest\x1a\'.dex.admin.v1.SetSelfTradeGroupResponse\"\x08\xa8\xbb\x18\x04\xb0\xbb\x18\x02\x12_\n\x0c\x43\x61ncelOrders\x12!.dex.admin.v1.CancelOrdersRequest\x1a\".dex.admin.v1.CancelOrdersResponse\"\x08\xa8\xbb\x18\x04\xb0\xbb\x18\x02\x12\x62\n\rCreditAccount\x12\".dex.admin.v1.CreditAccountRequest\x1a#.dex.admin.v1.CreditAccountResponse\"\x08\xa8\xbb\x18\x04\xb0\xbb\x18\x03\x12_\n\x0c\x44\x65\x62itAccount\x12!.dex.admin.v1.DebitAccountRequest\x1a\".dex.admin.v1.DebitAccountResponse\"\x08\xa8\xbb\x18\x04\xb0\xbb\x18\x03\x12_\n\x0cRecordTrades\x12!.dex.admin.v1.RecordTradesRequest\x1a\".dex.admin.v1.RecordTradesResponse\"\x08\xa8\xbb\x18\x04\xb0\xbb\x18\x02\x12_\n\x0cTakeSnapshot\x12!.dex.admin.v1.TakeSnapshotRequest\x1a\".dex.admin.v1.TakeSnapshotResponse\"\x08\xa8\xbb\x18\x04\xb0\xbb\x18\x04\x12J\n\x05\x44rain\x12\x1a.dex.admin.v1.DrainRequest\x1a\x1b.dex.admin.v1.DrainResponse\"\x08\xa8\xbb\x18\x04\xb0\xbb\x18\x04\x12\x62\n\rGetNodeStatus\x12\".dex.admin.v1.GetNodeStatusRequest\x1a#.dex.admin.v1.GetNodeStatusResponse\"\x08\xa8\xbb\x18\x04\xb0\xbb\x18\x01\x42\x9d\x01\n\x10\x63om.dex.admin.v1B\nAdminProtoP\x01Z+triodex.example/gen/go/dex/admin/v1;adminv1\xa2\x02\x03\x44\x41X\xaa\x02\x0c\x44\x65x.Admin.V1\xca\x02\x0c\x44\x65x\\Admin\\V1\xe2\x02\x18\x44\x65x\\Admin\\V1\\GPBMetadata\xea\x02\x0e\x44\x65x::Admin::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,6 +41,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\020com.dex.admin.v1B\nAdminProtoP\001Z+triodex.example/gen/go/dex/admin/v1;adminv1\242\002\003DAX\252\002\014Dex.Admin.V1\312\002\014Dex\\Admin\\V1\342\002\030Dex\\Admin\\V1\\GPBMetadata\352\002\016Dex::Admin::V1'
   _globals['_CREATEMARKETREQUEST'].fields_by_name['market']._loaded_options = None
   _globals['_CREATEMARKETREQUEST'].fields_by_name['market']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_CREATEPOOLREQUEST'].fields_by_name['market_id']._loaded_options = None
+  _globals['_CREATEPOOLREQUEST'].fields_by_name['market_id']._serialized_options = b'\272H\006r\004\020\003\030 '
+  _globals['_CREATEPOOLREQUEST'].fields_by_name['kind']._loaded_options = None
+  _globals['_CREATEPOOLREQUEST'].fields_by_name['kind']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
+  _globals['_CREATEPOOLREQUEST'].fields_by_name['fee_ppm']._loaded_options = None
+  _globals['_CREATEPOOLREQUEST'].fields_by_name['fee_ppm']._serialized_options = b'\272H\004\032\002 \000'
+  _globals['_CREATEPOOLREQUEST'].fields_by_name['price_ticks']._loaded_options = None
+  _globals['_CREATEPOOLREQUEST'].fields_by_name['price_ticks']._serialized_options = b'\272H\004\"\002(\000'
   _globals['_SETMARKETSTATUSREQUEST'].fields_by_name['market_id']._loaded_options = None
   _globals['_SETMARKETSTATUSREQUEST'].fields_by_name['market_id']._serialized_options = b'\272H\006r\004\020\003\030 '
   _globals['_SETMARKETSTATUSREQUEST'].fields_by_name['status']._loaded_options = None
@@ -102,6 +111,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECORDTRADESREQUEST'].fields_by_name['trades']._serialized_options = b'\272H\006\222\001\003\020\220N'
   _globals['_ADMIN'].methods_by_name['CreateMarket']._loaded_options = None
   _globals['_ADMIN'].methods_by_name['CreateMarket']._serialized_options = b'\250\273\030\004\260\273\030\002'
+  _globals['_ADMIN'].methods_by_name['CreatePool']._loaded_options = None
+  _globals['_ADMIN'].methods_by_name['CreatePool']._serialized_options = b'\250\273\030\004\260\273\030\002'
   _globals['_ADMIN'].methods_by_name['SetMarketStatus']._loaded_options = None
   _globals['_ADMIN'].methods_by_name['SetMarketStatus']._serialized_options = b'\250\273\030\004\260\273\030\002'
   _globals['_ADMIN'].methods_by_name['SetFees']._loaded_options = None
@@ -124,56 +135,60 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ADMIN'].methods_by_name['Drain']._serialized_options = b'\250\273\030\004\260\273\030\004'
   _globals['_ADMIN'].methods_by_name['GetNodeStatus']._loaded_options = None
   _globals['_ADMIN'].methods_by_name['GetNodeStatus']._serialized_options = b'\250\273\030\004\260\273\030\001'
-  _globals['_CREATEMARKETREQUEST']._serialized_start=236
-  _globals['_CREATEMARKETREQUEST']._serialized_end=314
-  _globals['_CREATEMARKETRESPONSE']._serialized_start=316
-  _globals['_CREATEMARKETRESPONSE']._serialized_end=387
-  _globals['_SETMARKETSTATUSREQUEST']._serialized_start=390
-  _globals['_SETMARKETSTATUSREQUEST']._serialized_end=521
-  _globals['_SETMARKETSTATUSRESPONSE']._serialized_start=523
-  _globals['_SETMARKETSTATUSRESPONSE']._serialized_end=597
-  _globals['_SETFEESREQUEST']._serialized_start=600
-  _globals['_SETFEESREQUEST']._serialized_end=754
-  _globals['_SETFEESRESPONSE']._serialized_start=756
-  _globals['_SETFEESRESPONSE']._serialized_end=822
-  _globals['_SETMARKETLIMITSREQUEST']._serialized_start=825
-  _globals['_SETMARKETLIMITSREQUEST']._serialized_end=1102
-  _globals['_SETMARKETLIMITSRESPONSE']._serialized_start=1104
-  _globals['_SETMARKETLIMITSRESPONSE']._serialized_end=1178
-  _globals['_SETSELFTRADEGROUPREQUEST']._serialized_start=1180
-  _globals['_SETSELFTRADEGROUPREQUEST']._serialized_end=1279
-  _globals['_SETSELFTRADEGROUPRESPONSE']._serialized_start=1281
-  _globals['_SETSELFTRADEGROUPRESPONSE']._serialized_end=1308
-  _globals['_CANCELORDERSREQUEST']._serialized_start=1311
-  _globals['_CANCELORDERSREQUEST']._serialized_end=1493
-  _globals['_CANCELORDERSRESPONSE']._serialized_start=1495
-  _globals['_CANCELORDERSRESPONSE']._serialized_end=1608
-  _globals['_CREDITACCOUNTREQUEST']._serialized_start=1611
-  _globals['_CREDITACCOUNTREQUEST']._serialized_end=1799
-  _globals['_CREDITACCOUNTRESPONSE']._serialized_start=1801
-  _globals['_CREDITACCOUNTRESPONSE']._serialized_end=1874
-  _globals['_DEBITACCOUNTREQUEST']._serialized_start=1877
-  _globals['_DEBITACCOUNTREQUEST']._serialized_end=2064
-  _globals['_DEBITACCOUNTRESPONSE']._serialized_start=2066
-  _globals['_DEBITACCOUNTRESPONSE']._serialized_end=2138
-  _globals['_EXTERNALTRADE']._serialized_start=2141
-  _globals['_EXTERNALTRADE']._serialized_end=2406
-  _globals['_RECORDTRADESREQUEST']._serialized_start=2409
-  _globals['_RECORDTRADESREQUEST']._serialized_end=2601
-  _globals['_RECORDTRADESRESPONSE']._serialized_start=2604
-  _globals['_RECORDTRADESRESPONSE']._serialized_end=2752
-  _globals['_TAKESNAPSHOTREQUEST']._serialized_start=2754
-  _globals['_TAKESNAPSHOTREQUEST']._serialized_end=2775
-  _globals['_TAKESNAPSHOTRESPONSE']._serialized_start=2777
-  _globals['_TAKESNAPSHOTRESPONSE']._serialized_end=2889
-  _globals['_DRAINREQUEST']._serialized_start=2891
-  _globals['_DRAINREQUEST']._serialized_end=2905
-  _globals['_DRAINRESPONSE']._serialized_start=2907
-  _globals['_DRAINRESPONSE']._serialized_end=2922
-  _globals['_GETNODESTATUSREQUEST']._serialized_start=2924
-  _globals['_GETNODESTATUSREQUEST']._serialized_end=2946
-  _globals['_GETNODESTATUSRESPONSE']._serialized_start=2949
-  _globals['_GETNODESTATUSRESPONSE']._serialized_end=3568
-  _globals['_ADMIN']._serialized_start=3571
-  _globals['_ADMIN']._serialized_end=4745
+  _globals['_CREATEMARKETREQUEST']._serialized_start=262
+  _globals['_CREATEMARKETREQUEST']._serialized_end=340
+  _globals['_CREATEMARKETRESPONSE']._serialized_start=342
+  _globals['_CREATEMARKETRESPONSE']._serialized_end=413
+  _globals['_CREATEPOOLREQUEST']._serialized_start=416
+  _globals['_CREATEPOOLREQUEST']._serialized_end=607
+  _globals['_CREATEPOOLRESPONSE']._serialized_start=609
+  _globals['_CREATEPOOLRESPONSE']._serialized_end=669
+  _globals['_SETMARKETSTATUSREQUEST']._serialized_start=672
+  _globals['_SETMARKETSTATUSREQUEST']._serialized_end=803
+  _globals['_SETMARKETSTATUSRESPONSE']._serialized_start=805
+  _globals['_SETMARKETSTATUSRESPONSE']._serialized_end=879
+  _globals['_SETFEESREQUEST']._serialized_start=882
+  _globals['_SETFEESREQUEST']._serialized_end=1036
+  _globals['_SETFEESRESPONSE']._serialized_start=1038
+  _globals['_SETFEESRESPONSE']._serialized_end=1104
+  _globals['_SETMARKETLIMITSREQUEST']._serialized_start=1107
+  _globals['_SETMARKETLIMITSREQUEST']._serialized_end=1384
+  _globals['_SETMARKETLIMITSRESPONSE']._serialized_start=1386
+  _globals['_SETMARKETLIMITSRESPONSE']._serialized_end=1460
+  _globals['_SETSELFTRADEGROUPREQUEST']._serialized_start=1462
+  _globals['_SETSELFTRADEGROUPREQUEST']._serialized_end=1561
+  _globals['_SETSELFTRADEGROUPRESPONSE']._serialized_start=1563
+  _globals['_SETSELFTRADEGROUPRESPONSE']._serialized_end=1590
+  _globals['_CANCELORDERSREQUEST']._serialized_start=1593
+  _globals['_CANCELORDERSREQUEST']._serialized_end=1775
+  _globals['_CANCELORDERSRESPONSE']._serialized_start=1777
+  _globals['_CANCELORDERSRESPONSE']._serialized_end=1890
+  _globals['_CREDITACCOUNTREQUEST']._serialized_start=1893
+  _globals['_CREDITACCOUNTREQUEST']._serialized_end=2081
+  _globals['_CREDITACCOUNTRESPONSE']._serialized_start=2083
+  _globals['_CREDITACCOUNTRESPONSE']._serialized_end=2156
+  _globals['_DEBITACCOUNTREQUEST']._serialized_start=2159
+  _globals['_DEBITACCOUNTREQUEST']._serialized_end=2346
+  _globals['_DEBITACCOUNTRESPONSE']._serialized_start=2348
+  _globals['_DEBITACCOUNTRESPONSE']._serialized_end=2420
+  _globals['_EXTERNALTRADE']._serialized_start=2423
+  _globals['_EXTERNALTRADE']._serialized_end=2688
+  _globals['_RECORDTRADESREQUEST']._serialized_start=2691
+  _globals['_RECORDTRADESREQUEST']._serialized_end=2883
+  _globals['_RECORDTRADESRESPONSE']._serialized_start=2886
+  _globals['_RECORDTRADESRESPONSE']._serialized_end=3034
+  _globals['_TAKESNAPSHOTREQUEST']._serialized_start=3036
+  _globals['_TAKESNAPSHOTREQUEST']._serialized_end=3057
+  _globals['_TAKESNAPSHOTRESPONSE']._serialized_start=3059
+  _globals['_TAKESNAPSHOTRESPONSE']._serialized_end=3171
+  _globals['_DRAINREQUEST']._serialized_start=3173
+  _globals['_DRAINREQUEST']._serialized_end=3187
+  _globals['_DRAINRESPONSE']._serialized_start=3189
+  _globals['_DRAINRESPONSE']._serialized_end=3204
+  _globals['_GETNODESTATUSREQUEST']._serialized_start=3206
+  _globals['_GETNODESTATUSREQUEST']._serialized_end=3228
+  _globals['_GETNODESTATUSRESPONSE']._serialized_start=3231
+  _globals['_GETNODESTATUSRESPONSE']._serialized_end=3850
+  _globals['_ADMIN']._serialized_start=3853
+  _globals['_ADMIN']._serialized_end=5118
 # @@protoc_insertion_point(module_scope)

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from dex.matching.v1 import matching_pb2 as _matching_pb2
 from dex.orders.v1 import order_intake_pb2 as _order_intake_pb2
 from dex.orders.v1 import signed_payload_pb2 as _signed_payload_pb2
+from dex.pools.v1 import pools_pb2 as _pools_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -71,6 +72,68 @@ class CreateMarketResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CreateMarketResponse: _TypeAlias = CreateMarketResponse  # noqa: Y015
+
+@_typing.final
+class CreatePoolRequest(_message.Message):
+    """Gives a market its pool."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MARKET_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    FEE_PPM_FIELD_NUMBER: _builtins.int
+    PRICE_TICKS_FIELD_NUMBER: _builtins.int
+    market_id: _builtins.str
+    """The market."""
+    kind: _pools_pb2.PoolKind.ValueType
+    """Its formula."""
+    fee_ppm: _builtins.int
+    """What a taker pays to those who provide, in parts per million: 100, 500, 3000 or
+    10000. Positions of a concentrated pool end every 1, 10, 60 or 200 pool ticks.
+    """
+    price_ticks: _builtins.int
+    """Price in ticks at which a concentrated pool begins; zero for a constant product,
+    whose price is what its first provider makes it.
+    """
+    def __init__(
+        self,
+        *,
+        market_id: _builtins.str = ...,
+        kind: _pools_pb2.PoolKind.ValueType = ...,
+        fee_ppm: _builtins.int = ...,
+        price_ticks: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fee_ppm", b"fee_ppm", "kind", b"kind", "market_id", b"market_id", "price_ticks", b"price_ticks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreatePoolRequest: _TypeAlias = CreatePoolRequest  # noqa: Y015
+
+@_typing.final
+class CreatePoolResponse(_message.Message):
+    """The pool as it is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POOL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def pool(self) -> _pools_pb2.Pool:
+        """The pool."""
+
+    def __init__(
+        self,
+        *,
+        pool: _pools_pb2.Pool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreatePoolResponse: _TypeAlias = CreatePoolResponse  # noqa: Y015
 
 @_typing.final
 class SetMarketStatusRequest(_message.Message):

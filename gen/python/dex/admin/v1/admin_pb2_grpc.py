@@ -40,6 +40,11 @@ class AdminStub:
                 request_serializer=dex_dot_admin_dot_v1_dot_admin__pb2.CreateMarketRequest.SerializeToString,
                 response_deserializer=dex_dot_admin_dot_v1_dot_admin__pb2.CreateMarketResponse.FromString,
                 _registered_method=True)
+        self.CreatePool = channel.unary_unary(
+                '/dex.admin.v1.Admin/CreatePool',
+                request_serializer=dex_dot_admin_dot_v1_dot_admin__pb2.CreatePoolRequest.SerializeToString,
+                response_deserializer=dex_dot_admin_dot_v1_dot_admin__pb2.CreatePoolResponse.FromString,
+                _registered_method=True)
         self.SetMarketStatus = channel.unary_unary(
                 '/dex.admin.v1.Admin/SetMarketStatus',
                 request_serializer=dex_dot_admin_dot_v1_dot_admin__pb2.SetMarketStatusRequest.SerializeToString,
@@ -104,6 +109,15 @@ class AdminServicer:
     def CreateMarket(self, request, context):
         """Opens a market. Repeating it with the same parameters changes nothing.
         cli: dex market create
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreatePool(self, request, context):
+        """Gives a market its pool, for good. Repeating it with the same parameters changes
+        nothing. It is empty until somebody provides liquidity.
+        cli: dex pool create
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -210,6 +224,11 @@ def add_AdminServicer_to_server(servicer, server):
                     request_deserializer=dex_dot_admin_dot_v1_dot_admin__pb2.CreateMarketRequest.FromString,
                     response_serializer=dex_dot_admin_dot_v1_dot_admin__pb2.CreateMarketResponse.SerializeToString,
             ),
+            'CreatePool': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreatePool,
+                    request_deserializer=dex_dot_admin_dot_v1_dot_admin__pb2.CreatePoolRequest.FromString,
+                    response_serializer=dex_dot_admin_dot_v1_dot_admin__pb2.CreatePoolResponse.SerializeToString,
+            ),
             'SetMarketStatus': grpc.unary_unary_rpc_method_handler(
                     servicer.SetMarketStatus,
                     request_deserializer=dex_dot_admin_dot_v1_dot_admin__pb2.SetMarketStatusRequest.FromString,
@@ -294,6 +313,33 @@ class Admin:
             '/dex.admin.v1.Admin/CreateMarket',
             dex_dot_admin_dot_v1_dot_admin__pb2.CreateMarketRequest.SerializeToString,
             dex_dot_admin_dot_v1_dot_admin__pb2.CreateMarketResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreatePool(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dex.admin.v1.Admin/CreatePool',
+            dex_dot_admin_dot_v1_dot_admin__pb2.CreatePoolRequest.SerializeToString,
+            dex_dot_admin_dot_v1_dot_admin__pb2.CreatePoolResponse.FromString,
             options,
             channel_credentials,
             insecure,

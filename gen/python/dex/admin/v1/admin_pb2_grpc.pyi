@@ -37,6 +37,11 @@ class AdminStub:
     """Opens a market. Repeating it with the same parameters changes nothing.
     cli: dex market create
     """
+    CreatePool: _grpc.UnaryUnaryMultiCallable[_admin_pb2.CreatePoolRequest, _admin_pb2.CreatePoolResponse]
+    """Gives a market its pool, for good. Repeating it with the same parameters changes
+    nothing. It is empty until somebody provides liquidity.
+    cli: dex pool create
+    """
     SetMarketStatus: _grpc.UnaryUnaryMultiCallable[_admin_pb2.SetMarketStatusRequest, _admin_pb2.SetMarketStatusResponse]
     """Opens, halts or closes a market, or begins an auction. Leaving an auction for OPEN
     or CLOSED uncrosses it first.
@@ -95,6 +100,11 @@ class AdminAsyncStub(AdminStub):
     CreateMarket: _aio.UnaryUnaryMultiCallable[_admin_pb2.CreateMarketRequest, _admin_pb2.CreateMarketResponse]  # type: ignore[assignment]
     """Opens a market. Repeating it with the same parameters changes nothing.
     cli: dex market create
+    """
+    CreatePool: _aio.UnaryUnaryMultiCallable[_admin_pb2.CreatePoolRequest, _admin_pb2.CreatePoolResponse]  # type: ignore[assignment]
+    """Gives a market its pool, for good. Repeating it with the same parameters changes
+    nothing. It is empty until somebody provides liquidity.
+    cli: dex pool create
     """
     SetMarketStatus: _aio.UnaryUnaryMultiCallable[_admin_pb2.SetMarketStatusRequest, _admin_pb2.SetMarketStatusResponse]  # type: ignore[assignment]
     """Opens, halts or closes a market, or begins an auction. Leaving an auction for OPEN
@@ -157,6 +167,17 @@ class AdminServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_admin_pb2.CreateMarketResponse, _abc.Awaitable[_admin_pb2.CreateMarketResponse]]:
         """Opens a market. Repeating it with the same parameters changes nothing.
         cli: dex market create
+        """
+
+    @_abc_1.abstractmethod
+    def CreatePool(
+        self,
+        request: _admin_pb2.CreatePoolRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.CreatePoolResponse, _abc.Awaitable[_admin_pb2.CreatePoolResponse]]:
+        """Gives a market its pool, for good. Repeating it with the same parameters changes
+        nothing. It is empty until somebody provides liquidity.
+        cli: dex pool create
         """
 
     @_abc_1.abstractmethod

@@ -5,6 +5,7 @@ import warnings
 
 from dex.matching.v1 import matching_pb2 as dex_dot_matching_dot_v1_dot_matching__pb2
 from dex.matching.v1 import quote_pb2 as dex_dot_matching_dot_v1_dot_quote__pb2
+from dex.matching.v1 import swap_pb2 as dex_dot_matching_dot_v1_dot_swap__pb2
 
 GRPC_GENERATED_VERSION = '1.81.1'
 GRPC_VERSION = grpc.__version__
@@ -83,6 +84,11 @@ class MatchingStub:
                 request_serializer=dex_dot_matching_dot_v1_dot_quote__pb2.ListQuotesRequest.SerializeToString,
                 response_deserializer=dex_dot_matching_dot_v1_dot_quote__pb2.ListQuotesResponse.FromString,
                 _registered_method=True)
+        self.QuoteSwap = channel.unary_unary(
+                '/dex.matching.v1.Matching/QuoteSwap',
+                request_serializer=dex_dot_matching_dot_v1_dot_swap__pb2.QuoteSwapRequest.SerializeToString,
+                response_deserializer=dex_dot_matching_dot_v1_dot_swap__pb2.QuoteSwapResponse.FromString,
+                _registered_method=True)
 
 
 class MatchingServicer:
@@ -154,8 +160,8 @@ class MatchingServicer:
         raise NotImplementedError('Method not implemented!')
 
     def QuoteStream(self, request_iterator, context):
-        """A maker's session: requests come in, signed quotes and cancels go out, each
-        answered in the order sent. The first message names the account and what to
+        """A maker's stream of quotes: requests come in, signed quotes and cancels go out,
+        each answered in the order sent. The first message names the account and what to
         resume from. When the session ends the open quotes that it gave are withdrawn,
         unless the first message says otherwise; when the node crashes they stand.
         cli: dex quote make
@@ -167,6 +173,17 @@ class MatchingServicer:
     def ListQuotes(self, request, context):
         """Quotes of an account, as maker or as taker, newest first.
         cli: dex quote list
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def QuoteSwap(self, request, context):
+        """Says what a whole size would cost or bring now, by an order on book and pool and by
+        the best quote that the account has got, and which is better. Changes nothing. To
+        take it, sign that order (OrderIntake.PlaceOrder) or that acceptance (AcceptQuote):
+        neither trades a lot at a worse price than was said.
+        cli: dex swap
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -219,6 +236,11 @@ def add_MatchingServicer_to_server(servicer, server):
                     servicer.ListQuotes,
                     request_deserializer=dex_dot_matching_dot_v1_dot_quote__pb2.ListQuotesRequest.FromString,
                     response_serializer=dex_dot_matching_dot_v1_dot_quote__pb2.ListQuotesResponse.SerializeToString,
+            ),
+            'QuoteSwap': grpc.unary_unary_rpc_method_handler(
+                    servicer.QuoteSwap,
+                    request_deserializer=dex_dot_matching_dot_v1_dot_swap__pb2.QuoteSwapRequest.FromString,
+                    response_serializer=dex_dot_matching_dot_v1_dot_swap__pb2.QuoteSwapResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -467,6 +489,33 @@ class Matching:
             '/dex.matching.v1.Matching/ListQuotes',
             dex_dot_matching_dot_v1_dot_quote__pb2.ListQuotesRequest.SerializeToString,
             dex_dot_matching_dot_v1_dot_quote__pb2.ListQuotesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def QuoteSwap(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dex.matching.v1.Matching/QuoteSwap',
+            dex_dot_matching_dot_v1_dot_swap__pb2.QuoteSwapRequest.SerializeToString,
+            dex_dot_matching_dot_v1_dot_swap__pb2.QuoteSwapResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -6,6 +6,7 @@ Markets, order books and trades."""
 from collections import abc as _abc
 from dex.matching.v1 import matching_pb2 as _matching_pb2
 from dex.matching.v1 import quote_pb2 as _quote_pb2
+from dex.matching.v1 import swap_pb2 as _swap_pb2
 from grpc import aio as _aio
 import abc as _abc_1
 import grpc as _grpc
@@ -70,8 +71,8 @@ class MatchingStub:
     cli: dex quote accept
     """
     QuoteStream: _grpc.StreamStreamMultiCallable[_quote_pb2.QuoteStreamRequest, _quote_pb2.QuoteStreamResponse]
-    """A maker's session: requests come in, signed quotes and cancels go out, each
-    answered in the order sent. The first message names the account and what to
+    """A maker's stream of quotes: requests come in, signed quotes and cancels go out,
+    each answered in the order sent. The first message names the account and what to
     resume from. When the session ends the open quotes that it gave are withdrawn,
     unless the first message says otherwise; when the node crashes they stand.
     cli: dex quote make
@@ -79,6 +80,13 @@ class MatchingStub:
     ListQuotes: _grpc.UnaryUnaryMultiCallable[_quote_pb2.ListQuotesRequest, _quote_pb2.ListQuotesResponse]
     """Quotes of an account, as maker or as taker, newest first.
     cli: dex quote list
+    """
+    QuoteSwap: _grpc.UnaryUnaryMultiCallable[_swap_pb2.QuoteSwapRequest, _swap_pb2.QuoteSwapResponse]
+    """Says what a whole size would cost or bring now, by an order on book and pool and by
+    the best quote that the account has got, and which is better. Changes nothing. To
+    take it, sign that order (OrderIntake.PlaceOrder) or that acceptance (AcceptQuote):
+    neither trades a lot at a worse price than was said.
+    cli: dex swap
     """
 
 @_typing.type_check_only
@@ -122,8 +130,8 @@ class MatchingAsyncStub(MatchingStub):
     cli: dex quote accept
     """
     QuoteStream: _aio.StreamStreamMultiCallable[_quote_pb2.QuoteStreamRequest, _quote_pb2.QuoteStreamResponse]  # type: ignore[assignment]
-    """A maker's session: requests come in, signed quotes and cancels go out, each
-    answered in the order sent. The first message names the account and what to
+    """A maker's stream of quotes: requests come in, signed quotes and cancels go out,
+    each answered in the order sent. The first message names the account and what to
     resume from. When the session ends the open quotes that it gave are withdrawn,
     unless the first message says otherwise; when the node crashes they stand.
     cli: dex quote make
@@ -131,6 +139,13 @@ class MatchingAsyncStub(MatchingStub):
     ListQuotes: _aio.UnaryUnaryMultiCallable[_quote_pb2.ListQuotesRequest, _quote_pb2.ListQuotesResponse]  # type: ignore[assignment]
     """Quotes of an account, as maker or as taker, newest first.
     cli: dex quote list
+    """
+    QuoteSwap: _aio.UnaryUnaryMultiCallable[_swap_pb2.QuoteSwapRequest, _swap_pb2.QuoteSwapResponse]  # type: ignore[assignment]
+    """Says what a whole size would cost or bring now, by an order on book and pool and by
+    the best quote that the account has got, and which is better. Changes nothing. To
+    take it, sign that order (OrderIntake.PlaceOrder) or that acceptance (AcceptQuote):
+    neither trades a lot at a worse price than was said.
+    cli: dex swap
     """
 
 class MatchingServicer(metaclass=_abc_1.ABCMeta):
@@ -219,8 +234,8 @@ class MatchingServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_quote_pb2.QuoteStreamRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_quote_pb2.QuoteStreamResponse], _abc.AsyncIterator[_quote_pb2.QuoteStreamResponse]]:
-        """A maker's session: requests come in, signed quotes and cancels go out, each
-        answered in the order sent. The first message names the account and what to
+        """A maker's stream of quotes: requests come in, signed quotes and cancels go out,
+        each answered in the order sent. The first message names the account and what to
         resume from. When the session ends the open quotes that it gave are withdrawn,
         unless the first message says otherwise; when the node crashes they stand.
         cli: dex quote make
@@ -234,6 +249,19 @@ class MatchingServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_quote_pb2.ListQuotesResponse, _abc.Awaitable[_quote_pb2.ListQuotesResponse]]:
         """Quotes of an account, as maker or as taker, newest first.
         cli: dex quote list
+        """
+
+    @_abc_1.abstractmethod
+    def QuoteSwap(
+        self,
+        request: _swap_pb2.QuoteSwapRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_swap_pb2.QuoteSwapResponse, _abc.Awaitable[_swap_pb2.QuoteSwapResponse]]:
+        """Says what a whole size would cost or bring now, by an order on book and pool and by
+        the best quote that the account has got, and which is better. Changes nothing. To
+        take it, sign that order (OrderIntake.PlaceOrder) or that acceptance (AcceptQuote):
+        neither trades a lot at a worse price than was said.
+        cli: dex swap
         """
 
 def add_MatchingServicer_to_server(servicer: MatchingServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

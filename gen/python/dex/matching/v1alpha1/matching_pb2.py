@@ -22,12 +22,10 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
-from dex.options.v1 import options_pb2 as dex_dot_options_dot_v1_dot_options__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$dex/matching/v1alpha1/matching.proto\x12\x15\x64\x65x.matching.v1alpha1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1c\x64\x65x/options/v1/options.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"p\n\x16StreamLiquidityRequest\x12&\n\tmarket_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x03\x18 R\x08marketId\x12.\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\rafterSequence\"\x90\x02\n\x0eLiquidityQuote\x12\x19\n\x08maker_id\x18\x01 \x01(\tR\x07makerId\x12&\n\x0f\x62id_price_ticks\x18\x02 \x01(\x03R\rbidPriceTicks\x12*\n\x11\x62id_quantity_lots\x18\x03 \x01(\x03R\x0f\x62idQuantityLots\x12&\n\x0f\x61sk_price_ticks\x18\x04 \x01(\x03R\raskPriceTicks\x12*\n\x11\x61sk_quantity_lots\x18\x05 \x01(\x03R\x0f\x61skQuantityLots\x12;\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime\"\xc0\x01\n\x17StreamLiquidityResponse\x12\x1a\n\x08sequence\x18\x01 \x01(\x03R\x08sequence\x12.\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04time\x12\x1a\n\x08snapshot\x18\x03 \x01(\x08R\x08snapshot\x12=\n\x06quotes\x18\x04 \x03(\x0b\x32%.dex.matching.v1alpha1.LiquidityQuoteR\x06quotes2\x84\x01\n\x08Matching\x12x\n\x0fStreamLiquidity\x12-.dex.matching.v1alpha1.StreamLiquidityRequest\x1a..dex.matching.v1alpha1.StreamLiquidityResponse\"\x04\xa8\xbb\x18\x01\x30\x01\x42\xdf\x01\n\x19\x63om.dex.matching.v1alpha1B\rMatchingProtoP\x01Z=triodex.example/gen/go/dex/matching/v1alpha1;matchingv1alpha1\xa2\x02\x03\x44MX\xaa\x02\x15\x44\x65x.Matching.V1alpha1\xca\x02\x15\x44\x65x\\Matching\\V1alpha1\xe2\x02!Dex\\Matching\\V1alpha1\\GPBMetadata\xea\x02\x17\x44\x65x::Matching::V1alpha1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$dex/matching/v1alpha1/matching.proto\x12\x15\x64\x65x.matching.v1alpha1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x90\x02\n\x0eLiquidityQuote\x12\x19\n\x08maker_id\x18\x01 \x01(\tR\x07makerId\x12&\n\x0f\x62id_price_ticks\x18\x02 \x01(\x03R\rbidPriceTicks\x12*\n\x11\x62id_quantity_lots\x18\x03 \x01(\x03R\x0f\x62idQuantityLots\x12&\n\x0f\x61sk_price_ticks\x18\x04 \x01(\x03R\raskPriceTicks\x12*\n\x11\x61sk_quantity_lots\x18\x05 \x01(\x03R\x0f\x61skQuantityLots\x12;\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTimeB\xdf\x01\n\x19\x63om.dex.matching.v1alpha1B\rMatchingProtoP\x01Z=triodex.example/gen/go/dex/matching/v1alpha1;matchingv1alpha1\xa2\x02\x03\x44MX\xaa\x02\x15\x44\x65x.Matching.V1alpha1\xca\x02\x15\x44\x65x\\Matching\\V1alpha1\xe2\x02!Dex\\Matching\\V1alpha1\\GPBMetadata\xea\x02\x17\x44\x65x::Matching::V1alpha1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,18 +33,6 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dex.matching.v1alpha1.match
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\031com.dex.matching.v1alpha1B\rMatchingProtoP\001Z=triodex.example/gen/go/dex/matching/v1alpha1;matchingv1alpha1\242\002\003DMX\252\002\025Dex.Matching.V1alpha1\312\002\025Dex\\Matching\\V1alpha1\342\002!Dex\\Matching\\V1alpha1\\GPBMetadata\352\002\027Dex::Matching::V1alpha1'
-  _globals['_STREAMLIQUIDITYREQUEST'].fields_by_name['market_id']._loaded_options = None
-  _globals['_STREAMLIQUIDITYREQUEST'].fields_by_name['market_id']._serialized_options = b'\272H\006r\004\020\003\030 '
-  _globals['_STREAMLIQUIDITYREQUEST'].fields_by_name['after_sequence']._loaded_options = None
-  _globals['_STREAMLIQUIDITYREQUEST'].fields_by_name['after_sequence']._serialized_options = b'\272H\004\"\002(\000'
-  _globals['_MATCHING'].methods_by_name['StreamLiquidity']._loaded_options = None
-  _globals['_MATCHING'].methods_by_name['StreamLiquidity']._serialized_options = b'\250\273\030\001'
-  _globals['_STREAMLIQUIDITYREQUEST']._serialized_start=155
-  _globals['_STREAMLIQUIDITYREQUEST']._serialized_end=267
-  _globals['_LIQUIDITYQUOTE']._serialized_start=270
-  _globals['_LIQUIDITYQUOTE']._serialized_end=542
-  _globals['_STREAMLIQUIDITYRESPONSE']._serialized_start=545
-  _globals['_STREAMLIQUIDITYRESPONSE']._serialized_end=737
-  _globals['_MATCHING']._serialized_start=740
-  _globals['_MATCHING']._serialized_end=872
+  _globals['_LIQUIDITYQUOTE']._serialized_start=97
+  _globals['_LIQUIDITYQUOTE']._serialized_end=369
 # @@protoc_insertion_point(module_scope)

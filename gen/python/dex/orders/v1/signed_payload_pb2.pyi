@@ -254,6 +254,30 @@ KEY_SCOPE_MANAGE_KEYS: KeyScope.ValueType  # 4
 """Registers and revokes keys that may do no more than itself."""
 Global___KeyScope: _TypeAlias = KeyScope  # noqa: Y015
 
+class _SwapExact:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SwapExactEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SwapExact.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SWAP_EXACT_UNSPECIFIED: _SwapExact.ValueType  # 0
+    """Refused."""
+    SWAP_EXACT_IN: _SwapExact.ValueType  # 1
+    """What comes into the pool: quote of a buyer, base of a seller."""
+    SWAP_EXACT_OUT: _SwapExact.ValueType  # 2
+    """What goes out of the pool: base to a buyer, quote to a seller."""
+
+class SwapExact(_SwapExact, metaclass=_SwapExactEnumTypeWrapper):
+    """Which of a swap's two amounts is given; the other is what it comes to."""
+
+SWAP_EXACT_UNSPECIFIED: SwapExact.ValueType  # 0
+"""Refused."""
+SWAP_EXACT_IN: SwapExact.ValueType  # 1
+"""What comes into the pool: quote of a buyer, base of a seller."""
+SWAP_EXACT_OUT: SwapExact.ValueType  # 2
+"""What goes out of the pool: base to a buyer, quote to a seller."""
+Global___SwapExact: _TypeAlias = SwapExact  # noqa: Y015
+
 @_typing.final
 class SignedEnvelope(_message.Message):
     """A payload and the signature over it."""
@@ -313,6 +337,9 @@ class Payload(_message.Message):
     QUOTE_FIELD_NUMBER: _builtins.int
     QUOTE_CANCEL_FIELD_NUMBER: _builtins.int
     QUOTE_ACCEPTANCE_FIELD_NUMBER: _builtins.int
+    ADD_LIQUIDITY_FIELD_NUMBER: _builtins.int
+    REMOVE_LIQUIDITY_FIELD_NUMBER: _builtins.int
+    POOL_SWAP_FIELD_NUMBER: _builtins.int
     network_id: _builtins.str
     """The network the payload is for; any other network refuses it."""
     account_id: _builtins.str
@@ -386,6 +413,18 @@ class Payload(_message.Message):
     def quote_acceptance(self) -> Global___QuoteAcceptance:
         """Trade on a quote (Matching.AcceptQuote)."""
 
+    @_builtins.property
+    def add_liquidity(self) -> Global___LiquidityAddition:
+        """Provide liquidity to a pool (Pools.AddLiquidity)."""
+
+    @_builtins.property
+    def remove_liquidity(self) -> Global___LiquidityRemoval:
+        """Take liquidity back from a pool (Pools.RemoveLiquidity)."""
+
+    @_builtins.property
+    def pool_swap(self) -> Global___PoolSwap:
+        """Trade with a pool alone (Pools.SwapWithPool)."""
+
     def __init__(
         self,
         *,
@@ -408,12 +447,15 @@ class Payload(_message.Message):
         quote: Global___NewQuote | None = ...,
         quote_cancel: Global___QuoteCancel | None = ...,
         quote_acceptance: Global___QuoteAcceptance | None = ...,
+        add_liquidity: Global___LiquidityAddition | None = ...,
+        remove_liquidity: Global___LiquidityRemoval | None = ...,
+        pool_swap: Global___PoolSwap | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "amend", b"amend", "batch", b"batch", "cancel", b"cancel", "cancel_all", b"cancel_all", "dead_mans_switch", b"dead_mans_switch", "expire_time", b"expire_time", "place", b"place", "quote", b"quote", "quote_acceptance", b"quote_acceptance", "quote_cancel", b"quote_cancel", "quote_request", b"quote_request", "register_key", b"register_key", "revoke_key", b"revoke_key", "session_countersignature", b"session_countersignature", "session_opening", b"session_opening", "transfer", b"transfer"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "add_liquidity", b"add_liquidity", "amend", b"amend", "batch", b"batch", "cancel", b"cancel", "cancel_all", b"cancel_all", "dead_mans_switch", b"dead_mans_switch", "expire_time", b"expire_time", "place", b"place", "pool_swap", b"pool_swap", "quote", b"quote", "quote_acceptance", b"quote_acceptance", "quote_cancel", b"quote_cancel", "quote_request", b"quote_request", "register_key", b"register_key", "remove_liquidity", b"remove_liquidity", "revoke_key", b"revoke_key", "session_countersignature", b"session_countersignature", "session_opening", b"session_opening", "transfer", b"transfer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "action", b"action", "amend", b"amend", "batch", b"batch", "cancel", b"cancel", "cancel_all", b"cancel_all", "dead_mans_switch", b"dead_mans_switch", "expire_time", b"expire_time", "network_id", b"network_id", "nonce", b"nonce", "place", b"place", "quote", b"quote", "quote_acceptance", b"quote_acceptance", "quote_cancel", b"quote_cancel", "quote_request", b"quote_request", "register_key", b"register_key", "revoke_key", b"revoke_key", "session_countersignature", b"session_countersignature", "session_opening", b"session_opening", "transfer", b"transfer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "action", b"action", "add_liquidity", b"add_liquidity", "amend", b"amend", "batch", b"batch", "cancel", b"cancel", "cancel_all", b"cancel_all", "dead_mans_switch", b"dead_mans_switch", "expire_time", b"expire_time", "network_id", b"network_id", "nonce", b"nonce", "place", b"place", "pool_swap", b"pool_swap", "quote", b"quote", "quote_acceptance", b"quote_acceptance", "quote_cancel", b"quote_cancel", "quote_request", b"quote_request", "register_key", b"register_key", "remove_liquidity", b"remove_liquidity", "revoke_key", b"revoke_key", "session_countersignature", b"session_countersignature", "session_opening", b"session_opening", "transfer", b"transfer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["place", "cancel", "amend", "cancel_all", "batch", "register_key", "transfer", "revoke_key", "dead_mans_switch", "session_opening", "session_countersignature", "quote_request", "quote", "quote_cancel", "quote_acceptance"]  # noqa: Y015
+    _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["place", "cancel", "amend", "cancel_all", "batch", "register_key", "transfer", "revoke_key", "dead_mans_switch", "session_opening", "session_countersignature", "quote_request", "quote", "quote_cancel", "quote_acceptance", "add_liquidity", "remove_liquidity", "pool_swap"]  # noqa: Y015
     _WhichOneofArgType_action: _TypeAlias = _typing.Literal["action", b"action"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_action) -> _WhichOneofReturnType_action | None: ...
 
@@ -1064,3 +1106,137 @@ class QuoteAcceptance(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___QuoteAcceptance: _TypeAlias = QuoteAcceptance  # noqa: Y015
+
+@_typing.final
+class LiquidityAddition(_message.Message):
+    """Provides liquidity to a market's pool: as much as both maximums allow at the pool's
+    ratio of the two assets. The first to provide to a constant product sets its ratio.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MARKET_ID_FIELD_NUMBER: _builtins.int
+    LOWER_TICK_FIELD_NUMBER: _builtins.int
+    UPPER_TICK_FIELD_NUMBER: _builtins.int
+    BASE_ATOMS_MAX_FIELD_NUMBER: _builtins.int
+    QUOTE_ATOMS_MAX_FIELD_NUMBER: _builtins.int
+    BASE_ATOMS_MIN_FIELD_NUMBER: _builtins.int
+    QUOTE_ATOMS_MIN_FIELD_NUMBER: _builtins.int
+    market_id: _builtins.str
+    """The market."""
+    lower_tick: _builtins.int
+    """Concentrated: the pool tick where the position begins, a multiple of the pool's
+    tick spacing. Zero for a constant product.
+    """
+    upper_tick: _builtins.int
+    """Concentrated: the pool tick where it ends. Zero for a constant product."""
+    base_atoms_max: _builtins.int
+    """The most atoms of the base asset to give."""
+    quote_atoms_max: _builtins.int
+    """The most atoms of the quote asset to give."""
+    base_atoms_min: _builtins.int
+    """Refused (SLIPPAGE) unless at least so many base atoms are taken; zero for any."""
+    quote_atoms_min: _builtins.int
+    """Refused (SLIPPAGE) unless at least so many quote atoms are taken; zero for any."""
+    def __init__(
+        self,
+        *,
+        market_id: _builtins.str = ...,
+        lower_tick: _builtins.int = ...,
+        upper_tick: _builtins.int = ...,
+        base_atoms_max: _builtins.int = ...,
+        quote_atoms_max: _builtins.int = ...,
+        base_atoms_min: _builtins.int = ...,
+        quote_atoms_min: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_atoms_max", b"base_atoms_max", "base_atoms_min", b"base_atoms_min", "lower_tick", b"lower_tick", "market_id", b"market_id", "quote_atoms_max", b"quote_atoms_max", "quote_atoms_min", b"quote_atoms_min", "upper_tick", b"upper_tick"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LiquidityAddition: _TypeAlias = LiquidityAddition  # noqa: Y015
+
+@_typing.final
+class LiquidityRemoval(_message.Message):
+    """Takes liquidity of one of the account's positions back, with all its fees."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MARKET_ID_FIELD_NUMBER: _builtins.int
+    LOWER_TICK_FIELD_NUMBER: _builtins.int
+    UPPER_TICK_FIELD_NUMBER: _builtins.int
+    LIQUIDITY_FIELD_NUMBER: _builtins.int
+    BASE_ATOMS_MIN_FIELD_NUMBER: _builtins.int
+    QUOTE_ATOMS_MIN_FIELD_NUMBER: _builtins.int
+    market_id: _builtins.str
+    """The market."""
+    lower_tick: _builtins.int
+    """The pool tick where the position begins. Zero for a constant product."""
+    upper_tick: _builtins.int
+    """The pool tick where it ends. Zero for a constant product."""
+    liquidity: _builtins.int
+    """How much, at most what the position has. Zero takes the fees alone, of a
+    concentrated pool.
+    """
+    base_atoms_min: _builtins.int
+    """Refused (SLIPPAGE) unless it gives at least so many base atoms without fees."""
+    quote_atoms_min: _builtins.int
+    """Refused (SLIPPAGE) unless it gives at least so many quote atoms without fees."""
+    def __init__(
+        self,
+        *,
+        market_id: _builtins.str = ...,
+        lower_tick: _builtins.int = ...,
+        upper_tick: _builtins.int = ...,
+        liquidity: _builtins.int = ...,
+        base_atoms_min: _builtins.int = ...,
+        quote_atoms_min: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_atoms_min", b"base_atoms_min", "liquidity", b"liquidity", "lower_tick", b"lower_tick", "market_id", b"market_id", "quote_atoms_min", b"quote_atoms_min", "upper_tick", b"upper_tick"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LiquidityRemoval: _TypeAlias = LiquidityRemoval  # noqa: Y015
+
+@_typing.final
+class PoolSwap(_message.Message):
+    """Trades with a market's pool alone, the whole amount or nothing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MARKET_ID_FIELD_NUMBER: _builtins.int
+    SIDE_FIELD_NUMBER: _builtins.int
+    EXACT_FIELD_NUMBER: _builtins.int
+    AMOUNT_ATOMS_FIELD_NUMBER: _builtins.int
+    LIMIT_ATOMS_FIELD_NUMBER: _builtins.int
+    market_id: _builtins.str
+    """The market."""
+    side: Global___Side.ValueType
+    """Buy or sell the base asset."""
+    exact: Global___SwapExact.ValueType
+    """Which amount `amount_atoms` is."""
+    amount_atoms: _builtins.int
+    """Exactly so many atoms go in, or out."""
+    limit_atoms: _builtins.int
+    """Exact in: the least that may come out. Exact out: the most that may go in. Else it
+    is refused (SLIPPAGE). In atoms of the other asset.
+    """
+    def __init__(
+        self,
+        *,
+        market_id: _builtins.str = ...,
+        side: Global___Side.ValueType = ...,
+        exact: Global___SwapExact.ValueType = ...,
+        amount_atoms: _builtins.int = ...,
+        limit_atoms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_atoms", b"amount_atoms", "exact", b"exact", "limit_atoms", b"limit_atoms", "market_id", b"market_id", "side", b"side"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PoolSwap: _TypeAlias = PoolSwap  # noqa: Y015

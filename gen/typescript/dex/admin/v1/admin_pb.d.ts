@@ -7,6 +7,7 @@
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { Market, MarketStatus } from "../../matching/v1/matching_pb.js";
+import type { Pool, PoolKind } from "../../pools/v1/pools_pb.js";
 import type { Side } from "../../orders/v1/signed_payload_pb.js";
 import type { Applied } from "../../orders/v1/order_intake_pb.js";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
@@ -56,6 +57,69 @@ export declare type CreateMarketResponse = Message<"dex.admin.v1.CreateMarketRes
  * Use `create(CreateMarketResponseSchema)` to create a new message.
  */
 export declare const CreateMarketResponseSchema: GenMessage<CreateMarketResponse>;
+
+/**
+ * Gives a market its pool.
+ *
+ * @generated from message dex.admin.v1.CreatePoolRequest
+ */
+export declare type CreatePoolRequest = Message<"dex.admin.v1.CreatePoolRequest"> & {
+  /**
+   * The market.
+   *
+   * @generated from field: string market_id = 1;
+   */
+  marketId: string;
+
+  /**
+   * Its formula.
+   *
+   * @generated from field: dex.pools.v1.PoolKind kind = 2;
+   */
+  kind: PoolKind;
+
+  /**
+   * What a taker pays to those who provide, in parts per million: 100, 500, 3000 or
+   * 10000. Positions of a concentrated pool end every 1, 10, 60 or 200 pool ticks.
+   *
+   * @generated from field: int32 fee_ppm = 3;
+   */
+  feePpm: number;
+
+  /**
+   * Price in ticks at which a concentrated pool begins; zero for a constant product,
+   * whose price is what its first provider makes it.
+   *
+   * @generated from field: int64 price_ticks = 4;
+   */
+  priceTicks: bigint;
+};
+
+/**
+ * Describes the message dex.admin.v1.CreatePoolRequest.
+ * Use `create(CreatePoolRequestSchema)` to create a new message.
+ */
+export declare const CreatePoolRequestSchema: GenMessage<CreatePoolRequest>;
+
+/**
+ * The pool as it is.
+ *
+ * @generated from message dex.admin.v1.CreatePoolResponse
+ */
+export declare type CreatePoolResponse = Message<"dex.admin.v1.CreatePoolResponse"> & {
+  /**
+   * The pool.
+   *
+   * @generated from field: dex.pools.v1.Pool pool = 1;
+   */
+  pool?: Pool | undefined;
+};
+
+/**
+ * Describes the message dex.admin.v1.CreatePoolResponse.
+ * Use `create(CreatePoolResponseSchema)` to create a new message.
+ */
+export declare const CreatePoolResponseSchema: GenMessage<CreatePoolResponse>;
 
 /**
  * Changes what a market allows.
@@ -811,6 +875,18 @@ export declare const Admin: GenService<{
     methodKind: "unary";
     input: typeof CreateMarketRequestSchema;
     output: typeof CreateMarketResponseSchema;
+  },
+  /**
+   * Gives a market its pool, for good. Repeating it with the same parameters changes
+   * nothing. It is empty until somebody provides liquidity.
+   * cli: dex pool create
+   *
+   * @generated from rpc dex.admin.v1.Admin.CreatePool
+   */
+  createPool: {
+    methodKind: "unary";
+    input: typeof CreatePoolRequestSchema;
+    output: typeof CreatePoolResponseSchema;
   },
   /**
    * Opens, halts or closes a market, or begins an auction. Leaving an auction for OPEN

@@ -10,13 +10,14 @@ import { file_dex_matching_v1_matching } from "../../matching/v1/matching_pb.js"
 import { file_dex_options_v1_options } from "../../options/v1/options_pb.js";
 import { file_dex_orders_v1_order_intake } from "../../orders/v1/order_intake_pb.js";
 import { file_dex_orders_v1_signed_payload } from "../../orders/v1/signed_payload_pb.js";
+import { file_dex_pools_v1_pools } from "../../pools/v1/pools_pb.js";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 
 /**
  * Describes the file dex/admin/v1/admin.proto.
  */
 export const file_dex_admin_v1_admin = /*@__PURE__*/
-  fileDesc("ChhkZXgvYWRtaW4vdjEvYWRtaW4ucHJvdG8SDGRleC5hZG1pbi52MSJGChNDcmVhdGVNYXJrZXRSZXF1ZXN0Ei8KBm1hcmtldBgBIAEoCzIXLmRleC5tYXRjaGluZy52MS5NYXJrZXRCBrpIA8gBASI/ChRDcmVhdGVNYXJrZXRSZXNwb25zZRInCgZtYXJrZXQYASABKAsyFy5kZXgubWF0Y2hpbmcudjEuTWFya2V0InEKFlNldE1hcmtldFN0YXR1c1JlcXVlc3QSHAoJbWFya2V0X2lkGAEgASgJQgm6SAZyBBADGCASOQoGc3RhdHVzGAIgASgOMh0uZGV4Lm1hdGNoaW5nLnYxLk1hcmtldFN0YXR1c0IKukgHggEEEAEgACJCChdTZXRNYXJrZXRTdGF0dXNSZXNwb25zZRInCgZtYXJrZXQYASABKAsyFy5kZXgubWF0Y2hpbmcudjEuTWFya2V0InYKDlNldEZlZXNSZXF1ZXN0EhwKCW1hcmtldF9pZBgBIAEoCUIJukgGcgQQAxggEiIKDW1ha2VyX2ZlZV9wcG0YAiABKAVCC7pICBoGGKCNBigAEiIKDXRha2VyX2ZlZV9wcG0YAyABKAVCC7pICBoGGKCNBigAIjoKD1NldEZlZXNSZXNwb25zZRInCgZtYXJrZXQYASABKAsyFy5kZXgubWF0Y2hpbmcudjEuTWFya2V0IsgBChZTZXRNYXJrZXRMaW1pdHNSZXF1ZXN0EhwKCW1hcmtldF9pZBgBIAEoCUIJukgGcgQQAxggEiEKEHByb3RlY3Rpb25fdGlja3MYAiABKANCB7pIBCICKAASIwoOcHJpY2VfYmFuZF9wcG0YAyABKANCC7pICCIGGMCEPSgAEiMKEm5vdGlvbmFsX21pbl9hdG9tcxgEIAEoA0IHukgEIgIoABIjChJub3Rpb25hbF9tYXhfYXRvbXMYBSABKANCB7pIBCICKAAiQgoXU2V0TWFya2V0TGltaXRzUmVzcG9uc2USJwoGbWFya2V0GAEgASgLMhcuZGV4Lm1hdGNoaW5nLnYxLk1hcmtldCJRChhTZXRTZWxmVHJhZGVHcm91cFJlcXVlc3QSHQoKYWNjb3VudF9pZBgBIAEoCUIJukgGcgQQARggEhYKBWdyb3VwGAIgASgDQge6SAQiAigAIhsKGVNldFNlbGZUcmFkZUdyb3VwUmVzcG9uc2UijwEKE0NhbmNlbE9yZGVyc1JlcXVlc3QSGwoKYWNjb3VudF9pZBgBIAEoCUIHukgEcgIYIBIaCgltYXJrZXRfaWQYAiABKAlCB7pIBHICGCASKwoEc2lkZRgDIAEoDjITLmRleC5vcmRlcnMudjEuU2lkZUIIukgFggECEAESEgoKZXZlcnl0aGluZxgEIAEoCCJYChRDYW5jZWxPcmRlcnNSZXNwb25zZRInCgdhcHBsaWVkGAEgASgLMhYuZGV4Lm9yZGVycy52MS5BcHBsaWVkEhcKD2NhbmNlbGxlZF9jb3VudBgCIAEoAyKQAQoUQ3JlZGl0QWNjb3VudFJlcXVlc3QSHQoKYWNjb3VudF9pZBgBIAEoCUIJukgGcgQQARggEhsKCGFzc2V0X2lkGAIgASgJQgm6SAZyBBABGBASHQoMYW1vdW50X2F0b21zGAMgASgDQge6SAQiAiAAEh0KCXJlZmVyZW5jZRgEIAEoCUIKukgHcgUQARiAASJAChVDcmVkaXRBY2NvdW50UmVzcG9uc2USJwoHYXBwbGllZBgBIAEoCzIWLmRleC5vcmRlcnMudjEuQXBwbGllZCKPAQoTRGViaXRBY2NvdW50UmVxdWVzdBIdCgphY2NvdW50X2lkGAEgASgJQgm6SAZyBBABGCASGwoIYXNzZXRfaWQYAiABKAlCCbpIBnIEEAEYEBIdCgxhbW91bnRfYXRvbXMYAyABKANCB7pIBCICIAASHQoJcmVmZXJlbmNlGAQgASgJQgq6SAdyBRABGIABIj8KFERlYml0QWNjb3VudFJlc3BvbnNlEicKB2FwcGxpZWQYASABKAsyFi5kZXgub3JkZXJzLnYxLkFwcGxpZWQi0gEKDUV4dGVybmFsVHJhZGUSHAoLZXh0ZXJuYWxfaWQYASABKANCB7pIBCICIAASMAoEdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCBrpIA8gBARIcCgtwcmljZV90aWNrcxgDIAEoA0IHukgEIgIgABIeCg1xdWFudGl0eV9sb3RzGAQgASgDQge6SAQiAiAAEjMKCnRha2VyX3NpZGUYBSABKA4yEy5kZXgub3JkZXJzLnYxLlNpZGVCCrpIB4IBBBABIAAinwEKE1JlY29yZFRyYWRlc1JlcXVlc3QSHAoJbWFya2V0X2lkGAEgASgJQgm6SAZyBBADGCASNgoGdHJhZGVzGAIgAygLMhsuZGV4LmFkbWluLnYxLkV4dGVybmFsVHJhZGVCCbpIBpIBAxCQThIyCg53YXRlcm1hcmtfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAibgoUUmVjb3JkVHJhZGVzUmVzcG9uc2USJwoHYXBwbGllZBgBIAEoCzIWLmRleC5vcmRlcnMudjEuQXBwbGllZBIWCg5yZWNvcmRlZF9jb3VudBgCIAEoBRIVCg1za2lwcGVkX2NvdW50GAMgASgFIhUKE1Rha2VTbmFwc2hvdFJlcXVlc3QiUAoUVGFrZVNuYXBzaG90UmVzcG9uc2USEAoIc2VxdWVuY2UYASABKAMSEgoKc3RhdGVfaGFzaBgCIAEoCRISCgpzaXplX2J5dGVzGAMgASgDIg4KDERyYWluUmVxdWVzdCIPCg1EcmFpblJlc3BvbnNlIhYKFEdldE5vZGVTdGF0dXNSZXF1ZXN0IpcDChVHZXROb2RlU3RhdHVzUmVzcG9uc2USEgoKbmV0d29ya19pZBgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJEi4KCnJlYWR5X3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhgKEGFwcGxpZWRfc2VxdWVuY2UYBCABKAMSGAoQZHVyYWJsZV9zZXF1ZW5jZRgFIAEoAxISCgpldmVudF9oYXNoGAYgASgJEhkKEXNuYXBzaG90X3NlcXVlbmNlGAcgASgDEhYKDnJlcGxheWVkX2NvdW50GAggASgDEhUKDWFjY291bnRfY291bnQYCSABKAMSGAoQb3Blbl9vcmRlcl9jb3VudBgKIAEoAxIUCgxtYXJrZXRfY291bnQYCyABKAMSDAoEZGVtbxgMIAEoCBIYChBhdWRpdF9wdWJsaWNfa2V5GA0gASgJEhcKD2F1ZGl0X3RyZWVfc2l6ZRgOIAEoAxINCgVlcG9jaBgPIAEoAxIXCg9vbGRlc3Rfc2VxdWVuY2UYECABKAMylgkKBUFkbWluEl8KDENyZWF0ZU1hcmtldBIhLmRleC5hZG1pbi52MS5DcmVhdGVNYXJrZXRSZXF1ZXN0GiIuZGV4LmFkbWluLnYxLkNyZWF0ZU1hcmtldFJlc3BvbnNlIgiouxgEsLsYAhJoCg9TZXRNYXJrZXRTdGF0dXMSJC5kZXguYWRtaW4udjEuU2V0TWFya2V0U3RhdHVzUmVxdWVzdBolLmRleC5hZG1pbi52MS5TZXRNYXJrZXRTdGF0dXNSZXNwb25zZSIIqLsYBLC7GAISUAoHU2V0RmVlcxIcLmRleC5hZG1pbi52MS5TZXRGZWVzUmVxdWVzdBodLmRleC5hZG1pbi52MS5TZXRGZWVzUmVzcG9uc2UiCKi7GASwuxgCEmgKD1NldE1hcmtldExpbWl0cxIkLmRleC5hZG1pbi52MS5TZXRNYXJrZXRMaW1pdHNSZXF1ZXN0GiUuZGV4LmFkbWluLnYxLlNldE1hcmtldExpbWl0c1Jlc3BvbnNlIgiouxgEsLsYAhJuChFTZXRTZWxmVHJhZGVHcm91cBImLmRleC5hZG1pbi52MS5TZXRTZWxmVHJhZGVHcm91cFJlcXVlc3QaJy5kZXguYWRtaW4udjEuU2V0U2VsZlRyYWRlR3JvdXBSZXNwb25zZSIIqLsYBLC7GAISXwoMQ2FuY2VsT3JkZXJzEiEuZGV4LmFkbWluLnYxLkNhbmNlbE9yZGVyc1JlcXVlc3QaIi5kZXguYWRtaW4udjEuQ2FuY2VsT3JkZXJzUmVzcG9uc2UiCKi7GASwuxgCEmIKDUNyZWRpdEFjY291bnQSIi5kZXguYWRtaW4udjEuQ3JlZGl0QWNjb3VudFJlcXVlc3QaIy5kZXguYWRtaW4udjEuQ3JlZGl0QWNjb3VudFJlc3BvbnNlIgiouxgEsLsYAxJfCgxEZWJpdEFjY291bnQSIS5kZXguYWRtaW4udjEuRGViaXRBY2NvdW50UmVxdWVzdBoiLmRleC5hZG1pbi52MS5EZWJpdEFjY291bnRSZXNwb25zZSIIqLsYBLC7GAMSXwoMUmVjb3JkVHJhZGVzEiEuZGV4LmFkbWluLnYxLlJlY29yZFRyYWRlc1JlcXVlc3QaIi5kZXguYWRtaW4udjEuUmVjb3JkVHJhZGVzUmVzcG9uc2UiCKi7GASwuxgCEl8KDFRha2VTbmFwc2hvdBIhLmRleC5hZG1pbi52MS5UYWtlU25hcHNob3RSZXF1ZXN0GiIuZGV4LmFkbWluLnYxLlRha2VTbmFwc2hvdFJlc3BvbnNlIgiouxgEsLsYBBJKCgVEcmFpbhIaLmRleC5hZG1pbi52MS5EcmFpblJlcXVlc3QaGy5kZXguYWRtaW4udjEuRHJhaW5SZXNwb25zZSIIqLsYBLC7GAQSYgoNR2V0Tm9kZVN0YXR1cxIiLmRleC5hZG1pbi52MS5HZXROb2RlU3RhdHVzUmVxdWVzdBojLmRleC5hZG1pbi52MS5HZXROb2RlU3RhdHVzUmVzcG9uc2UiCKi7GASwuxgBQp0BChBjb20uZGV4LmFkbWluLnYxQgpBZG1pblByb3RvUAFaK3RyaW9kZXguZXhhbXBsZS9nZW4vZ28vZGV4L2FkbWluL3YxO2FkbWludjGiAgNEQViqAgxEZXguQWRtaW4uVjHKAgxEZXhcQWRtaW5cVjHiAhhEZXhcQWRtaW5cVjFcR1BCTWV0YWRhdGHqAg5EZXg6OkFkbWluOjpWMWIGcHJvdG8z", [file_buf_validate_validate, file_dex_matching_v1_matching, file_dex_options_v1_options, file_dex_orders_v1_order_intake, file_dex_orders_v1_signed_payload, file_google_protobuf_timestamp]);
+  fileDesc("ChhkZXgvYWRtaW4vdjEvYWRtaW4ucHJvdG8SDGRleC5hZG1pbi52MSJGChNDcmVhdGVNYXJrZXRSZXF1ZXN0Ei8KBm1hcmtldBgBIAEoCzIXLmRleC5tYXRjaGluZy52MS5NYXJrZXRCBrpIA8gBASI/ChRDcmVhdGVNYXJrZXRSZXNwb25zZRInCgZtYXJrZXQYASABKAsyFy5kZXgubWF0Y2hpbmcudjEuTWFya2V0IpsBChFDcmVhdGVQb29sUmVxdWVzdBIcCgltYXJrZXRfaWQYASABKAlCCbpIBnIEEAMYIBIwCgRraW5kGAIgASgOMhYuZGV4LnBvb2xzLnYxLlBvb2xLaW5kQgq6SAeCAQQQASAAEhgKB2ZlZV9wcG0YAyABKAVCB7pIBBoCIAASHAoLcHJpY2VfdGlja3MYBCABKANCB7pIBCICKAAiNgoSQ3JlYXRlUG9vbFJlc3BvbnNlEiAKBHBvb2wYASABKAsyEi5kZXgucG9vbHMudjEuUG9vbCJxChZTZXRNYXJrZXRTdGF0dXNSZXF1ZXN0EhwKCW1hcmtldF9pZBgBIAEoCUIJukgGcgQQAxggEjkKBnN0YXR1cxgCIAEoDjIdLmRleC5tYXRjaGluZy52MS5NYXJrZXRTdGF0dXNCCrpIB4IBBBABIAAiQgoXU2V0TWFya2V0U3RhdHVzUmVzcG9uc2USJwoGbWFya2V0GAEgASgLMhcuZGV4Lm1hdGNoaW5nLnYxLk1hcmtldCJ2Cg5TZXRGZWVzUmVxdWVzdBIcCgltYXJrZXRfaWQYASABKAlCCbpIBnIEEAMYIBIiCg1tYWtlcl9mZWVfcHBtGAIgASgFQgu6SAgaBhigjQYoABIiCg10YWtlcl9mZWVfcHBtGAMgASgFQgu6SAgaBhigjQYoACI6Cg9TZXRGZWVzUmVzcG9uc2USJwoGbWFya2V0GAEgASgLMhcuZGV4Lm1hdGNoaW5nLnYxLk1hcmtldCLIAQoWU2V0TWFya2V0TGltaXRzUmVxdWVzdBIcCgltYXJrZXRfaWQYASABKAlCCbpIBnIEEAMYIBIhChBwcm90ZWN0aW9uX3RpY2tzGAIgASgDQge6SAQiAigAEiMKDnByaWNlX2JhbmRfcHBtGAMgASgDQgu6SAgiBhjAhD0oABIjChJub3Rpb25hbF9taW5fYXRvbXMYBCABKANCB7pIBCICKAASIwoSbm90aW9uYWxfbWF4X2F0b21zGAUgASgDQge6SAQiAigAIkIKF1NldE1hcmtldExpbWl0c1Jlc3BvbnNlEicKBm1hcmtldBgBIAEoCzIXLmRleC5tYXRjaGluZy52MS5NYXJrZXQiUQoYU2V0U2VsZlRyYWRlR3JvdXBSZXF1ZXN0Eh0KCmFjY291bnRfaWQYASABKAlCCbpIBnIEEAEYIBIWCgVncm91cBgCIAEoA0IHukgEIgIoACIbChlTZXRTZWxmVHJhZGVHcm91cFJlc3BvbnNlIo8BChNDYW5jZWxPcmRlcnNSZXF1ZXN0EhsKCmFjY291bnRfaWQYASABKAlCB7pIBHICGCASGgoJbWFya2V0X2lkGAIgASgJQge6SARyAhggEisKBHNpZGUYAyABKA4yEy5kZXgub3JkZXJzLnYxLlNpZGVCCLpIBYIBAhABEhIKCmV2ZXJ5dGhpbmcYBCABKAgiWAoUQ2FuY2VsT3JkZXJzUmVzcG9uc2USJwoHYXBwbGllZBgBIAEoCzIWLmRleC5vcmRlcnMudjEuQXBwbGllZBIXCg9jYW5jZWxsZWRfY291bnQYAiABKAMikAEKFENyZWRpdEFjY291bnRSZXF1ZXN0Eh0KCmFjY291bnRfaWQYASABKAlCCbpIBnIEEAEYIBIbCghhc3NldF9pZBgCIAEoCUIJukgGcgQQARgQEh0KDGFtb3VudF9hdG9tcxgDIAEoA0IHukgEIgIgABIdCglyZWZlcmVuY2UYBCABKAlCCrpIB3IFEAEYgAEiQAoVQ3JlZGl0QWNjb3VudFJlc3BvbnNlEicKB2FwcGxpZWQYASABKAsyFi5kZXgub3JkZXJzLnYxLkFwcGxpZWQijwEKE0RlYml0QWNjb3VudFJlcXVlc3QSHQoKYWNjb3VudF9pZBgBIAEoCUIJukgGcgQQARggEhsKCGFzc2V0X2lkGAIgASgJQgm6SAZyBBABGBASHQoMYW1vdW50X2F0b21zGAMgASgDQge6SAQiAiAAEh0KCXJlZmVyZW5jZRgEIAEoCUIKukgHcgUQARiAASI/ChREZWJpdEFjY291bnRSZXNwb25zZRInCgdhcHBsaWVkGAEgASgLMhYuZGV4Lm9yZGVycy52MS5BcHBsaWVkItIBCg1FeHRlcm5hbFRyYWRlEhwKC2V4dGVybmFsX2lkGAEgASgDQge6SAQiAiAAEjAKBHRpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQga6SAPIAQESHAoLcHJpY2VfdGlja3MYAyABKANCB7pIBCICIAASHgoNcXVhbnRpdHlfbG90cxgEIAEoA0IHukgEIgIgABIzCgp0YWtlcl9zaWRlGAUgASgOMhMuZGV4Lm9yZGVycy52MS5TaWRlQgq6SAeCAQQQASAAIp8BChNSZWNvcmRUcmFkZXNSZXF1ZXN0EhwKCW1hcmtldF9pZBgBIAEoCUIJukgGcgQQAxggEjYKBnRyYWRlcxgCIAMoCzIbLmRleC5hZG1pbi52MS5FeHRlcm5hbFRyYWRlQgm6SAaSAQMQkE4SMgoOd2F0ZXJtYXJrX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIm4KFFJlY29yZFRyYWRlc1Jlc3BvbnNlEicKB2FwcGxpZWQYASABKAsyFi5kZXgub3JkZXJzLnYxLkFwcGxpZWQSFgoOcmVjb3JkZWRfY291bnQYAiABKAUSFQoNc2tpcHBlZF9jb3VudBgDIAEoBSIVChNUYWtlU25hcHNob3RSZXF1ZXN0IlAKFFRha2VTbmFwc2hvdFJlc3BvbnNlEhAKCHNlcXVlbmNlGAEgASgDEhIKCnN0YXRlX2hhc2gYAiABKAkSEgoKc2l6ZV9ieXRlcxgDIAEoAyIOCgxEcmFpblJlcXVlc3QiDwoNRHJhaW5SZXNwb25zZSIWChRHZXROb2RlU3RhdHVzUmVxdWVzdCKXAwoVR2V0Tm9kZVN0YXR1c1Jlc3BvbnNlEhIKCm5ldHdvcmtfaWQYASABKAkSDwoHdmVyc2lvbhgCIAEoCRIuCgpyZWFkeV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIYChBhcHBsaWVkX3NlcXVlbmNlGAQgASgDEhgKEGR1cmFibGVfc2VxdWVuY2UYBSABKAMSEgoKZXZlbnRfaGFzaBgGIAEoCRIZChFzbmFwc2hvdF9zZXF1ZW5jZRgHIAEoAxIWCg5yZXBsYXllZF9jb3VudBgIIAEoAxIVCg1hY2NvdW50X2NvdW50GAkgASgDEhgKEG9wZW5fb3JkZXJfY291bnQYCiABKAMSFAoMbWFya2V0X2NvdW50GAsgASgDEgwKBGRlbW8YDCABKAgSGAoQYXVkaXRfcHVibGljX2tleRgNIAEoCRIXCg9hdWRpdF90cmVlX3NpemUYDiABKAMSDQoFZXBvY2gYDyABKAMSFwoPb2xkZXN0X3NlcXVlbmNlGBAgASgDMvEJCgVBZG1pbhJfCgxDcmVhdGVNYXJrZXQSIS5kZXguYWRtaW4udjEuQ3JlYXRlTWFya2V0UmVxdWVzdBoiLmRleC5hZG1pbi52MS5DcmVhdGVNYXJrZXRSZXNwb25zZSIIqLsYBLC7GAISWQoKQ3JlYXRlUG9vbBIfLmRleC5hZG1pbi52MS5DcmVhdGVQb29sUmVxdWVzdBogLmRleC5hZG1pbi52MS5DcmVhdGVQb29sUmVzcG9uc2UiCKi7GASwuxgCEmgKD1NldE1hcmtldFN0YXR1cxIkLmRleC5hZG1pbi52MS5TZXRNYXJrZXRTdGF0dXNSZXF1ZXN0GiUuZGV4LmFkbWluLnYxLlNldE1hcmtldFN0YXR1c1Jlc3BvbnNlIgiouxgEsLsYAhJQCgdTZXRGZWVzEhwuZGV4LmFkbWluLnYxLlNldEZlZXNSZXF1ZXN0Gh0uZGV4LmFkbWluLnYxLlNldEZlZXNSZXNwb25zZSIIqLsYBLC7GAISaAoPU2V0TWFya2V0TGltaXRzEiQuZGV4LmFkbWluLnYxLlNldE1hcmtldExpbWl0c1JlcXVlc3QaJS5kZXguYWRtaW4udjEuU2V0TWFya2V0TGltaXRzUmVzcG9uc2UiCKi7GASwuxgCEm4KEVNldFNlbGZUcmFkZUdyb3VwEiYuZGV4LmFkbWluLnYxLlNldFNlbGZUcmFkZUdyb3VwUmVxdWVzdBonLmRleC5hZG1pbi52MS5TZXRTZWxmVHJhZGVHcm91cFJlc3BvbnNlIgiouxgEsLsYAhJfCgxDYW5jZWxPcmRlcnMSIS5kZXguYWRtaW4udjEuQ2FuY2VsT3JkZXJzUmVxdWVzdBoiLmRleC5hZG1pbi52MS5DYW5jZWxPcmRlcnNSZXNwb25zZSIIqLsYBLC7GAISYgoNQ3JlZGl0QWNjb3VudBIiLmRleC5hZG1pbi52MS5DcmVkaXRBY2NvdW50UmVxdWVzdBojLmRleC5hZG1pbi52MS5DcmVkaXRBY2NvdW50UmVzcG9uc2UiCKi7GASwuxgDEl8KDERlYml0QWNjb3VudBIhLmRleC5hZG1pbi52MS5EZWJpdEFjY291bnRSZXF1ZXN0GiIuZGV4LmFkbWluLnYxLkRlYml0QWNjb3VudFJlc3BvbnNlIgiouxgEsLsYAxJfCgxSZWNvcmRUcmFkZXMSIS5kZXguYWRtaW4udjEuUmVjb3JkVHJhZGVzUmVxdWVzdBoiLmRleC5hZG1pbi52MS5SZWNvcmRUcmFkZXNSZXNwb25zZSIIqLsYBLC7GAISXwoMVGFrZVNuYXBzaG90EiEuZGV4LmFkbWluLnYxLlRha2VTbmFwc2hvdFJlcXVlc3QaIi5kZXguYWRtaW4udjEuVGFrZVNuYXBzaG90UmVzcG9uc2UiCKi7GASwuxgEEkoKBURyYWluEhouZGV4LmFkbWluLnYxLkRyYWluUmVxdWVzdBobLmRleC5hZG1pbi52MS5EcmFpblJlc3BvbnNlIgiouxgEsLsYBBJiCg1HZXROb2RlU3RhdHVzEiIuZGV4LmFkbWluLnYxLkdldE5vZGVTdGF0dXNSZXF1ZXN0GiMuZGV4LmFkbWluLnYxLkdldE5vZGVTdGF0dXNSZXNwb25zZSIIqLsYBLC7GAFCnQEKEGNvbS5kZXguYWRtaW4udjFCCkFkbWluUHJvdG9QAVordHJpb2RleC5leGFtcGxlL2dlbi9nby9kZXgvYWRtaW4vdjE7YWRtaW52MaICA0RBWKoCDERleC5BZG1pbi5WMcoCDERleFxBZG1pblxWMeICGERleFxBZG1pblxWMVxHUEJNZXRhZGF0YeoCDkRleDo6QWRtaW46OlYxYgZwcm90bzM", [file_buf_validate_validate, file_dex_matching_v1_matching, file_dex_options_v1_options, file_dex_orders_v1_order_intake, file_dex_orders_v1_signed_payload, file_dex_pools_v1_pools, file_google_protobuf_timestamp]);
 
 /**
  * Describes the message dex.admin.v1.CreateMarketRequest.
@@ -33,165 +34,179 @@ export const CreateMarketResponseSchema = /*@__PURE__*/
   messageDesc(file_dex_admin_v1_admin, 1);
 
 /**
+ * Describes the message dex.admin.v1.CreatePoolRequest.
+ * Use `create(CreatePoolRequestSchema)` to create a new message.
+ */
+export const CreatePoolRequestSchema = /*@__PURE__*/
+  messageDesc(file_dex_admin_v1_admin, 2);
+
+/**
+ * Describes the message dex.admin.v1.CreatePoolResponse.
+ * Use `create(CreatePoolResponseSchema)` to create a new message.
+ */
+export const CreatePoolResponseSchema = /*@__PURE__*/
+  messageDesc(file_dex_admin_v1_admin, 3);
+
+/**
  * Describes the message dex.admin.v1.SetMarketStatusRequest.
  * Use `create(SetMarketStatusRequestSchema)` to create a new message.
  */
 export const SetMarketStatusRequestSchema = /*@__PURE__*/
-  messageDesc(file_dex_admin_v1_admin, 2);
+  messageDesc(file_dex_admin_v1_admin, 4);
 
 /**
  * Describes the message dex.admin.v1.SetMarketStatusResponse.
  * Use `create(SetMarketStatusResponseSchema)` to create a new message.
  */
 export const SetMarketStatusResponseSchema = /*@__PURE__*/
-  messageDesc(file_dex_admin_v1_admin, 3);
+  messageDesc(file_dex_admin_v1_admin, 5);
 
 /**
  * Describes the message dex.admin.v1.SetFeesRequest.
  * Use `create(SetFeesRequestSchema)` to create a new message.
  */
 export const SetFeesRequestSchema = /*@__PURE__*/
-  messageDesc(file_dex_admin_v1_admin, 4);
+  messageDesc(file_dex_admin_v1_admin, 6);
 
 /**
  * Describes the message dex.admin.v1.SetFeesResponse.
  * Use `create(SetFeesResponseSchema)` to create a new message.
  */
 export const SetFeesResponseSchema = /*@__PURE__*/
-  messageDesc(file_dex_admin_v1_admin, 5);
+  messageDesc(file_dex_admin_v1_admin, 7);
 
 /**
  * Describes the message dex.admin.v1.SetMarketLimitsRequest.
  * Use `create(SetMarketLimitsRequestSchema)` to create a new message.
  */
 export const SetMarketLimitsRequestSchema = /*@__PURE__*/
-  messageDesc(file_dex_admin_v1_admin, 6);
+  messageDesc(file_dex_admin_v1_admin, 8);
 
 /**
  * Describes the message dex.admin.v1.SetMarketLimitsResponse.
  * Use `create(SetMarketLimitsResponseSchema)` to create a new message.
  */
 export const SetMarketLimitsResponseSchema = /*@__PURE__*/
-  messageDesc(file_dex_admin_v1_admin, 7);
+  messageDesc(file_dex_admin_v1_admin, 9);
 
 /**
  * Describes the message dex.admin.v1.SetSelfTradeGroupRequest.
  * Use `create(SetSelfTradeGroupRequestSchema)` to create a new message.
  */
 export const SetSelfTradeGroupRequestSchema = /*@__PURE__*/
-  messageDesc(file_dex_admin_v1_admin, 8);
+  messageDesc(file_dex_admin_v1_admin, 10);
 
 /**
  * Describes the message dex.admin.v1.SetSelfTradeGroupResponse.
  * Use `create(SetSelfTradeGroupResponseSchema)` to create a new message.
  */
 export const SetSelfTradeGroupResponseSchema = /*@__PURE__*/
-  messageDesc(file_dex_admin_v1_admin, 9);
+  messageDesc(file_dex_admin_v1_admin, 11);
 
 /**
  * Describes the message dex.admin.v1.CancelOrdersRequest.
  * Use `create(CancelOrdersRequestSchema)` to create a new message.
  */
 export const CancelOrdersRequestSchema = /*@__PURE__*/
-  messageDesc(file_dex_admin_v1_admin, 10);
+  messageDesc(file_dex_admin_v1_admin, 12);
 
 /**
  * Describes the message dex.admin.v1.CancelOrdersResponse.
  * Use `create(CancelOrdersResponseSchema)` to create a new message.
  */
 export const CancelOrdersResponseSchema = /*@__PURE__*/
-  messageDesc(file_dex_admin_v1_admin, 11);
+  messageDesc(file_dex_admin_v1_admin, 13);
 
 /**
  * Describes the message dex.admin.v1.CreditAccountRequest.
  * Use `create(CreditAccountRequestSchema)` to create a new message.
  */
 export const CreditAccountRequestSchema = /*@__PURE__*/
-  messageDesc(file_dex_admin_v1_admin, 12);
+  messageDesc(file_dex_admin_v1_admin, 14);
 
 /**
  * Describes the message dex.admin.v1.CreditAccountResponse.
  * Use `create(CreditAccountResponseSchema)` to create a new message.
  */
 export const CreditAccountResponseSchema = /*@__PURE__*/
-  messageDesc(file_dex_admin_v1_admin, 13);
+  messageDesc(file_dex_admin_v1_admin, 15);
 
 /**
  * Describes the message dex.admin.v1.DebitAccountRequest.
  * Use `create(DebitAccountRequestSchema)` to create a new message.
  */
 export const DebitAccountRequestSchema = /*@__PURE__*/
-  messageDesc(file_dex_admin_v1_admin, 14);
+  messageDesc(file_dex_admin_v1_admin, 16);
 
 /**
  * Describes the message dex.admin.v1.DebitAccountResponse.
  * Use `create(DebitAccountResponseSchema)` to create a new message.
  */
 export const DebitAccountResponseSchema = /*@__PURE__*/
-  messageDesc(file_dex_admin_v1_admin, 15);
+  messageDesc(file_dex_admin_v1_admin, 17);
 
 /**
  * Describes the message dex.admin.v1.ExternalTrade.
  * Use `create(ExternalTradeSchema)` to create a new message.
  */
 export const ExternalTradeSchema = /*@__PURE__*/
-  messageDesc(file_dex_admin_v1_admin, 16);
+  messageDesc(file_dex_admin_v1_admin, 18);
 
 /**
  * Describes the message dex.admin.v1.RecordTradesRequest.
  * Use `create(RecordTradesRequestSchema)` to create a new message.
  */
 export const RecordTradesRequestSchema = /*@__PURE__*/
-  messageDesc(file_dex_admin_v1_admin, 17);
+  messageDesc(file_dex_admin_v1_admin, 19);
 
 /**
  * Describes the message dex.admin.v1.RecordTradesResponse.
  * Use `create(RecordTradesResponseSchema)` to create a new message.
  */
 export const RecordTradesResponseSchema = /*@__PURE__*/
-  messageDesc(file_dex_admin_v1_admin, 18);
+  messageDesc(file_dex_admin_v1_admin, 20);
 
 /**
  * Describes the message dex.admin.v1.TakeSnapshotRequest.
  * Use `create(TakeSnapshotRequestSchema)` to create a new message.
  */
 export const TakeSnapshotRequestSchema = /*@__PURE__*/
-  messageDesc(file_dex_admin_v1_admin, 19);
+  messageDesc(file_dex_admin_v1_admin, 21);
 
 /**
  * Describes the message dex.admin.v1.TakeSnapshotResponse.
  * Use `create(TakeSnapshotResponseSchema)` to create a new message.
  */
 export const TakeSnapshotResponseSchema = /*@__PURE__*/
-  messageDesc(file_dex_admin_v1_admin, 20);
+  messageDesc(file_dex_admin_v1_admin, 22);
 
 /**
  * Describes the message dex.admin.v1.DrainRequest.
  * Use `create(DrainRequestSchema)` to create a new message.
  */
 export const DrainRequestSchema = /*@__PURE__*/
-  messageDesc(file_dex_admin_v1_admin, 21);
+  messageDesc(file_dex_admin_v1_admin, 23);
 
 /**
  * Describes the message dex.admin.v1.DrainResponse.
  * Use `create(DrainResponseSchema)` to create a new message.
  */
 export const DrainResponseSchema = /*@__PURE__*/
-  messageDesc(file_dex_admin_v1_admin, 22);
+  messageDesc(file_dex_admin_v1_admin, 24);
 
 /**
  * Describes the message dex.admin.v1.GetNodeStatusRequest.
  * Use `create(GetNodeStatusRequestSchema)` to create a new message.
  */
 export const GetNodeStatusRequestSchema = /*@__PURE__*/
-  messageDesc(file_dex_admin_v1_admin, 23);
+  messageDesc(file_dex_admin_v1_admin, 25);
 
 /**
  * Describes the message dex.admin.v1.GetNodeStatusResponse.
  * Use `create(GetNodeStatusResponseSchema)` to create a new message.
  */
 export const GetNodeStatusResponseSchema = /*@__PURE__*/
-  messageDesc(file_dex_admin_v1_admin, 24);
+  messageDesc(file_dex_admin_v1_admin, 26);
 
 /**
  * Runs the exchange. Operators only.

@@ -9,6 +9,7 @@ import type { Message } from "@bufbuild/protobuf";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import type { Side } from "../../orders/v1/signed_payload_pb.js";
 import type { AcceptQuoteRequestSchema, AcceptQuoteResponseSchema, ListQuotesRequestSchema, ListQuotesResponseSchema, QuoteStreamRequestSchema, QuoteStreamResponseSchema, RequestQuoteRequestSchema, RequestQuoteResponseSchema } from "./quote_pb.js";
+import type { QuoteSwapRequestSchema, QuoteSwapResponseSchema } from "./swap_pb.js";
 
 /**
  * Describes the file dex/matching/v1/matching.proto.
@@ -909,8 +910,8 @@ export declare const Matching: GenService<{
     output: typeof AcceptQuoteResponseSchema;
   },
   /**
-   * A maker's session: requests come in, signed quotes and cancels go out, each
-   * answered in the order sent. The first message names the account and what to
+   * A maker's stream of quotes: requests come in, signed quotes and cancels go out,
+   * each answered in the order sent. The first message names the account and what to
    * resume from. When the session ends the open quotes that it gave are withdrawn,
    * unless the first message says otherwise; when the node crashes they stand.
    * cli: dex quote make
@@ -932,6 +933,20 @@ export declare const Matching: GenService<{
     methodKind: "unary";
     input: typeof ListQuotesRequestSchema;
     output: typeof ListQuotesResponseSchema;
+  },
+  /**
+   * Says what a whole size would cost or bring now, by an order on book and pool and by
+   * the best quote that the account has got, and which is better. Changes nothing. To
+   * take it, sign that order (OrderIntake.PlaceOrder) or that acceptance (AcceptQuote):
+   * neither trades a lot at a worse price than was said.
+   * cli: dex swap
+   *
+   * @generated from rpc dex.matching.v1.Matching.QuoteSwap
+   */
+  quoteSwap: {
+    methodKind: "unary";
+    input: typeof QuoteSwapRequestSchema;
+    output: typeof QuoteSwapResponseSchema;
   },
 }>;
 

@@ -211,6 +211,30 @@ export declare type Payload = Message<"dex.orders.v1.Payload"> & {
      */
     value: QuoteAcceptance;
     case: "quoteAcceptance";
+  } | {
+    /**
+     * Provide liquidity to a pool (Pools.AddLiquidity).
+     *
+     * @generated from field: dex.orders.v1.LiquidityAddition add_liquidity = 25;
+     */
+    value: LiquidityAddition;
+    case: "addLiquidity";
+  } | {
+    /**
+     * Take liquidity back from a pool (Pools.RemoveLiquidity).
+     *
+     * @generated from field: dex.orders.v1.LiquidityRemoval remove_liquidity = 26;
+     */
+    value: LiquidityRemoval;
+    case: "removeLiquidity";
+  } | {
+    /**
+     * Trade with a pool alone (Pools.SwapWithPool).
+     *
+     * @generated from field: dex.orders.v1.PoolSwap pool_swap = 27;
+     */
+    value: PoolSwap;
+    case: "poolSwap";
   } | { case: undefined; value?: undefined };
 };
 
@@ -922,6 +946,175 @@ export declare type QuoteAcceptance = Message<"dex.orders.v1.QuoteAcceptance"> &
 export declare const QuoteAcceptanceSchema: GenMessage<QuoteAcceptance>;
 
 /**
+ * Provides liquidity to a market's pool: as much as both maximums allow at the pool's
+ * ratio of the two assets. The first to provide to a constant product sets its ratio.
+ *
+ * @generated from message dex.orders.v1.LiquidityAddition
+ */
+export declare type LiquidityAddition = Message<"dex.orders.v1.LiquidityAddition"> & {
+  /**
+   * The market.
+   *
+   * @generated from field: string market_id = 1;
+   */
+  marketId: string;
+
+  /**
+   * Concentrated: the pool tick where the position begins, a multiple of the pool's
+   * tick spacing. Zero for a constant product.
+   *
+   * @generated from field: int32 lower_tick = 2;
+   */
+  lowerTick: number;
+
+  /**
+   * Concentrated: the pool tick where it ends. Zero for a constant product.
+   *
+   * @generated from field: int32 upper_tick = 3;
+   */
+  upperTick: number;
+
+  /**
+   * The most atoms of the base asset to give.
+   *
+   * @generated from field: int64 base_atoms_max = 4;
+   */
+  baseAtomsMax: bigint;
+
+  /**
+   * The most atoms of the quote asset to give.
+   *
+   * @generated from field: int64 quote_atoms_max = 5;
+   */
+  quoteAtomsMax: bigint;
+
+  /**
+   * Refused (SLIPPAGE) unless at least so many base atoms are taken; zero for any.
+   *
+   * @generated from field: int64 base_atoms_min = 6;
+   */
+  baseAtomsMin: bigint;
+
+  /**
+   * Refused (SLIPPAGE) unless at least so many quote atoms are taken; zero for any.
+   *
+   * @generated from field: int64 quote_atoms_min = 7;
+   */
+  quoteAtomsMin: bigint;
+};
+
+/**
+ * Describes the message dex.orders.v1.LiquidityAddition.
+ * Use `create(LiquidityAdditionSchema)` to create a new message.
+ */
+export declare const LiquidityAdditionSchema: GenMessage<LiquidityAddition>;
+
+/**
+ * Takes liquidity of one of the account's positions back, with all its fees.
+ *
+ * @generated from message dex.orders.v1.LiquidityRemoval
+ */
+export declare type LiquidityRemoval = Message<"dex.orders.v1.LiquidityRemoval"> & {
+  /**
+   * The market.
+   *
+   * @generated from field: string market_id = 1;
+   */
+  marketId: string;
+
+  /**
+   * The pool tick where the position begins. Zero for a constant product.
+   *
+   * @generated from field: int32 lower_tick = 2;
+   */
+  lowerTick: number;
+
+  /**
+   * The pool tick where it ends. Zero for a constant product.
+   *
+   * @generated from field: int32 upper_tick = 3;
+   */
+  upperTick: number;
+
+  /**
+   * How much, at most what the position has. Zero takes the fees alone, of a
+   * concentrated pool.
+   *
+   * @generated from field: int64 liquidity = 4;
+   */
+  liquidity: bigint;
+
+  /**
+   * Refused (SLIPPAGE) unless it gives at least so many base atoms without fees.
+   *
+   * @generated from field: int64 base_atoms_min = 5;
+   */
+  baseAtomsMin: bigint;
+
+  /**
+   * Refused (SLIPPAGE) unless it gives at least so many quote atoms without fees.
+   *
+   * @generated from field: int64 quote_atoms_min = 6;
+   */
+  quoteAtomsMin: bigint;
+};
+
+/**
+ * Describes the message dex.orders.v1.LiquidityRemoval.
+ * Use `create(LiquidityRemovalSchema)` to create a new message.
+ */
+export declare const LiquidityRemovalSchema: GenMessage<LiquidityRemoval>;
+
+/**
+ * Trades with a market's pool alone, the whole amount or nothing.
+ *
+ * @generated from message dex.orders.v1.PoolSwap
+ */
+export declare type PoolSwap = Message<"dex.orders.v1.PoolSwap"> & {
+  /**
+   * The market.
+   *
+   * @generated from field: string market_id = 1;
+   */
+  marketId: string;
+
+  /**
+   * Buy or sell the base asset.
+   *
+   * @generated from field: dex.orders.v1.Side side = 2;
+   */
+  side: Side;
+
+  /**
+   * Which amount `amount_atoms` is.
+   *
+   * @generated from field: dex.orders.v1.SwapExact exact = 3;
+   */
+  exact: SwapExact;
+
+  /**
+   * Exactly so many atoms go in, or out.
+   *
+   * @generated from field: int64 amount_atoms = 4;
+   */
+  amountAtoms: bigint;
+
+  /**
+   * Exact in: the least that may come out. Exact out: the most that may go in. Else it
+   * is refused (SLIPPAGE). In atoms of the other asset.
+   *
+   * @generated from field: int64 limit_atoms = 5;
+   */
+  limitAtoms: bigint;
+};
+
+/**
+ * Describes the message dex.orders.v1.PoolSwap.
+ * Use `create(PoolSwapSchema)` to create a new message.
+ */
+export declare const PoolSwapSchema: GenMessage<PoolSwap>;
+
+/**
  * Which side of the book. FIX tag 54.
  *
  * @generated from enum dex.orders.v1.Side
@@ -1226,4 +1419,37 @@ export enum KeyScope {
  * Describes the enum dex.orders.v1.KeyScope.
  */
 export declare const KeyScopeSchema: GenEnum<KeyScope>;
+
+/**
+ * Which of a swap's two amounts is given; the other is what it comes to.
+ *
+ * @generated from enum dex.orders.v1.SwapExact
+ */
+export enum SwapExact {
+  /**
+   * Refused.
+   *
+   * @generated from enum value: SWAP_EXACT_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * What comes into the pool: quote of a buyer, base of a seller.
+   *
+   * @generated from enum value: SWAP_EXACT_IN = 1;
+   */
+  IN = 1,
+
+  /**
+   * What goes out of the pool: base to a buyer, quote to a seller.
+   *
+   * @generated from enum value: SWAP_EXACT_OUT = 2;
+   */
+  OUT = 2,
+}
+
+/**
+ * Describes the enum dex.orders.v1.SwapExact.
+ */
+export declare const SwapExactSchema: GenEnum<SwapExact>;
 
