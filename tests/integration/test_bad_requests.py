@@ -455,6 +455,7 @@ def test_accounts_are_their_owners(api: Wire, operator: OperatorWire) -> None:
     mine, other = api.open_account(), api.open_account()
     get = accounts_pb2.GetAccountRequest(account_id=other.account_id)
     entries = accounts_pb2.ListLedgerEntriesRequest(account_id=other.account_id)
+    resting = accounts_pb2.ListOpenOrdersRequest(account_id=other.account_id)
     order = pb.CheckOrderRequest(account_id=other.account_id)
     order.order.market_id = "BR-USDT"
     order.order.side = order.order.type = order.order.time_in_force = 1  # type: ignore[assignment]
@@ -462,6 +463,7 @@ def test_accounts_are_their_owners(api: Wire, operator: OperatorWire) -> None:
     calls: list[tuple[Any, Message]] = [
         (api.accounts.GetAccount, get),
         (api.accounts.ListLedgerEntries, entries),
+        (api.accounts.ListOpenOrders, resting),
         (api.orders.CheckOrder, order),
     ]
     for call, request in calls:

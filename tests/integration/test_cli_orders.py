@@ -78,6 +78,11 @@ def test_every_kind_of_order(
     for conditions in (each for _, each in placed.values()):
         assert conditions in shown, shown
     assert f"or {pair[1]['order_id']}" in shown
+    assert dex(f"order list --market {market}").stdout in shown
+    listed = told(dex, f"order list --market {market}")
+    assert [each["order_id"] for each in listed[-2:]] == [each["order_id"] for each in pair]
+    assert len(listed) == len(placed) + 2
+    assert told(dex, "order list --limit 3") == listed[:3]
     would = dex(f"order check {market} buy {TEN} --price 110 --min-quantity {TEN}")
     assert would.returncode == 0, would.stdout
     named = pair[1]["order_id"]
@@ -88,6 +93,7 @@ def test_every_kind_of_order(
     assert told(dex, "account show")["dead_mans_switch_time"] == switch["cancel_time"]
     assert dex("order dead-mans-switch off").stdout == "the switch is off\n"
     assert len(told(dex, "order cancel-all")) == 9
+    assert dex("order list").stdout == "no open orders\n"
 
 
 def test_an_auction_and_the_operator(

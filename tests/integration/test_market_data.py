@@ -184,6 +184,16 @@ def test_trades_klines_and_pages(api: Wire, operator: OperatorWire) -> None:
     assert flat(small) == whole
     assert len(whole) == 3 + 51 * 3
 
+    placed = api.batch(maker, *[sell(market, 200 + n, 1) for n in range(15)])
+    api.place(maker, sell(other, 200, 1))
+    asked = accounts_pb2.ListOpenOrdersRequest(account_id=maker.account_id, market_id=market)
+    parts = list(pages(api.accounts.ListOpenOrders, _sized(asked, 7), "orders", maker.token()))
+    assert [len(part) for part in parts] == [7, 7, 1]
+    assert [each.order_id for each in flat(parts)] == [each.order_id for each in placed]
+    asked.market_id = ""
+    (everywhere,) = pages(api.accounts.ListOpenOrders, asked, "orders", maker.token())
+    assert len(everywhere) == 16
+
     markets = flat(pages(api.matching.ListMarkets, pb.ListMarketsRequest(page_size=3), "markets"))
     names = [each.market_id for each in markets]
     assert names == sorted(names)

@@ -57,8 +57,14 @@ from dexcore.items import (
 )
 from dexcore.ledger import EXTERNAL_ACCOUNT_KEY
 from dexcore.market import MarketSpec
-from dexcore.pool_commands import CreatePool
-from dexcore.pool_desk import PoolCommand
+from dexcore.pool_commands import (
+    EXACT_IN,
+    EXACT_OUT,
+    AddLiquidity,
+    CreatePool,
+    PoolSwap,
+    RemoveLiquidity,
+)
 from dexcore.quote_commands import (
     AcceptQuote,
     EndQuoteSession,
@@ -67,6 +73,7 @@ from dexcore.quote_commands import (
     WithdrawQuotes,
     WithdrawRequest,
 )
+from tests.reference.pool_curves import Ranges
 from tests.unit.core.beside_twin import Pair
 from tests.unit.core.command_maker import batch
 from tests.unit.core.exchanges import (
@@ -82,6 +89,7 @@ from tests.unit.core.exchanges import (
     public_key,
 )
 from tests.unit.core.order_maker import Said
+from tests.unit.core.pool_maker import CONCENTRATED, CONSTANT_PRODUCT, MIDDLE_TICK, MIDDLE_TICKS
 from tests.unit.core.quote_maker import pack
 
 # Types of commands that the machine has applied.
@@ -117,6 +125,9 @@ def placings(*tifs: int) -> st.SearchStrategy[Placing]:
     )
 
 
+pool_atoms = st.sampled_from((1, 1_000, 10_000, 100_000))
+# Halves of a position, or more than it.
+pool_parts = st.integers(0, 3)
 fee_rates = st.sampled_from((0, 1, 333, 99_999, 100_000))
 
 
@@ -242,6 +253,60 @@ class Beside(RuleBasedStateMachine):
         owner = self.pair.traders[who].account_key
         keys = [asked.key for asked in self.pair.twin.quotes.open_requests(owner)]
         self.apply(WithdrawRequest(owner, keys[0] if keys else 1))
+
+    @rule(
+        market=st.sampled_from((0, 0, 0, 1, 2)),
+        kind=st.sampled_from((CONSTANT_PRODUCT, CONCENTRATED)),
+        fee_ppm=st.sampled_from((3_000, 10_000)),
+    )
+    def create_pool(self, market: int, kind: int, fee_ppm: int) -> None:
+        price = MIDDLE_TICKS if kind == CONCENTRATED else 0
+        self.apply(CreatePool(OPERATOR, market, kind, fee_ppm, price))
+
+    @rule(
+        who=traders,
+        market=st.sampled_from((0, 0, 0, 1, 2)),
+        lower=st.integers(-5, 5),
+        width=st.integers(1, 4),
+        most=st.tuples(pool_atoms, pool_atoms),
+    )
+    def add_liquidity(
+        self, who: int, market: int, lower: int, width: int, most: tuple[int, int]
+    ) -> None:
+        place = self._range(market, lower, width)
+        self.apply(AddLiquidity(*self._head(who), market, *place, *most, 0, 0))
+
+    @rule(who=traders, market=st.sampled_from((0, 0, 0, 1, 2)), draw=st.data(), part=pool_parts)
+    def remove_liquidity(self, who: int, market: int, draw: st.DataObject, part: int) -> None:
+        """Of a position that there is, or of none."""
+        places = [(0, 0, 0)]
+        pool = self.pair.twin.books.markets[market].pool
+        if pool is not None and isinstance(pool.curve, Ranges):
+            places = [*pool.curve.positions] or places
+        place = draw.draw(st.sampled_from(places))
+        owner = self.pair.traders[who].account_key
+        owned = pool.curve.owned((owner, *place[1:])) if pool is not None else 0
+        liquidity = (owned or 0) * part // 2
+        self.apply(RemoveLiquidity(*self._head(who), market, *place[1:], liquidity, 0, 0))
+
+    @rule(
+        who=traders,
+        market=st.sampled_from((0, 0, 0, 1, 2)),
+        side=st.sampled_from((1, 2)),
+        exact=st.sampled_from((EXACT_IN, EXACT_OUT)),
+        atoms=pool_atoms,
+    )
+    def swap_with_pool(self, who: int, market: int, side: int, exact: int, atoms: int) -> None:
+        limit = 10**9 if exact == EXACT_OUT else 0
+        self.apply(PoolSwap(*self._head(who), market, side, exact, atoms, limit))
+
+    def _range(self, market: int, lower: int, width: int) -> tuple[int, int]:
+        pool = self.pair.twin.books.markets[market].pool
+        if pool is None or not isinstance(pool.curve, Ranges):
+            return 0, 0
+        spacing = 200 if pool.curve.fee_ppm == 10_000 else 60
+        start = MIDDLE_TICK // spacing + lower
+        return start * spacing, (start + width) * spacing
 
     def _head(self, who: int) -> tuple[int, int, int, bytes, bytes]:
         self.nonce += 1
@@ -431,7 +496,5 @@ def test_the_machine_has_every_command() -> None:
     """Of the runs above, whichever of them chose it."""
     if not sent:
         pytest.skip("the machine did not run before")
-    # An epoch numbers trades anew, which the twin does not; test_equality has it. Pools have a
-    # twin of their own: test_pools_twin.
-    pools = {CreatePool, *typing.get_args(PoolCommand)}
-    assert sent == {*typing.get_args(Command)} - {BeginEpoch} - pools
+    # An epoch numbers trades anew, which the twin does not; test_equality has it.
+    assert sent == {*typing.get_args(Command)} - {BeginEpoch}

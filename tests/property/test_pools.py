@@ -312,20 +312,39 @@ def check_against_the_book_alone(
 def test_splitting_an_order_never_pays(
     pool: Any, side: int, grid: Grid, first: int, second: int
 ) -> None:
-    limit = 10**15 if side == BUY else 1
     most = (first + second) * grid.step_lots
-    whole = LotSwap(copied(pool).stretches(side), side, grid)
-    assume(whole.lots_within(limit, most) == most)
-    whole.take(most)
-    money = 0
-    for part in (first, second):
-        swap = LotSwap(pool.stretches(side), side, grid)
-        lots = part * grid.step_lots
-        assume(swap.lots_within(limit, lots) == lots)
-        swap.take(lots)
-        pool.settle(side, swap.base_atoms, swap.quote_atoms)
-        money += swap.quote_atoms
+    whole = taken(copied(pool), side, grid, most)
+    money = sum(
+        taken(pool, side, grid, part * grid.step_lots).quote_atoms for part in (first, second)
+    )
     assert money >= whole.quote_atoms if side == BUY else money <= whole.quote_atoms
+
+
+@given(pools, sides, grids, st.integers(1, 20), st.booleans())
+@settings(deadline=None)
+def test_no_round_trip_of_lots_is_free(
+    pool: Any, side: int, grid: Grid, steps: int, alone: bool
+) -> None:
+    """There as a taker of lots; back as one, or with the pool alone."""
+    there = taken(pool, side, grid, steps * grid.step_lots)
+    if not alone:
+        back = taken(pool, 3 - side, grid, steps * grid.step_lots).quote_atoms
+    elif side == BUY:
+        back = pool.swap_in(SELL, there.base_atoms) or 0
+    else:
+        back = pool.swap_out(BUY, there.base_atoms)
+        assume(back is not None)
+    assert back <= there.quote_atoms if side == BUY else back >= there.quote_atoms
+    pool.check_sound()
+
+
+def taken(pool: Any, side: int, grid: Grid, lots: int) -> LotSwap:
+    """So many lots as one step, at any price, if the pool has them."""
+    swap = LotSwap(pool.stretches(side), side, grid)
+    assume(swap.lots_within(10**15 if side == BUY else 1, lots) == lots)
+    swap.take(lots)
+    pool.settle(side, swap.base_atoms, swap.quote_atoms)
+    return swap
 
 
 @given(st.integers(10**9, 10**18), st.integers(10**9, 10**18), sides, st.integers(1, 10**12))

@@ -13,6 +13,7 @@ from tests.reference.exchange_entry import (
 )
 from tests.reference.exchange_matching import enter
 from tests.reference.exchange_orders import Order
+from tests.reference.exchange_pool import best_met
 from tests.reference.exchange_rules import (
     PARTS_MAX,
     PEGGED,
@@ -54,7 +55,7 @@ def amend(books: Books, order: Order, item: Item, terms: Terms) -> Result:
     if _keeps_its_place(order, changed):
         order.size, order.made = size, True
         return order.open_result()
-    opposite = market.best(order.other_side)
+    opposite = best_met(order)
     if order.post_only and opposite is not None and changed.crosses(opposite):
         raise No("POST_ONLY_WOULD_TAKE", "price_ticks")
     if changed.worst() > books.available(order.owner, order.asset()) + order.holds():

@@ -19,5 +19,7 @@ class Answer:
     repeated: bool = False
     key: int = 0
     counts: tuple[int, int] = (0, 0)
+    # What moved between an account and a pool.
+    amounts: tuple[int, ...] = ()
     items: list[Result] = field(default_factory=list)
     deeds: Deeds = field(default_factory=Deeds)

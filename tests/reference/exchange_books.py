@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tests.reference.exchange_orders import Market, Order, Trade
+from tests.reference.exchange_pool import Pool
 from tests.reference.exchange_rules import BUY, Bounds, No, Result
 
 
@@ -98,24 +99,47 @@ class Books:
         self, maker: Order, taker: Order, price: int, lots: int, taker_ppm: int
     ) -> tuple[int, int, int, int]:
         """Book one trade; the taker's fill."""
+        fees = [
+            self._fill(order, price, lots, rate)
+            for order, rate in ((maker, maker.maker_ppm), (taker, taker_ppm))
+        ]
+        return self._report(taker, price, lots, (maker.key, maker.owner), (fees[0], fees[1]))
+
+    def trade_with_pool(
+        self, pool: Pool, taker: Order, price: int, lots: int
+    ) -> tuple[int, int, int, int]:
+        """Book one trade with the market's pool, which pays no fee; the taker's fill."""
+        fee = self._fill(taker, price, lots, taker.taker_ppm)
+        self._move(pool.key, taker.other_side, taker.market, lots, taker.cost(lots, price))
+        return self._report(taker, price, lots, (pool.key, pool.key), (0, fee))
+
+    def _fill(self, order: Order, price: int, lots: int, rate: int) -> int:
+        """What a trade does to one order and its owner; its fee."""
+        notional, before = order.cost(lots, price), order.fee()
+        order.charges.append((notional, rate))
+        fee = order.fee() - before
+        order.filled += lots
+        order.part -= min(lots, order.part)
+        self._move(order.owner, order.side, order.market, lots, notional)
+        quote = order.market.spec["quote_asset_id"]
+        self.own(order.owner, quote, -fee)
+        self.fees[quote] = self.fees.get(quote, 0) + fee
+        return fee
+
+    def _move(self, owner: int, side: int, market: Market, lots: int, notional: int) -> None:
+        sign = 1 if side == BUY else -1
+        atoms = lots * market.spec["base_atoms_per_lot"]
+        self.own(owner, market.spec["base_asset_id"], sign * atoms)
+        self.own(owner, market.spec["quote_asset_id"], -sign * notional)
+
+    def _report(
+        self, taker: Order, price: int, lots: int, maker: tuple[int, int], fees: tuple[int, int]
+    ) -> tuple[int, int, int, int]:
         market = taker.market
-        notional = taker.cost(lots, price)
-        quote, base = market.spec["quote_asset_id"], market.spec["base_asset_id"]
-        fees = []
-        for order, rate in ((maker, maker.maker_ppm), (taker, taker_ppm)):
-            before = order.fee()
-            order.charges.append((notional, rate))
-            fees.append(order.fee() - before)
-            order.filled += lots
-            order.part -= min(lots, order.part)
-            sign = 1 if order.side == BUY else -1
-            self.own(order.owner, base, sign * lots * market.spec["base_atoms_per_lot"])
-            self.own(order.owner, quote, -sign * notional - fees[-1])
-        self.fees[quote] = self.fees.get(quote, 0) + sum(fees)
         market.trade_sequence += 1
         market.last = price
         market.step_prices.append(price)
         place = (market.trade_sequence, price, lots)
-        who = (maker.key, taker.key, maker.owner, taker.owner, *fees)
+        who = (maker[0], taker.key, maker[1], taker.owner, *fees)
         self.deeds.trades.append((market.index, *place, taker.side, *who))
         return (*place, fees[1])

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from tests.reference.exchange_books import Books
 from tests.reference.exchange_matching import enter, tradable
 from tests.reference.exchange_orders import Market, Order
+from tests.reference.exchange_pool import best_met
 from tests.reference.exchange_rules import (
     AT_CLOSE,
     AT_OPEN,
@@ -333,7 +334,7 @@ def check_not_reached(market: Market, order: Order) -> None:
 def _check_book(books: Books, order: Order, wish: Wish) -> None:
     """Post-only, liquidity, fill or kill, minimum quantity."""
     market = order.market
-    opposite = market.best(order.other_side)
+    opposite = best_met(order)
     if order.post_only and opposite is not None and order.crosses(opposite):
         step = market.increment
         order.price = opposite - step if order.side == BUY else opposite + step
@@ -361,6 +362,6 @@ def _check_book(books: Books, order: Order, wish: Wish) -> None:
 def _check_funds(books: Books, order: Order) -> None:
     needed = order.holds()
     if order.kind == MARKET and order.tif in (IOC, FOK):
-        needed = order.worst(sum(order.cost(lots, price) for lots, price in tradable(books, order)))
+        needed = order.worst(sum(cost for _, cost in tradable(books, order)))
     if needed > books.available(order.owner, order.asset()):
         raise No("INSUFFICIENT_FUNDS", "quantity_lots")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.reference.exchange_books import Books
 from tests.reference.exchange_orders import Fill, Order
+from tests.reference.exchange_pool import Swap
 from tests.reference.exchange_rules import (
     BOTH,
     DECREMENT,
@@ -39,15 +40,24 @@ def _with(fills: tuple[Fill, ...], result: Result) -> Result:
 def _take(books: Books, taker: Order) -> tuple[tuple[Fill, ...], bool]:
     """The fills, and whether it has met as many as one may and would meet more."""
     fills: list[Fill] = []
+    market = taker.market
+    swap = Swap(market, taker.side)
     met = 0
     while taker.left and not taker.prevented:
-        queue = taker.market.queue(taker.other_side)
-        if not queue or not taker.crosses(queue[0].price):
+        queue = [o for o in market.queue(taker.other_side) if taker.crosses(o.price)]
+        # Of pool and book what is better; at the same price the book is first.
+        run = swap.lots_before(queue[0].price if queue else None, taker.price, taker.left)
+        if not run and not queue:
             break
         if met == books.bounds.meetings:
+            swap.settle()
             return tuple(fills), True
         met += 1
         books.met += 1
+        if run and market.pool:
+            for price, lots in swap.take(run):
+                fills.append(books.trade_with_pool(market.pool, taker, price, lots))
+            continue
         maker = queue[0]
         if taker.stp and books.same_owner(taker.owner, maker.owner):
             _prevent(books, taker, maker)
@@ -60,6 +70,7 @@ def _take(books: Books, taker: Order) -> tuple[tuple[Fill, ...], bool]:
             # The next part is shown, at the tail of the level.
             books.take_out(maker)
             books.rest(maker)
+    swap.settle()
     return tuple(fills), False
 
 
@@ -83,22 +94,31 @@ def _prevent(books: Books, taker: Order, maker: Order) -> None:
 
 
 def tradable(books: Books, taker: Order) -> list[tuple[int, int]]:
-    """Lots and price of each meeting that the taker would have as the book stands."""
+    """Lots and cost of each meeting that the taker would have as book and pool stand."""
     found: list[tuple[int, int]] = []
     left = taker.left
+    swap = Swap(taker.market, taker.side)
     queue = [o for o in taker.market.queue(taker.other_side) if taker.crosses(o.price)]
     line = [(o, o.shown, o.left - o.shown) for o in queue]
-    while left and line and len(found) < books.bounds.meetings:
+    while left and len(found) < books.bounds.meetings:
+        run = swap.lots_before(line[0][0].price if line else None, taker.price, left)
+        if run:
+            cost = sum(taker.cost(lots, price) for price, lots in swap.take(run))
+            found.append((run, cost))
+            left -= run
+            continue
+        if not line:
+            break
         maker, shown, hidden = line.pop(0)
         if taker.stp and books.same_owner(taker.owner, maker.owner):
-            found.append((0, maker.price))
+            found.append((0, 0))
             if taker.stp in (NEWEST, BOTH):
                 break
             if taker.stp == DECREMENT:
                 left -= min(left, maker.left)
             continue
         lots = min(left, shown)
-        found.append((lots, maker.price))
+        found.append((lots, taker.cost(lots, maker.price)))
         left -= lots
         if hidden:
             # The next part is shown behind all that stands at this price.

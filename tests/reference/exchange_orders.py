@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from tests.reference.exchange_pool import Pool
 from tests.reference.exchange_rules import (
     BUY,
     CALLS,
@@ -45,6 +46,7 @@ class Market:
     # Who came first stands first, whatever the price.
     resting: list[Order] = field(default_factory=list)
     parked: list[Order] = field(default_factory=list)
+    pool: Pool | None = None
     # Prices of the running step's trades; below, the best unpegged prices when pegs last looked,
     # none if all must look again.
     step_prices: list[int] = field(default_factory=list)

@@ -19,6 +19,7 @@ from tests.reference.exchange_entry import Item, Terms
 from tests.reference.exchange_keys import MANAGE, MOVE, TRADE, AKey, KeyRing
 from tests.reference.exchange_rules import DAY_NS, SECOND_NS, Bounds, No
 from tests.reference.exchange_steps import begin_command, end_command, end_step
+from tests.reference.pool_acts import PoolActs
 from tests.reference.quote_acts import QuoteActs
 
 
@@ -32,19 +33,20 @@ class Twin:
         self.keys = KeyRing()
         self.quote_acts = QuoteActs(self.books, self.accounts, self._once)
         self.quotes = self.quote_acts.quotes
+        self.pool_acts = PoolActs(self.books, self._once)
         self.answered: dict[tuple[Any, int], tuple[bytes, int, Answer]] = {}
         # Of each account that has armed its dead man's switch: when it cancels.
         self.deadlines: dict[int, int] = {}
 
-    def apply(self, sequence: int, time_ns: int, kind: str, **fields: Any) -> Answer:
-        """Apply a command: `kind` is its name, `fields` its fields by name."""
+    def apply(self, sequence: int, time_ns: int, command: str, /, **fields: Any) -> Answer:
+        """Apply a command of this name, with its fields by name."""
         books = self.books
         books.time_ns = time_ns
         books.deeds = Deeds()
         self.quotes.blocks = []
         answer = Answer(sequence, time_ns)
-        name = "do_" + kind.lower()
-        where = (self, self.desk, self.quote_acts)
+        name = "do_" + command.lower()
+        where = (self, self.desk, self.quote_acts, self.pool_acts)
         act: Callable[..., Answer | None]
         [act] = [getattr(each, name) for each in where if hasattr(each, name)]
         begin_command(books)
@@ -80,7 +82,7 @@ class Twin:
             if known_digest != digest:
                 raise No("NONCE_REUSED", "nonce")
             again = Answer(first.sequence, first.time_ns, first.reason, first.where, repeated=True)
-            again.key, again.items = first.key, first.items
+            again.key, again.items, again.amounts = first.key, first.items, first.amounts
             return again
         if signer:
             self.keys.judge(signer, right, now_ns)

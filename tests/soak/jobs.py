@@ -42,18 +42,19 @@ JOBS: Final = (
     ),
     Job(
         "twin",
-        "Random commands to the exchange and to its naive twin, on all cores: answers, trades, "
-        "ends of orders, balances, reservations, queues, what is parked, levels and auction prices "
-        "are compared after each, and every order type, time, condition, phase and refusal is met.",
+        "Random commands of every type to the exchange and to its naive twin, on all cores: "
+        "answers, trades, ends of orders and what self-trade prevention did are compared after "
+        "each; balances, reservations, queues, what is parked, levels, auction prices, pools and "
+        "quotes after every tenth; every order type, time, condition, phase and refusal is met.",
         "commands",
         10_000_000,
         twin.work,
     ),
     Job(
         "pools",
-        "Random orders, changes of liquidity and swaps in a market with a pool, to the exchange "
-        "and to a naive twin in exact fractions that routes lot by lot: answers, trades, balances, "
-        "books and the pool are compared after each.",
+        "The same with a pool in every market and half of the commands about pools, with restarts "
+        "from snapshots: the twin counts in exact fractions and routes lot by lot. Everything is "
+        "compared after each command.",
         "commands",
         1_000_000,
         pools.work,

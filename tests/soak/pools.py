@@ -1,35 +1,49 @@
-"""Book and pool beside their naive twin: everything that can be seen, after every command."""
+"""Pools in every market beside the naive twin, on all cores: half of the commands are theirs."""
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import random
+from collections import Counter
 
 from tests.soak.job import Run
-from tests.unit.core.exchanges import MARKETS
-from tests.unit.core.pool_exchange import CONCENTRATED, CONSTANT_PRODUCT, PoolCommands, PoolPair
+from tests.soak.twin import Part, parts
+from tests.unit.core.beside_twin import Pair
+from tests.unit.core.command_maker import CommandMaker
+from tests.unit.core.features import POOLS
+from tests.unit.core.pool_exchange import use_pools
 
 COMMANDS_PER_RUN = 500
-FEES_PPM = (100, 500, 3_000, 10_000)
+# From here on every feature of pools must have been met.
+COMMANDS_FOR_ALL = 50_000
 
 
 def work(run: Run) -> None:
-    """Both kinds of pools in turn, every fee tier, in markets with and without increments."""
-    number = 0
-    while run.goes_on():
-        seed = f"{run.seed} {number}"
-        chance = random.Random(seed)
-        kind = (CONSTANT_PRODUCT, CONCENTRATED)[number % 2]
-        pair = PoolPair(MARKETS[chance.randrange(2)], kind, chance.choice(FEES_PPM))
-        commands = PoolCommands(chance, pair)
-        for step in range(COMMANDS_PER_RUN):
-            try:
-                commands.next()
-            except BaseException:
-                print(f"random.Random({seed!r}), step {step}: {pair.journal[-1]}")
-                raise
-            run.done += 1
-            if not run.goes_on():
-                break
-        run.counts["trades"] += pair.twin.trade_sequence
-        number += 1
-    run.counts["runs of a fresh exchange"] = number
+    """Random commands from many seeds; a difference is an AssertionError of the pair."""
+    met: Counter[str] = Counter()
+    with multiprocessing.get_context("spawn").Pool(os.cpu_count() or 1) as pool:
+        done = pool.imap_unordered(run_part, parts(run.seed, run.goal, COMMANDS_PER_RUN))
+        while run.goes_on():
+            counts = next(done)
+            met.update(counts)
+            run.done += counts["commands"]
+            run.counts["trades"] += counts["trades"]
+            run.counts["runs of a fresh exchange"] += 1
+    run.counts["features met"] = sum(bool(met[name]) for name in POOLS)
+    if run.done >= COMMANDS_FOR_ALL:
+        assert not (missing := [name for name in POOLS if not met[name]]), missing
+
+
+def run_part(part: Part) -> Counter[str]:
+    """One run, and what it met."""
+    seed, commands = part
+    pair = Pair()
+    maker = CommandMaker(random.Random(seed), pair.exchange, pair.traders)
+    try:
+        use_pools(maker, pair, commands)
+    except BaseException as error:
+        error.add_note(f"python -m tests.soak pools, part {part}")
+        raise
+    pair.features.counts["commands"] += commands
+    return pair.features.counts

@@ -24,7 +24,7 @@ GOALS = {
     "retries": 20,
     "state": 2,
     "twin": 2_000,
-    "pools": 100,
+    "pools": 1_000,
     "fuzz": 16_000,
 }
 

@@ -70,6 +70,8 @@ def format_of(path: Path) -> str:
             head = file.read(_HEAD_BYTES)
     except (OSError, EOFError) as error:
         raise BacktestError(path, "", "", f"cannot be unpacked: {error}") from error
+    if not head:
+        raise BacktestError(path, "", "", "is empty")
     if head.startswith(DBN_MAGIC):
         return DATABENTO
     line = head.partition(b"\n")[0].strip()

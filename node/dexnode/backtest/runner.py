@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -66,8 +68,12 @@ def run_backtest(wanted: Wanted) -> dict[str, Any]:
             engine = MatcherEngine(recorder, wanted.grid)
             source = _source(format_name, inputs, engine, owed)
         total = inputs.total_bytes or _journal_bytes(wanted.paths[0])
-        with progress_bar("bytes", total, shown=wanted.shows_progress) as advance, _uncollected():
-            timed = _drive(engine, source, recorder, inputs, advance)
+        with (
+            progress_bar("bytes", total, shown=wanted.shows_progress) as advance,
+            _uncollected(),
+            interrupted_between() as check,
+        ):
+            timed = _drive(engine, source, recorder, inputs, advance, check)
         recorder.end()
         # The files get their names now, so that the summary names what is there.
         stack.close()
@@ -120,12 +126,38 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
+@contextmanager
+def interrupted_between() -> Iterator[Callable[[], None]]:
+    """Holds Ctrl-C back until the function that it gives is called, which raises it.
+
+    Compiled code takes an interrupt in the middle of a large integer for the end of all memory, and
+    ends the process without a word about files that are half written.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        # Only the main thread is ever interrupted.
+        yield lambda: None
+        return
+    came: list[int] = []
+
+    def check() -> None:
+        if came:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, lambda number, _frame: came.append(number))
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, before)
+    check()
+
+
 def _drive(
     engine: Engine,
     source: Source | JournalSource,
     recorder: Recorder,
     inputs: Inputs,
     advance: Callable[[int], None],
+    check_interrupt: Callable[[], None],
 ) -> Timed:
     clock = time.perf_counter_ns
     started_ns = clock()
@@ -144,4 +176,5 @@ def _drive(
         position = source.position if isinstance(source, JournalSource) else inputs.position
         advance(position - shown)
         shown = position
+        check_interrupt()
     return Timed(clock() - started_ns, engine_ns)

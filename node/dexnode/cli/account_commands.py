@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from dex.accounts.v1.accounts_pb2 import AccountKey, OpenOrder
+from dex.accounts.v1.accounts_pb2 import AccountKey
 from dexnode.cli.common import (
     DECIMAL,
     Target,
@@ -20,17 +20,8 @@ from dexnode.cli.common import (
     printable,
     target_options,
 )
-from dexsdk import (
-    Key,
-    KeyScope,
-    LedgerEntryKind,
-    Market,
-    OrderStatus,
-    OrderType,
-    PegReference,
-    SyncClient,
-    TimeInForce,
-)
+from dexnode.cli.order_table import print_orders
+from dexsdk import Key, KeyScope, LedgerEntryKind, SyncClient
 
 
 @click.group()
@@ -206,56 +197,9 @@ def show(target: Target) -> None:
     )
     if found.open_orders:
         click.echo(f"{found.open_order_count} open orders")
-        print_table(
-            ("order", "market", "side", "price", "quantity", "filled", "conditions"),
-            [
-                (
-                    order.order_id,
-                    order.market_id,
-                    "buy" if order.side == 1 else "sell",
-                    markets[order.market_id].format_price(order.price_ticks)
-                    if order.price_ticks
-                    else "-",
-                    markets[order.market_id].format_quantity(order.quantity_lots),
-                    markets[order.market_id].format_quantity(order.filled_lots),
-                    conditions(markets[order.market_id], order),
-                )
-                for order in found.open_orders
-            ],
-        )
+        print_orders(markets, found.open_orders)
     if found.HasField("dead_mans_switch_time"):
         click.echo(f"dead man's switch: {found.dead_mans_switch_time.ToJsonString()}")
-
-
-def conditions(market: Market, order: OpenOrder) -> str:
-    """What an open order says beyond price and size, in few words; empty for a plain order."""
-    said: list[str] = []
-    if order.status == OrderStatus.PARKED:
-        said.append("waits")
-    if order.type > OrderType.MARKET:
-        said.append(OrderType(order.type).name.lower().replace("_", " "))
-    terms = order.terms
-    if terms.trigger_price_ticks > 0:
-        said.append(f"at {market.format_price(terms.trigger_price_ticks)}")
-    if terms.trail_ticks:
-        said.append(f"trail {market.format_price(terms.trail_ticks)}")
-    if terms.peg:
-        said.append(f"to {PegReference(terms.peg).name.lower()}")
-    if terms.peg_offset_ticks:
-        said.append(f"offset {market.format_price(terms.peg_offset_ticks)}")
-    if order.limit_price_ticks:
-        said.append(f"limit {market.format_price(order.limit_price_ticks)}")
-    if terms.display_lots:
-        said.append(f"shows {market.format_quantity(terms.display_lots)}")
-    if order.post_only:
-        said.append("post only")
-    if order.time_in_force != TimeInForce.GTC:
-        said.append(TimeInForce(order.time_in_force).name.lower().replace("_", " "))
-    if terms.HasField("expire_time"):
-        said.append(f"until {terms.expire_time.ToJsonString()}")
-    if order.oco_order_id:
-        said.append(f"or {order.oco_order_id}")
-    return ", ".join(said)
 
 
 @account.command("self-trade-group")

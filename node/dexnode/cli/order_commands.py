@@ -1,4 +1,4 @@
-"""``dex order``: place, check, amend and cancel, and the dead man's switch."""
+"""``dex order``: place, check, list, amend and cancel, and the dead man's switch."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from dexnode.cli.common import (
     target_options,
 )
 from dexnode.cli.order_options import CLIENT_ORDER_ID, EXAMPLES, new_order, order_options
+from dexnode.cli.order_table import print_orders
 from dexsdk import Market, NewOrder, OrderStatus, Side, from_rejection, pair_of
 
 
 @click.group()
 def order() -> None:
-    """Place, amend and cancel orders of your account."""
+    """Place, list, amend and cancel orders of your account."""
 
 
 @order.command(epilog=EXAMPLES)
@@ -160,6 +161,23 @@ def cancel(target: Target, order_id: str, client_order_id: int) -> None:
         print_json(result)
     else:
         click.echo(f"order {result.order_id} cancelled, {result.remaining_lots} lots were open")
+
+
+@order.command("list")
+@click.option("--market", "market_id", help="Only in this market.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most this many.  [default: all]")
+@target_options
+def list_(target: Target, market_id: str | None, limit: int | None) -> None:
+    """Open orders of the account, oldest first, waiting ones too."""
+    with target.client() as client:
+        found = client.list_open_orders(market_id, limit=limit)
+        markets = {market.market_id: market for market in client.list_markets()}
+    if target.as_json:
+        print_json(found)
+    elif found:
+        print_orders(markets, found)
+    else:
+        click.echo("no open orders")
 
 
 @order.command("cancel-all")

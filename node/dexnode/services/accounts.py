@@ -17,11 +17,13 @@ from dexnode.errors import refuse
 from dexnode.ids import IdFormat
 from dexnode.intake import Intake
 from dexnode.pagination import PageTokens
+from dexnode.services.matching import find_market
 from dexrpc import CallContext
 from dexruntime.movements import LedgerEntry, entries_of
 from dexruntime.shard import Shard
 
 OPEN_ORDERS_SHOWN: Final = 1_000
+ORDERS_PAGE: Final = 100
 ENTRIES_PAGE: Final = 100
 
 
@@ -75,6 +77,32 @@ class AccountsService:
         message = self._render(self._find(request.account_id))
         message.sequence = await self._shard.sequencer.settled()
         return pb.GetAccountResponse(account=message)
+
+    async def list_open_orders(
+        self, request: pb.ListOpenOrdersRequest, ctx: CallContext
+    ) -> pb.ListOpenOrdersResponse:
+        """Open orders of the account, in all markets or in one, by key."""
+        require_account(ctx, request.account_id)
+        account = self._find(request.account_id)
+        markets = self._shard.exchange.markets
+        if request.market_id:
+            market = find_market(self._shard, request.market_id)
+            keys = [k for k, o in account.open_orders.items() if o.market_index == market.index]
+        else:
+            keys = list(account.open_orders)
+        after = self._pages.open(request, int) or 0
+        size = request.page_size or ORDERS_PAGE
+        # Nearly sorted; not quite, since a batch may be done in phases.
+        left = sorted(key for key in keys if key > after)
+        response = pb.ListOpenOrdersResponse()
+        for key in left[:size]:
+            order = account.open_orders[key]
+            market = markets[order.market_index]
+            render.fill_open_order(self._ids, response.orders.add(), market, order)
+        if len(left) > size:
+            response.next_page_token = self._pages.seal(request, left[size - 1])
+        response.sequence = await self._shard.sequencer.settled()
+        return response
 
     async def list_ledger_entries(
         self, request: pb.ListLedgerEntriesRequest, ctx: CallContext

@@ -140,6 +140,7 @@ class Client(TrioFace):
     check_order = awaited(order_operations.check_order)
     transfer = awaited(order_operations.transfer)
     get_account = awaited(order_operations.get_account)
+    list_open_orders = awaited(order_operations.list_open_orders)
     list_ledger_entries = awaited(order_operations.list_ledger_entries)
 
     request_quote = streamed(quote_operations.request_quote)

@@ -113,6 +113,12 @@ GET_ACCOUNT: Final = _method(
     accounts.GetAccountRequest,
     accounts.GetAccountResponse,
 )
+LIST_OPEN_ORDERS: Final = _method(
+    accounts.DESCRIPTOR,
+    "Accounts.ListOpenOrders",
+    accounts.ListOpenOrdersRequest,
+    accounts.ListOpenOrdersResponse,
+)
 LIST_LEDGER_ENTRIES: Final = _method(
     accounts.DESCRIPTOR,
     "Accounts.ListLedgerEntries",

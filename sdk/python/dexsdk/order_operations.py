@@ -196,6 +196,31 @@ def get_account(session: Session, account_id: str | None = None) -> Operation[ac
     return (yield from ask(session, methods.GET_ACCOUNT, request)).account
 
 
+def list_open_orders(
+    session: Session,
+    market: str | None = None,
+    *,
+    account_id: str | None = None,
+    limit: int | None = None,
+) -> Operation[list[accounts.OpenOrder]]:
+    """Open orders of the client's account, oldest first, in all markets or in one; at most `limit`.
+
+    Pages are of different moments: an order that ends meanwhile may be missing.
+    """
+    found: list[accounts.OpenOrder] = []
+    request = accounts.ListOpenOrdersRequest(
+        account_id=session.require_account(account_id),
+        market_id=market or "",
+        page_size=page_size(limit, 1_000),
+    )
+    while True:
+        page = yield from ask(session, methods.LIST_OPEN_ORDERS, request)
+        found += page.orders
+        request.page_token = page.next_page_token
+        if not request.page_token or (limit is not None and len(found) >= limit):
+            return found[:limit]
+
+
 def list_ledger_entries(
     session: Session, account_id: str | None = None, *, limit: int | None = None
 ) -> Operation[list[accounts.LedgerEntry]]:

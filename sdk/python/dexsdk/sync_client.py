@@ -140,6 +140,7 @@ class SyncClient(SyncFace):
     check_order = blocking(order_operations.check_order)
     transfer = blocking(order_operations.transfer)
     get_account = blocking(order_operations.get_account)
+    list_open_orders = blocking(order_operations.list_open_orders)
     list_ledger_entries = blocking(order_operations.list_ledger_entries)
 
     request_quote = iterated(quote_operations.request_quote)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 from decimal import Decimal
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from dexnode.backtest.model import BacktestError, Grid, units_of
+from dexnode.backtest.engine import MatcherEngine
+from dexnode.backtest.model import BacktestError, Grid, Step, units_of
 from dexnode.backtest.runner import Wanted, run_backtest
 from tests.support.command_line import call_dex
 
@@ -226,7 +228,7 @@ def test_text_of_another_encoding_and_an_empty_file(tmp_path: Path) -> None:
     with pytest.raises(BacktestError, match="not UTF-8"):
         run(path)
     path.write_bytes(b"")
-    with pytest.raises(BacktestError, match="line 1: neither DBN, nor a header"):
+    with pytest.raises(BacktestError, match=r"orders\.csv: is empty"):
         run(path)
 
 
@@ -273,3 +275,24 @@ def test_formats_are_not_mixed(tmp_path: Path) -> None:
         run(tmp_path)
     with pytest.raises(BacktestError, match="the format orders is a file"):
         run(tmp_path, format_name="orders")
+
+
+def test_an_interrupt_waits_until_nothing_is_half_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compiled code would end the process in the middle of a large integer."""
+    carried_out: list[int] = []
+    run_chunk = MatcherEngine.run
+
+    def interrupted(engine: MatcherEngine, chunk: list[Step]) -> None:
+        signal.raise_signal(signal.SIGINT)
+        run_chunk(engine, chunk)
+        carried_out.append(len(chunk))
+
+    monkeypatch.setattr(MatcherEngine, "run", interrupted)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        run(csv_file(tmp_path, "10,1,place,1,buy,99.5,2"), tmp_path / "out")
+    assert carried_out == [1]
+    assert not list((tmp_path / "out").iterdir())
+    assert signal.getsignal(signal.SIGINT) is before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from dexcore.book import Order
@@ -28,7 +29,7 @@ from dexcore.exchange import Exchange
 from dexcore.items import ITEM, STP_DECREMENT, TERMS
 from dexcore.ledger import EXTERNAL_ACCOUNT_KEY, FEE_ACCOUNT_KEY
 from dexcore.limits import BOUNDS, Bounds
-from dexcore.market import Market
+from dexcore.market import Market, MarketSpec
 from dexcore.phases import indicative
 from dexcore.quote_commands import EndQuoteSession, RequestQuote, keys_of
 from dexcore.reasons import Reason
@@ -52,6 +53,7 @@ from tests.unit.core.exchanges import (
     register,
 )
 from tests.unit.core.features import Features
+from tests.unit.core.pool_reader import PoolReader
 from tests.unit.core.quote_reader import QuoteReader
 
 # Those of the contract take thousands of orders to be met, the others a few.
@@ -61,20 +63,28 @@ TIGHT = (BOUNDS, Bounds(4, 2, 6, 4, 2), Bounds(2, 1, 1, 2, 1), Bounds(7, 3, 4, 6
 class Pair:
     """Applies each command to both and compares all that can be seen."""
 
-    def __init__(self, traders: int = 5, bounds: Bounds = BOUNDS) -> None:
+    def __init__(
+        self,
+        traders: int = 5,
+        bounds: Bounds = BOUNDS,
+        markets: Iterable[MarketSpec] = MARKETS,
+    ) -> None:
         self.exchange = Exchange(bounds)
         self.twin = Twin(TwinBounds(*bounds))
         self.quote_reader = QuoteReader()
+        self.pool_reader = PoolReader()
         self.journal: list[tuple[int, int, Command]] = []
         # Off where a test is after something else and only wants the commands.
         self.compare = True
+        # What a command says and did is compared after each, all that is there after so many.
+        self.states_every = 1
         # The twin's answer to the last command, and what all of them met.
         self.answer = Answer(0, 0)
         self.features = Features()
         # What a reader of events alone would know: size and filled lots of orders, and levels.
         self.orders: dict[int, tuple[int, int]] = {}
         self.levels: dict[tuple[int, int, int], int] = {}
-        for market in MARKETS:
+        for market in markets:
             self.apply(START_NS, CreateMarket(OPERATOR, market))
         self.traders = []
         for number in range(traders):
@@ -101,11 +111,18 @@ class Pair:
         )
         _compare_answers(outcome, self.answer)
         _compare_deeds(outcome, self.answer)
+        self.pool_reader.read(outcome, self.twin.books.markets)
         self._read_events(outcome)
         self.quote_reader.read(outcome)
-        self._compare_states()
-        self.quote_reader.compare(self.exchange, self.twin.quotes)
+        if sequence % self.states_every == 0:
+            self.compare_states()
         return outcome
+
+    def compare_states(self) -> None:
+        """Compare all that is there; raises AssertionError where they differ."""
+        self._compare_books()
+        self.quote_reader.compare(self.exchange, self.twin.quotes)
+        self.pool_reader.compare(self.exchange, self.twin.books.markets)
 
     def _read_events(self, outcome: Outcome) -> None:
         orders = self.orders
@@ -114,6 +131,8 @@ class Pair:
                 orders[event.order_key] = (event.quantity_lots, 0)
             elif isinstance(event, Trade):
                 for key in (event.maker_order_key, event.taker_order_key):
+                    if self.pool_reader.is_pool(key):
+                        continue
                     size, filled = orders[key]
                     orders[key] = (size, filled + event.quantity_lots)
             elif isinstance(event, SelfTradePrevented):
@@ -131,7 +150,7 @@ class Pair:
                 if not event.quantity_lots:
                     del self.levels[event[:3]]
 
-    def _compare_states(self) -> None:
+    def _compare_books(self) -> None:
         ours: dict[int, Order] = {}
         told: dict[tuple[int, int], dict[int, int]] = {}
         for (index, its_side, price), lots in self.levels.items():
@@ -200,10 +219,14 @@ def _same(what: str, ours: object, theirs: object) -> None:
     assert ours == theirs, f"{what} differ:\nexchange: {ours}\ntwin:     {theirs}"
 
 
-def run_beside(seed: str, commands: int) -> Counter[str]:
-    """Random commands to a fresh pair: what it met, or the error of the first difference."""
+def run_beside(seed: str, commands: int, states_every: int = 1) -> Counter[str]:
+    """Random commands to a fresh pair: what it met, or the error of the first difference.
+
+    Of the states it may be some commands late, which a run with each compared then tells.
+    """
     chance = random.Random(seed)
     pair = Pair(bounds=chance.choice(TIGHT))
+    pair.states_every = states_every
     maker = CommandMaker(chance, pair.exchange, pair.traders)
     for step in range(commands):
         time_ns, command = maker.next()
@@ -212,6 +235,7 @@ def run_beside(seed: str, commands: int) -> Counter[str]:
         except BaseException as error:
             error.add_note(f"run_beside({seed!r}, {step + 1}), at the last command: {command}")
             raise
+    pair.compare_states()
     pair.features.counts["commands"] += commands
     return pair.features.counts
 
@@ -279,8 +303,9 @@ def _fields(command: Command) -> dict[str, Any]:
 def _compare_answers(outcome: Outcome, answer: Answer) -> None:
     ours = (outcome.reason.name, outcome.field, outcome.sequence, outcome.time_ns)
     _same("answers", ours, (answer.reason, answer.where, answer.sequence, answer.time_ns))
-    ours_more = (outcome.repeated, outcome.key, outcome.counts)
-    _same("answers", ours_more, (answer.repeated, answer.key, answer.counts))
+    ours_more = (outcome.repeated, outcome.key, outcome.counts, outcome.amounts)
+    theirs_more = (answer.repeated, answer.key, answer.counts, answer.amounts)
+    _same("answers", ours_more, theirs_more)
     got = [
         (*r[:2], OrderStatus(r.status).name, *r[3:6], Reason(r.reason).name, r.field)
         for r in outcome.items

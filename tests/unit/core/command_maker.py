@@ -44,6 +44,7 @@ from tests.unit.core.exchanges import (
     public_key,
 )
 from tests.unit.core.order_maker import CALLS, OrderMaker, Said, packed
+from tests.unit.core.pool_maker import PoolMaker
 from tests.unit.core.quote_maker import QuoteMaker
 
 
@@ -74,6 +75,7 @@ class CommandMaker:
         self.sent: list[Command] = []
         self.order_maker = OrderMaker(chance, exchange)
         self.quotes = QuoteMaker(self)
+        self.pools = PoolMaker(self)
 
     def next(self) -> tuple[int, Command]:
         """The next time and command."""
@@ -98,6 +100,7 @@ class CommandMaker:
             (1, self._dead_mans_switch),
             (3, ClockTick),
             (9, self.quotes.next),
+            (6, self.pools.next),
         )
         make = chance.choices([m for _, m in makers], [weight for weight, _ in makers])[0]
         command: Command = make()
@@ -206,7 +209,7 @@ class CommandMaker:
             self._often(self.chance.choice(self.traders).account_key, 0, 1, 2),
             self._often(self.chance.choice(ASSETS), "none"),
             self._often(self.chance.randint(1, 100_000), 0, -1, 2**63 - 1),
-            self._often(str(self.reference), str(self.reference - 1)),
+            str(self.reference - self.chance.choices((0, 1), (20, 1))[0]),
         )
 
     def _deposit(self) -> Command:

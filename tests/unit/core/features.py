@@ -24,10 +24,34 @@ MODES = ("none", "cancel newest", "cancel oldest", "cancel both", "decrement")
 PEGS = ("primary", "market", "midpoint")
 OPEN_STATES = ("OPEN", "PARTIALLY_FILLED", "FILLED", "EXPIRED", "CANCELLED", "PARKED")
 
-# What takes thousands of orders has tests of its own, and so has what other commands refuse.
-NOT_FOR_ORDERS = {"TOO_MANY_OPEN_ORDERS", "BATCH_SIZE", "TOO_MANY_KEYS"}
-# First number of the reasons of pools and quotes.
-OTHER_REASONS = 110
+# What takes thousands of orders, quotes or positions has tests of its own.
+TOO_MANY = {
+    *("TOO_MANY_OPEN_ORDERS", "BATCH_SIZE", "TOO_MANY_KEYS"),
+    *("TOO_MANY_POSITIONS", "TOO_MANY_QUOTES", "TOO_MANY_QUOTE_REQUESTS"),
+}
+
+POOL_DEEDS = {
+    "AddLiquidity": "liquidity added",
+    "RemoveLiquidity": "liquidity removed",
+    "PoolSwap": "swapped with a pool",
+}
+POOLS = (
+    {f"from a pool: {name}" for name in ("limit", "market", "IOC", "FOK", "iceberg")}
+    | {f"pool created: {name}" for name in ("constant product", "concentrated")}
+    | {
+        *("from a pool: minimum quantity", "from a pool: triggered", "from a pool: amended"),
+        *("from a pool, then self-trade prevented", "from pool and book"),
+        *("beside a pool: post-only", "beside a pool: slide"),
+        *("liquidity added", "liquidity removed", "swapped with a pool"),
+    }
+    | {
+        f"refused: {reason.name}"
+        for reason in (
+            *(Reason.NO_POOL, Reason.POOL_EXISTS, Reason.SLIPPAGE, Reason.UNKNOWN_POSITION),
+            Reason.LIQUIDITY_OUT_OF_RANGE,
+        )
+    }
+)
 
 EXPECTED = (
     {f"type: {name}" for name in TYPES}
@@ -46,8 +70,9 @@ EXPECTED = (
         *("expired by a tick", "cancelled by a dead man's switch"),
         *("cut off", "stops left for the next command", "ran stops that another command left"),
     }
-    | {f"refused: {reason.name}" for reason in Reason if 0 < reason < OTHER_REASONS}
-) - {f"refused: {name}" for name in NOT_FOR_ORDERS}
+    | {f"refused: {reason.name}" for reason in Reason if reason}
+    | POOLS
+) - {f"refused: {name}" for name in TOO_MANY}
 
 
 class Features:
@@ -55,6 +80,9 @@ class Features:
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
+        # Markets with a pool, and who took from one by the running command.
+        self._pools: set[int] = set()
+        self._from_pool: set[int] = set()
 
     def take(self, kind: str, fields: dict[str, Any], answer: Answer, phases: list[str]) -> None:
         """Note a command with its fields, its answer, and the phases of the markets before it."""
@@ -66,6 +94,7 @@ class Features:
         if answer.repeated:
             return
         counts.update("refused: " + r.reason for r in answer.items if r.reason != "NONE")
+        self._take_pools(kind, fields, answer)
         counts["self-trades prevented"] += len(deeds.prevented)
         counts.update("self-trade prevented: " + MODES[one[5]] for one in deeds.prevented)
         counts["trades"] += len(deeds.trades)
@@ -85,6 +114,22 @@ class Features:
         if kind == "OrderCommand" and answer.reason == "NONE":
             self._take_items(fields, answer, phases)
 
+    def _take_pools(self, kind: str, fields: dict[str, Any], answer: Answer) -> None:
+        counts, trades = self.counts, answer.deeds.trades
+        # Maker order and maker account are the pool's.
+        self._from_pool = {trade[6] for trade in trades if trade[5] == trade[7]}
+        from_book = {trade[6] for trade in trades if trade[5] != trade[7]}
+        counts["from pool and book"] += len(self._from_pool & from_book)
+        counts["from a pool: triggered"] += len(self._from_pool & set(answer.deeds.triggered))
+        counts["from a pool, then self-trade prevented"] += sum(
+            one[1] in self._from_pool for one in answer.deeds.prevented
+        )
+        if answer.reason == "NONE" and kind == "CreatePool":
+            counts["pool created: " + ("constant product", "concentrated")[fields["kind"] - 1]] += 1
+            self._pools.add(fields["market_index"])
+        elif answer.reason == "NONE" and kind in POOL_DEEDS:
+            counts[POOL_DEEDS[kind]] += 1
+
     def _take_items(self, fields: dict[str, Any], answer: Answer, phases: list[str]) -> None:
         items, results = fields["items"], answer.items
         self.counts["phased batch"] += bool(fields["phased"])
@@ -103,6 +148,7 @@ class Features:
                 if item[0] == AMEND and result.reason == "NONE":
                     self.counts["amended and: " + result.status] += 1
                     self.counts["trigger amended"] += bool(its_terms[2])
+                    self.counts["from a pool: amended"] += result.order in self._from_pool
 
     def _take_place(
         self, item: tuple[int, ...], terms: tuple[int, ...], result: Result, phases: list[str]
@@ -126,6 +172,13 @@ class Features:
             ("minimum quantity", least),
         ):
             counts[name] += bool(flag)
+            if result.order in self._from_pool:
+                counts["from a pool: " + name] += bool(flag)
+            if market in self._pools:
+                counts["beside a pool: " + name] += bool(flag)
+        if result.order in self._from_pool:
+            counts["from a pool: " + TYPES[kind - 1]] += 1
+            counts["from a pool: " + TIMES[tif - 1]] += 1
 
     @property
     def missing(self) -> list[str]:

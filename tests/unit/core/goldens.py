@@ -22,7 +22,6 @@ from dexcore.commands import (
     BeginEpoch,
     ClockTick,
     Command,
-    CreateMarket,
     Deposit,
     MassCancel,
     RecordOperation,
@@ -69,8 +68,6 @@ from tests.unit.core.beside_twin import Pair
 from tests.unit.core.command_maker import CommandMaker
 from tests.unit.core.exchanges import (
     BUY,
-    MARKETS,
-    OPERATOR,
     SELL,
     Trader,
     WithTerms,
@@ -79,13 +76,7 @@ from tests.unit.core.exchanges import (
     small_world,
     with_terms,
 )
-from tests.unit.core.pool_exchange import (
-    CONCENTRATED,
-    CONSTANT_PRODUCT,
-    PoolCommands,
-    PoolPair,
-    pool_life,
-)
+from tests.unit.core.pool_exchange import use_pools
 from tests.unit.core.quote_maker import pack
 from tests.unit.core.replay import replay
 from tests.unit.core.session_maker import SessionMaker, hash_of
@@ -101,33 +92,25 @@ def record(name: str) -> str:
     maker = CommandMaker(random.Random(name), pair.exchange, pair.traders)
     for _ in range(COMMANDS):
         pair.apply(*maker.next())
+    made = chain(
+        _keys(maker), order_semantics(maker), waiting(maker), _quotes(maker), _bounds(maker)
+    )
+    for command in made:
+        pair.apply(maker.time_ns, command)
     # The twin knows neither epochs nor operations of the node.
     pair.compare = False
     pair.apply(maker.time_ns, BeginEpoch(1, 2, 1 << 36))
     for _ in range(40):
         pair.apply(*maker.next())
     pair.apply(maker.time_ns, RecordOperation("operator", "dex.admin.v1.Admin/TakeSnapshot"))
-    made = chain(
-        _keys(maker), order_semantics(maker), waiting(maker), _quotes(maker), _bounds(maker)
-    )
-    for command in made:
-        pair.apply(maker.time_ns, command)
     return write(name, [(time_ns, command) for _, time_ns, command in pair.journal])
 
 
 def record_pools(name: str) -> str:
-    """The same of book and pool in one market, and some of another kind of pool in a second."""
-    pair = PoolPair(MARKETS[0], CONCENTRATED, 3_000)
-    commands = PoolCommands(random.Random(name), pair)
-    for _ in range(COMMANDS):
-        commands.next()
-    second = MARKETS[1]._replace(
-        market_id="QQQ-AAA", base_asset_id="QQQ", base_scale=6, quote_asset_id="AAA", quote_scale=8
-    )
-    pair.apply(CreateMarket(OPERATOR, second))
-    for command in pool_life(pair.traders[0], 10**9, pair.time_ns, CONSTANT_PRODUCT):
-        pair.apply(command)
-    return write(name, pair.journal)
+    """The same, with pools in every market, half of the commands about them."""
+    pair = Pair()
+    use_pools(CommandMaker(random.Random(name), pair.exchange, pair.traders), pair, COMMANDS)
+    return write(name, [(time_ns, command) for _, time_ns, command in pair.journal])
 
 
 def record_sessions(name: str) -> str:

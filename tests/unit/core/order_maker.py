@@ -195,7 +195,8 @@ class OrderMaker:
         return self.exchange.markets[index].last_price_ticks or MIDDLE_TICKS
 
     def _lots(self, index: int) -> int:
-        return self.chance.randint(1, 20) * (10 if index == 1 else 1)
+        """Of the lot increment, nearly always."""
+        return self.chance.randint(1, 20) * (self.often(10, 7) if index == 1 else 1)
 
     def _price(self, index: int) -> int:
         return MIDDLE_TICKS + (5 if index == 1 else 1) * self.chance.randint(-5, 5)

@@ -42,7 +42,7 @@ class QuoteMaker:
         weights = (
             (2 if quotes.requests else 9, self._request),
             (12 if quotes.requests else 1, self._quote),
-            (4 if quotes.quotes else 1, self._accept),
+            (10 if quotes.quotes else 1, self._accept),
             (2, self._withdraw),
             (1, self._session),
             (1, self._withdraw_request),
@@ -59,7 +59,7 @@ class QuoteMaker:
         return trader.account_key, nonce, expire_ns, digest, trader.public_key
 
     def _end_ns(self) -> int:
-        seconds: int = self.maker._often(self.maker.chance.choice((1, 1, 5, 300)), 0, -1, 301)
+        seconds: int = self.maker._often(self.maker.chance.choice((1, 5, 60, 300)), 0, -1, 301)
         return self.maker.time_ns + seconds * SECOND_NS
 
     def _request(self) -> Command:
@@ -93,7 +93,7 @@ class QuoteMaker:
         owner = 0
         if request is not None and request.maker_keys:
             owner = often(chance.choice(request.maker_keys), 0)
-        client_id = often(chance.choice((0, chance.randint(1, 9))), -1)
+        client_id = often(chance.choice((0, chance.randint(1, 3))), -1)
         return GiveQuote(*self._head(owner), key, bid, ask, self._end_ns(), client_id)
 
     def _accept(self) -> Command:
@@ -103,8 +103,9 @@ class QuoteMaker:
             return AcceptQuote(*self._head(), 4096, 1, 100)
         side = often(1 if quote.ask_price_ticks else 2, chance.choice((1, 2)), 0, 3)
         price = quote.ask_price_ticks if side == 1 else quote.bid_price_ticks
+        price += chance.choices((0, 1), (9, 1))[0]
         head = self._head(quote.request.account.key)
-        return AcceptQuote(*head, often(quote.key, 1), side, often(price, price + 1, 0))
+        return AcceptQuote(*head, often(quote.key, 1), side, price)
 
     def _withdraw(self) -> Command:
         quote = self._known_quote()

@@ -7,15 +7,39 @@ from typing import Any
 import pytest
 
 from dexcore.checkpoint import decode_state, encode_state
-from dexcore.commands import CreateMarket, SetMarketLimits, SetMarketStatus, Transfer
+from dexcore.commands import (
+    CreateMarket,
+    SetMarketLimits,
+    SetMarketStatus,
+    Transfer,
+    Withdraw,
+)
 from dexcore.events import PoolCreated, Trade
-from dexcore.items import POST_ONLY, SLIDE, STP_CANCEL_NEWEST, STP_CANCEL_OLDEST
+from dexcore.items import (
+    POST_ONLY,
+    SLIDE,
+    STP_CANCEL_NEWEST,
+    STP_CANCEL_OLDEST,
+    STP_DECREMENT,
+)
 from dexcore.pool_commands import EXACT_IN, EXACT_OUT, AddLiquidity, CreatePool, PoolSwap
 from dexcore.pool_commands import RemoveLiquidity as Remove
 from dexcore.reasons import Reason
 from dexcore.results import ItemResult, OrderStatus, Outcome
-from tests.unit.core.exchanges import BUY, OPERATOR, SELL, START_NS, orders, place, spec, with_terms
-from tests.unit.core.pool_exchange import CONCENTRATED, CONSTANT_PRODUCT, MIDDLE, PoolPair
+from tests.unit.core.exchanges import (
+    BUY,
+    OPERATOR,
+    SELL,
+    START_NS,
+    amend,
+    orders,
+    place,
+    spec,
+    with_terms,
+)
+from tests.unit.core.pool_exchange import PoolPair
+from tests.unit.core.pool_maker import CONCENTRATED, CONSTANT_PRODUCT
+from tests.unit.core.pool_maker import MIDDLE_TICK as MIDDLE
 
 FOK, IOC, MARKET = 3, 2, 2
 # 10 base atoms a lot, 1 quote atom a tick and lot; a taker pays 1 %.
@@ -33,14 +57,14 @@ HELD = 10_000, 10_000
 def pair_with_liquidity() -> PoolPair:
     """A constant product of 10,000 each, at 10 ticks a lot and 0.01 %; the first trader's."""
     pair = PoolPair(SPEC, CONSTANT_PRODUCT, 100)
-    assert not pair.apply(AddLiquidity(*pair.head(pair.traders[0]), 0, 0, 0, *HELD, 0, 0)).reason
+    assert not pair.do(AddLiquidity(*pair.head(pair.traders[0]), 0, 0, 0, *HELD, 0, 0)).reason
     return pair
 
 
 def order(pair: PoolPair, who: int, side: int, price: int, lots: int, **terms: Any) -> Outcome:
     pair.nonce += 1
     item = place(side, price, lots, **terms)
-    return pair.apply(orders(pair.traders[who], pair.nonce, [item], now_ns=START_NS))
+    return pair.do(orders(pair.traders[who], pair.nonce, [item], now_ns=START_NS))
 
 
 def order_with(
@@ -51,7 +75,7 @@ def order_with(
     terms = {name: more.pop(name) for name in names}
     pair.nonce += 1
     item = with_terms(place(side, price, lots, **terms), *flags, **more)
-    return pair.apply(orders(pair.traders[who], pair.nonce, [item], now_ns=START_NS))
+    return pair.do(orders(pair.traders[who], pair.nonce, [item], now_ns=START_NS))
 
 
 def result(outcome: Outcome) -> ItemResult:
@@ -64,7 +88,7 @@ def test_a_fill_of_the_pool_is_a_trade_with_its_account() -> None:
     # 20 lots are 200 base atoms: 10000 * 200 / 9800 / 0.9999 = 204.10, so 205: 15 at 10, 5 at 11.
     trades = [event for event in outcome.events if isinstance(event, Trade)]
     assert [(t.price_ticks, t.quantity_lots) for t in trades] == [(10, 15), (11, 5)]
-    pool_key = pair.twin.pool_key
+    pool_key = pair.pool_key
     assert {(t.maker_order_key, t.maker_account_key, t.maker_fee_atoms) for t in trades} == {
         (pool_key, pool_key, 0)
     }
@@ -79,7 +103,7 @@ def test_the_book_is_first_at_the_pools_price_and_the_pool_before_worse() -> Non
     order(pair, 2, SELL, 12, 4)
     outcome = order(pair, 1, BUY, 12, 10)
     keys = [event.maker_account_key for event in outcome.events if isinstance(event, Trade)]
-    seller, pool = pair.traders[2].account_key, pair.twin.pool_key
+    seller, pool = pair.traders[2].account_key, pair.pool_key
     assert keys == [seller, pool, pool]
     assert result(outcome).status == OrderStatus.FILLED
 
@@ -109,7 +133,7 @@ def test_a_sliding_order_stays_outside_the_pools_price() -> None:
 
 def test_a_protection_band_begins_at_the_pools_price() -> None:
     pair = pair_with_liquidity()
-    pair.apply(SetMarketLimits(OPERATOR, 0, 1, 0, 0, 0))
+    pair.do(SetMarketLimits(OPERATOR, 0, 1, 0, 0, 0))
     order(pair, 2, SELL, 14, 9)
     # 87 lots are at 12 or better; the order at 14 is outside of 11 + 1.
     outcome = order(pair, 1, BUY, 0, 200, order_type=MARKET, tif=IOC)
@@ -130,6 +154,42 @@ def test_an_own_order_ends_what_counts_of_the_pool() -> None:
     assert result(order_with(pair, 1, BUY, 12, 5, **stp)).filled_lots == 5
 
 
+def test_own_lots_shrink_what_is_taken_of_the_pool_behind_them() -> None:
+    pair = pair_with_liquidity()
+    order(pair, 1, SELL, 11, 4)
+    order(pair, 2, SELL, 11, 4)
+    # Ten are wanted: four are taken off by the own order, four are the other's, two the pool's.
+    stp = {"stp": STP_DECREMENT, "tif": FOK}
+    assert result(order_with(pair, 1, BUY, 11, 10, **stp)).reason == Reason.FILL_OR_KILL_UNFILLABLE
+    least = {"stp": STP_DECREMENT, "tif": IOC}
+    refused = order_with(pair, 1, BUY, 11, 10, min_lots=7, **least)
+    assert result(refused).reason == Reason.MIN_QUANTITY_UNFILLABLE
+    assert result(order_with(pair, 1, BUY, 11, 10, min_lots=6, **least)).filled_lots == 6
+
+
+def test_a_market_buy_holds_nothing_for_what_its_own_lots_take_off() -> None:
+    pair = pair_with_liquidity()
+    order(pair, 1, SELL, 10, 400)
+    # Without them 500 lots of the pool would cost as much as the account has, and more.
+    spent = Withdraw(OPERATOR, pair.traders[1].account_key, "QQQ", 2_399_000, "spent")
+    assert not pair.do(spent).reason
+    terms = {"order_type": MARKET, "tif": IOC, "stp": STP_DECREMENT}
+    outcome = order_with(pair, 1, BUY, 0, 410, **terms)
+    assert (result(outcome).filled_lots, result(outcome).status) == (10, OrderStatus.FILLED)
+
+
+def test_a_call_phase_does_not_look_at_the_pool() -> None:
+    pair = pair_with_liquidity()
+    key = result(order(pair, 1, BUY, 5, 3, post_only=True)).order_key
+    pair.do(SetMarketStatus(OPERATOR, 0, 4))
+    pair.nonce += 1
+    changed = orders(pair.traders[1], pair.nonce, [amend(3, 15, key)], now_ns=START_NS)
+    # The pool sells at 11, but only in OPEN, and to takers.
+    assert result(pair.do(changed)).status == OrderStatus.OPEN
+    pair.do(SetMarketStatus(OPERATOR, 0, 1))
+    assert pair.exchange.markets[0].book.bids.depth(5) == [(15, 3)]
+
+
 def test_minimum_quantity_counts_the_pool() -> None:
     pair = pair_with_liquidity()
     refused = order_with(pair, 1, BUY, 11, 100, min_lots=47)
@@ -141,20 +201,20 @@ def test_a_market_order_needs_nothing_but_a_pool() -> None:
     pair = PoolPair(SPEC, CONSTANT_PRODUCT, 100)
     terms = {"order_type": MARKET, "tif": IOC}
     assert result(order(pair, 1, SELL, 0, 5, **terms)).reason == Reason.NO_LIQUIDITY
-    pair.apply(AddLiquidity(*pair.head(pair.traders[0]), 0, 0, 0, *HELD, 0, 0))
+    pair.do(AddLiquidity(*pair.head(pair.traders[0]), 0, 0, 0, *HELD, 0, 0))
     assert result(order(pair, 1, SELL, 0, 5, **terms)).status == OrderStatus.FILLED
 
 
 def test_a_pool_trades_only_where_orders_do() -> None:
     pair = pair_with_liquidity()
-    pair.apply(SetMarketStatus(OPERATOR, 0, 2))
+    pair.do(SetMarketStatus(OPERATOR, 0, 2))
     swap = PoolSwap(*pair.head(pair.traders[1]), 0, BUY, EXACT_IN, 100, 0)
-    assert pair.apply(swap).reason == Reason.MARKET_NOT_OPEN
+    assert pair.do(swap).reason == Reason.MARKET_NOT_OPEN
     # Who provides liquidity gets out as long as orders do.
-    remove = pair.apply(Remove(*pair.head(pair.traders[0]), 0, 0, 0, 9_000, 0, 0))
+    remove = pair.do(Remove(*pair.head(pair.traders[0]), 0, 0, 0, 9_000, 0, 0))
     assert remove.amounts == (9_000, 9_000, 9_000)
-    pair.apply(SetMarketStatus(OPERATOR, 0, 3))
-    remove = pair.apply(Remove(*pair.head(pair.traders[0]), 0, 0, 0, 1, 0, 0))
+    pair.do(SetMarketStatus(OPERATOR, 0, 3))
+    remove = pair.do(Remove(*pair.head(pair.traders[0]), 0, 0, 0, 1, 0, 0))
     assert remove.reason == Reason.MARKET_NOT_OPEN
 
 
@@ -170,39 +230,46 @@ def test_a_pool_trades_only_where_orders_do() -> None:
 def test_a_swap_is_not_worse_than_its_limit(exact: int, limit: int, reason: Reason) -> None:
     """100,000 each: 1,000 in bring 990.0, 1,000 out cost 1,010.2, the fee in it."""
     pair = PoolPair(SPEC, CONSTANT_PRODUCT, 100)
-    pair.apply(AddLiquidity(*pair.head(pair.traders[0]), 0, 0, 0, 100_000, 100_000, 0, 0))
-    outcome = pair.apply(PoolSwap(*pair.head(pair.traders[1]), 0, BUY, exact, 1_000, limit))
+    pair.do(AddLiquidity(*pair.head(pair.traders[0]), 0, 0, 0, 100_000, 100_000, 0, 0))
+    outcome = pair.do(PoolSwap(*pair.head(pair.traders[1]), 0, BUY, exact, 1_000, limit))
     assert outcome.reason == reason
     assert bool(outcome.amounts) == (reason == Reason.NONE)
 
 
+def test_a_swap_that_is_sent_again_is_answered_with_its_amounts() -> None:
+    pair = pair_with_liquidity()
+    swap = PoolSwap(*pair.head(pair.traders[1]), 0, BUY, EXACT_IN, 1_000, 0)
+    first, again = pair.do(swap), pair.do(swap)
+    assert again.repeated
+    # 10000 * 999.9 / 10999.9 = 909.01
+    assert again.amounts == first.amounts == (909, 1_000)
+
+
 def test_liquidity_is_not_added_for_less_than_asked() -> None:
     pair = pair_with_liquidity()
-    pair.apply(PoolSwap(*pair.head(pair.traders[1]), 0, BUY, EXACT_IN, 5_000, 0))
+    pair.do(PoolSwap(*pair.head(pair.traders[1]), 0, BUY, EXACT_IN, 5_000, 0))
     head = pair.head(pair.traders[2])
-    assert (
-        pair.apply(AddLiquidity(*head, 0, 0, 0, 1_000, 1_000, 1_000, 0)).field == "base_atoms_min"
-    )
+    assert pair.do(AddLiquidity(*head, 0, 0, 0, 1_000, 1_000, 1_000, 0)).field == "base_atoms_min"
 
 
 def test_the_first_shares_are_locked() -> None:
     pair = pair_with_liquidity()
     assert pair.curve.shares == {pair.traders[0].account_key: 9_000}
     head = pair.head(pair.traders[0])
-    assert pair.apply(Remove(*head, 0, 0, 0, 9_001, 0, 0)).reason == Reason.LIQUIDITY_OUT_OF_RANGE
+    assert pair.do(Remove(*head, 0, 0, 0, 9_001, 0, 0)).reason == Reason.LIQUIDITY_OUT_OF_RANGE
 
 
 def test_nobody_pays_into_a_pools_account() -> None:
     pair = pair_with_liquidity()
-    transfer = Transfer(*pair.head(pair.traders[1]), pair.twin.pool_key, "AAA", 1)
-    assert pair.apply(transfer).reason == Reason.UNKNOWN_ACCOUNT
+    transfer = Transfer(*pair.head(pair.traders[1]), pair.pool_key, "AAA", 1)
+    assert pair.do(transfer).reason == Reason.UNKNOWN_ACCOUNT
 
 
 def test_a_market_has_one_pool() -> None:
     pair = pair_with_liquidity()
-    again = pair.apply(CreatePool(OPERATOR, 0, CONSTANT_PRODUCT, 100, 0))
-    assert (again.repeated, again.key) == (True, pair.twin.pool_key)
-    other = pair.apply(CreatePool(OPERATOR, 0, CONSTANT_PRODUCT, 500, 0))
+    again = pair.do(CreatePool(OPERATOR, 0, CONSTANT_PRODUCT, 100, 0))
+    assert (again.repeated, again.key) == (True, pair.pool_key)
+    other = pair.do(CreatePool(OPERATOR, 0, CONSTANT_PRODUCT, 500, 0))
     assert other.reason == Reason.POOL_EXISTS
 
 
@@ -221,9 +288,9 @@ def test_a_pool_that_makes_no_sense_is_refused(
     market: int, kind: int, fee_ppm: int, price: int, field: str
 ) -> None:
     pair = pair_with_liquidity()
-    pair.apply(CreateMarket(OPERATOR, spec("BBB", "QQQ")))
-    pair.apply(CreateMarket(OPERATOR, spec("XXX", "QQQ", kind=2)))
-    outcome = pair.apply(CreatePool(OPERATOR, market, kind, fee_ppm, price))
+    pair.do(CreateMarket(OPERATOR, spec("BBB", "QQQ")))
+    pair.do(CreateMarket(OPERATOR, spec("XXX", "QQQ", kind=2)))
+    outcome = pair.do(CreatePool(OPERATOR, market, kind, fee_ppm, price))
     assert outcome.field == field
     assert not [event for event in outcome.events if isinstance(event, PoolCreated)]
 
@@ -238,7 +305,7 @@ def test_a_pool_that_makes_no_sense_is_refused(
 )
 def test_positions_end_where_the_fee_tier_says(lower: int, upper: int, field: str) -> None:
     pair = PoolPair(SPEC, CONCENTRATED, 3_000)
-    outcome = pair.apply(
+    outcome = pair.do(
         AddLiquidity(*pair.head(pair.traders[0]), 0, lower, upper, 10**5, 10**5, 0, 0)
     )
     assert (outcome.reason, outcome.field) == (Reason.FIELD_INVALID, field)
@@ -248,10 +315,10 @@ def test_fees_are_taken_without_the_liquidity() -> None:
     pair = PoolPair(spec("AAA", "QQQ"), CONCENTRATED, 10_000)
     provider, trader = pair.traders[:2]
     where = MIDDLE - 400, MIDDLE + 400
-    added = pair.apply(AddLiquidity(*pair.head(provider), 0, *where, 10**6, 10**6, 0, 0))
+    added = pair.do(AddLiquidity(*pair.head(provider), 0, *where, 10**6, 10**6, 0, 0))
     assert not added.reason
-    pair.apply(PoolSwap(*pair.head(trader), 0, SELL, EXACT_IN, 10_000, 0))
-    fees = pair.apply(Remove(*pair.head(provider), 0, *where, 0, 0, 0))
+    pair.do(PoolSwap(*pair.head(trader), 0, SELL, EXACT_IN, 10_000, 0))
+    fees = pair.do(Remove(*pair.head(provider), 0, *where, 0, 0, 0))
     # 1 % of what came in, but the fraction that a division left.
     assert fees.amounts == (0, 99, 0)
 

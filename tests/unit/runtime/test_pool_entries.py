@@ -5,25 +5,23 @@ from __future__ import annotations
 import random
 from collections import Counter
 
-import pytest
-
 from dexcore.exchange import Exchange
 from dexruntime.movements import LIQUIDITY, POOL_SWAP, entries_of
 from dexruntime.views import Views
-from tests.unit.core.exchanges import MARKETS, seed_of
-from tests.unit.core.pool_exchange import CONCENTRATED, CONSTANT_PRODUCT, PoolCommands, PoolPair
+from tests.unit.core.beside_twin import Pair
+from tests.unit.core.command_maker import CommandMaker
+from tests.unit.core.exchanges import seed_of
+from tests.unit.core.pool_exchange import use_pools
 
 
-@pytest.mark.parametrize("kind", [CONSTANT_PRODUCT, CONCENTRATED])
-def test_entries_add_up_to_what_is_owned(kind: int) -> None:
+def test_entries_add_up_to_what_is_owned() -> None:
     seed = seed_of("tests/unit/runtime/test_pool_entries.py")
-    pair = PoolPair(MARKETS[0], kind, 3_000)
-    commands = PoolCommands(random.Random(f"{seed} {kind}"), pair)
-    for _ in range(120):
-        commands.next()
+    pair = Pair()
+    pair.compare = False
+    use_pools(CommandMaker(random.Random(seed), pair.exchange, pair.traders), pair, 400)
     exchange = Exchange()
     views = Views(exchange)
-    for sequence, (time_ns, command) in enumerate(pair.journal, 1):
+    for sequence, time_ns, command in pair.journal:
         views.consume(sequence, exchange.apply(sequence, time_ns, command))
         if sequence == len(pair.journal) // 2:
             views = Views.restore(exchange, views.checkpoint())

@@ -430,7 +430,7 @@ type Account struct {
 	PublicKeys [][]byte `protobuf:"bytes,2,rep,name=public_keys,json=publicKeys,proto3" json:"public_keys,omitempty"`
 	// Balances by asset id.
 	Balances []*Balance `protobuf:"bytes,3,rep,name=balances,proto3" json:"balances,omitempty"`
-	// Open orders, oldest first, at most 1,000.
+	// Open orders, oldest first, at most 1,000. ListOpenOrders has all.
 	OpenOrders []*OpenOrder `protobuf:"bytes,4,rep,name=open_orders,json=openOrders,proto3" json:"open_orders,omitempty"`
 	// Number of open orders in all.
 	OpenOrderCount int32 `protobuf:"varint,5,opt,name=open_order_count,json=openOrderCount,proto3" json:"open_order_count,omitempty"`
@@ -1103,6 +1103,144 @@ func (x *GetAccountResponse) GetAccount() *Account {
 	return nil
 }
 
+// Lists open orders.
+type ListOpenOrdersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The account.
+	AccountId string `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// Only of this market; empty: of all.
+	MarketId string `protobuf:"bytes,2,opt,name=market_id,json=marketId,proto3" json:"market_id,omitempty"`
+	// At most this many; zero means 100. At most 1,000.
+	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// `next_page_token` of the page before; empty for the first.
+	PageToken     string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListOpenOrdersRequest) Reset() {
+	*x = ListOpenOrdersRequest{}
+	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListOpenOrdersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListOpenOrdersRequest) ProtoMessage() {}
+
+func (x *ListOpenOrdersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListOpenOrdersRequest.ProtoReflect.Descriptor instead.
+func (*ListOpenOrdersRequest) Descriptor() ([]byte, []int) {
+	return file_dex_accounts_v1_accounts_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ListOpenOrdersRequest) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *ListOpenOrdersRequest) GetMarketId() string {
+	if x != nil {
+		return x.MarketId
+	}
+	return ""
+}
+
+func (x *ListOpenOrdersRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListOpenOrdersRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// One page of open orders. Each page is of its own moment: an order that ends between
+// two pages may be missing, one that stays open is in exactly one.
+type ListOpenOrdersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Orders in books and outside, by order id.
+	Orders []*OpenOrder `protobuf:"bytes,1,rep,name=orders,proto3" json:"orders,omitempty"`
+	// Empty on the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// Journal position of the state shown.
+	Sequence      int64 `protobuf:"varint,3,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListOpenOrdersResponse) Reset() {
+	*x = ListOpenOrdersResponse{}
+	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListOpenOrdersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListOpenOrdersResponse) ProtoMessage() {}
+
+func (x *ListOpenOrdersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListOpenOrdersResponse.ProtoReflect.Descriptor instead.
+func (*ListOpenOrdersResponse) Descriptor() ([]byte, []int) {
+	return file_dex_accounts_v1_accounts_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ListOpenOrdersResponse) GetOrders() []*OpenOrder {
+	if x != nil {
+		return x.Orders
+	}
+	return nil
+}
+
+func (x *ListOpenOrdersResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *ListOpenOrdersResponse) GetSequence() int64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
 // Lists ledger entries.
 type ListLedgerEntriesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1118,7 +1256,7 @@ type ListLedgerEntriesRequest struct {
 
 func (x *ListLedgerEntriesRequest) Reset() {
 	*x = ListLedgerEntriesRequest{}
-	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[15]
+	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1130,7 +1268,7 @@ func (x *ListLedgerEntriesRequest) String() string {
 func (*ListLedgerEntriesRequest) ProtoMessage() {}
 
 func (x *ListLedgerEntriesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[15]
+	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1143,7 +1281,7 @@ func (x *ListLedgerEntriesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLedgerEntriesRequest.ProtoReflect.Descriptor instead.
 func (*ListLedgerEntriesRequest) Descriptor() ([]byte, []int) {
-	return file_dex_accounts_v1_accounts_proto_rawDescGZIP(), []int{15}
+	return file_dex_accounts_v1_accounts_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListLedgerEntriesRequest) GetAccountId() string {
@@ -1181,7 +1319,7 @@ type ListLedgerEntriesResponse struct {
 
 func (x *ListLedgerEntriesResponse) Reset() {
 	*x = ListLedgerEntriesResponse{}
-	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[16]
+	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1193,7 +1331,7 @@ func (x *ListLedgerEntriesResponse) String() string {
 func (*ListLedgerEntriesResponse) ProtoMessage() {}
 
 func (x *ListLedgerEntriesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[16]
+	mi := &file_dex_accounts_v1_accounts_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1206,7 +1344,7 @@ func (x *ListLedgerEntriesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLedgerEntriesResponse.ProtoReflect.Descriptor instead.
 func (*ListLedgerEntriesResponse) Descriptor() ([]byte, []int) {
-	return file_dex_accounts_v1_accounts_proto_rawDescGZIP(), []int{16}
+	return file_dex_accounts_v1_accounts_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListLedgerEntriesResponse) GetEntries() []*LedgerEntry {
@@ -1306,7 +1444,19 @@ const file_dex_accounts_v1_accounts_proto_rawDesc = "" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\taccountId\"H\n" +
 	"\x12GetAccountResponse\x122\n" +
-	"\aaccount\x18\x01 \x01(\v2\x18.dex.accounts.v1.AccountR\aaccount\"\x96\x01\n" +
+	"\aaccount\x18\x01 \x01(\v2\x18.dex.accounts.v1.AccountR\aaccount\"\xb9\x01\n" +
+	"\x15ListOpenOrdersRequest\x12(\n" +
+	"\n" +
+	"account_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\taccountId\x12$\n" +
+	"\tmarket_id\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18 R\bmarketId\x12'\n" +
+	"\tpage_size\x18\x03 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\tpageToken\"\x90\x01\n" +
+	"\x16ListOpenOrdersResponse\x122\n" +
+	"\x06orders\x18\x01 \x03(\v2\x1a.dex.accounts.v1.OpenOrderR\x06orders\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1a\n" +
+	"\bsequence\x18\x03 \x01(\x03R\bsequence\"\x96\x01\n" +
 	"\x18ListLedgerEntriesRequest\x12(\n" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\taccountId\x12'\n" +
@@ -1325,14 +1475,15 @@ const file_dex_accounts_v1_accounts_proto_rawDesc = "" +
 	"\x17LEDGER_ENTRY_KIND_TRADE\x10\x04\x12\x19\n" +
 	"\x15LEDGER_ENTRY_KIND_FEE\x10\x05\x12\x1f\n" +
 	"\x1bLEDGER_ENTRY_KIND_LIQUIDITY\x10\x06\x12\x1f\n" +
-	"\x1bLEDGER_ENTRY_KIND_POOL_SWAP\x10\a2\xc1\x04\n" +
+	"\x1bLEDGER_ENTRY_KIND_POOL_SWAP\x10\a2\xaa\x05\n" +
 	"\bAccounts\x12^\n" +
 	"\vRegisterKey\x12#.dex.accounts.v1.RegisterKeyRequest\x1a$.dex.accounts.v1.RegisterKeyResponse\"\x04\xa8\xbb\x18\x02\x12U\n" +
 	"\bTransfer\x12 .dex.accounts.v1.TransferRequest\x1a!.dex.accounts.v1.TransferResponse\"\x04\xa8\xbb\x18\x02\x12X\n" +
 	"\tRevokeKey\x12!.dex.accounts.v1.RevokeKeyRequest\x1a\".dex.accounts.v1.RevokeKeyResponse\"\x04\xa8\xbb\x18\x02\x12U\n" +
 	"\bListKeys\x12 .dex.accounts.v1.ListKeysRequest\x1a!.dex.accounts.v1.ListKeysResponse\"\x04\xa8\xbb\x18\x03\x12[\n" +
 	"\n" +
-	"GetAccount\x12\".dex.accounts.v1.GetAccountRequest\x1a#.dex.accounts.v1.GetAccountResponse\"\x04\xa8\xbb\x18\x03\x12p\n" +
+	"GetAccount\x12\".dex.accounts.v1.GetAccountRequest\x1a#.dex.accounts.v1.GetAccountResponse\"\x04\xa8\xbb\x18\x03\x12g\n" +
+	"\x0eListOpenOrders\x12&.dex.accounts.v1.ListOpenOrdersRequest\x1a'.dex.accounts.v1.ListOpenOrdersResponse\"\x04\xa8\xbb\x18\x03\x12p\n" +
 	"\x11ListLedgerEntries\x12).dex.accounts.v1.ListLedgerEntriesRequest\x1a*.dex.accounts.v1.ListLedgerEntriesResponse\"\x04\xa8\xbb\x18\x03B\xb5\x01\n" +
 	"\x13com.dex.accounts.v1B\rAccountsProtoP\x01Z1triodex.example/gen/go/dex/accounts/v1;accountsv1\xa2\x02\x03DAX\xaa\x02\x0fDex.Accounts.V1\xca\x02\x0fDex\\Accounts\\V1\xe2\x02\x1bDex\\Accounts\\V1\\GPBMetadata\xea\x02\x11Dex::Accounts::V1b\x06proto3"
 
@@ -1349,7 +1500,7 @@ func file_dex_accounts_v1_accounts_proto_rawDescGZIP() []byte {
 }
 
 var file_dex_accounts_v1_accounts_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_dex_accounts_v1_accounts_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_dex_accounts_v1_accounts_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_dex_accounts_v1_accounts_proto_goTypes = []any{
 	(LedgerEntryKind)(0),              // 0: dex.accounts.v1.LedgerEntryKind
 	(*Balance)(nil),                   // 1: dex.accounts.v1.Balance
@@ -1367,60 +1518,65 @@ var file_dex_accounts_v1_accounts_proto_goTypes = []any{
 	(*TransferResponse)(nil),          // 13: dex.accounts.v1.TransferResponse
 	(*GetAccountRequest)(nil),         // 14: dex.accounts.v1.GetAccountRequest
 	(*GetAccountResponse)(nil),        // 15: dex.accounts.v1.GetAccountResponse
-	(*ListLedgerEntriesRequest)(nil),  // 16: dex.accounts.v1.ListLedgerEntriesRequest
-	(*ListLedgerEntriesResponse)(nil), // 17: dex.accounts.v1.ListLedgerEntriesResponse
-	(v1.KeyScope)(0),                  // 18: dex.orders.v1.KeyScope
-	(*timestamppb.Timestamp)(nil),     // 19: google.protobuf.Timestamp
-	(v1.Side)(0),                      // 20: dex.orders.v1.Side
-	(v1.OrderStatus)(0),               // 21: dex.orders.v1.OrderStatus
-	(v1.OrderType)(0),                 // 22: dex.orders.v1.OrderType
-	(v1.TimeInForce)(0),               // 23: dex.orders.v1.TimeInForce
-	(*v1.OrderTerms)(nil),             // 24: dex.orders.v1.OrderTerms
-	(*v1.SignedEnvelope)(nil),         // 25: dex.orders.v1.SignedEnvelope
-	(*v1.Applied)(nil),                // 26: dex.orders.v1.Applied
-	(*v1.OrderResult)(nil),            // 27: dex.orders.v1.OrderResult
+	(*ListOpenOrdersRequest)(nil),     // 16: dex.accounts.v1.ListOpenOrdersRequest
+	(*ListOpenOrdersResponse)(nil),    // 17: dex.accounts.v1.ListOpenOrdersResponse
+	(*ListLedgerEntriesRequest)(nil),  // 18: dex.accounts.v1.ListLedgerEntriesRequest
+	(*ListLedgerEntriesResponse)(nil), // 19: dex.accounts.v1.ListLedgerEntriesResponse
+	(v1.KeyScope)(0),                  // 20: dex.orders.v1.KeyScope
+	(*timestamppb.Timestamp)(nil),     // 21: google.protobuf.Timestamp
+	(v1.Side)(0),                      // 22: dex.orders.v1.Side
+	(v1.OrderStatus)(0),               // 23: dex.orders.v1.OrderStatus
+	(v1.OrderType)(0),                 // 24: dex.orders.v1.OrderType
+	(v1.TimeInForce)(0),               // 25: dex.orders.v1.TimeInForce
+	(*v1.OrderTerms)(nil),             // 26: dex.orders.v1.OrderTerms
+	(*v1.SignedEnvelope)(nil),         // 27: dex.orders.v1.SignedEnvelope
+	(*v1.Applied)(nil),                // 28: dex.orders.v1.Applied
+	(*v1.OrderResult)(nil),            // 29: dex.orders.v1.OrderResult
 }
 var file_dex_accounts_v1_accounts_proto_depIdxs = []int32{
-	18, // 0: dex.accounts.v1.AccountKey.scopes:type_name -> dex.orders.v1.KeyScope
-	19, // 1: dex.accounts.v1.AccountKey.expire_time:type_name -> google.protobuf.Timestamp
-	19, // 2: dex.accounts.v1.AccountKey.revoke_time:type_name -> google.protobuf.Timestamp
-	20, // 3: dex.accounts.v1.OpenOrder.side:type_name -> dex.orders.v1.Side
-	21, // 4: dex.accounts.v1.OpenOrder.status:type_name -> dex.orders.v1.OrderStatus
-	22, // 5: dex.accounts.v1.OpenOrder.type:type_name -> dex.orders.v1.OrderType
-	23, // 6: dex.accounts.v1.OpenOrder.time_in_force:type_name -> dex.orders.v1.TimeInForce
-	24, // 7: dex.accounts.v1.OpenOrder.terms:type_name -> dex.orders.v1.OrderTerms
+	20, // 0: dex.accounts.v1.AccountKey.scopes:type_name -> dex.orders.v1.KeyScope
+	21, // 1: dex.accounts.v1.AccountKey.expire_time:type_name -> google.protobuf.Timestamp
+	21, // 2: dex.accounts.v1.AccountKey.revoke_time:type_name -> google.protobuf.Timestamp
+	22, // 3: dex.accounts.v1.OpenOrder.side:type_name -> dex.orders.v1.Side
+	23, // 4: dex.accounts.v1.OpenOrder.status:type_name -> dex.orders.v1.OrderStatus
+	24, // 5: dex.accounts.v1.OpenOrder.type:type_name -> dex.orders.v1.OrderType
+	25, // 6: dex.accounts.v1.OpenOrder.time_in_force:type_name -> dex.orders.v1.TimeInForce
+	26, // 7: dex.accounts.v1.OpenOrder.terms:type_name -> dex.orders.v1.OrderTerms
 	1,  // 8: dex.accounts.v1.Account.balances:type_name -> dex.accounts.v1.Balance
 	3,  // 9: dex.accounts.v1.Account.open_orders:type_name -> dex.accounts.v1.OpenOrder
-	19, // 10: dex.accounts.v1.Account.dead_mans_switch_time:type_name -> google.protobuf.Timestamp
-	19, // 11: dex.accounts.v1.LedgerEntry.time:type_name -> google.protobuf.Timestamp
+	21, // 10: dex.accounts.v1.Account.dead_mans_switch_time:type_name -> google.protobuf.Timestamp
+	21, // 11: dex.accounts.v1.LedgerEntry.time:type_name -> google.protobuf.Timestamp
 	0,  // 12: dex.accounts.v1.LedgerEntry.kind:type_name -> dex.accounts.v1.LedgerEntryKind
-	25, // 13: dex.accounts.v1.RegisterKeyRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
-	26, // 14: dex.accounts.v1.RegisterKeyResponse.applied:type_name -> dex.orders.v1.Applied
-	25, // 15: dex.accounts.v1.RevokeKeyRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
-	26, // 16: dex.accounts.v1.RevokeKeyResponse.applied:type_name -> dex.orders.v1.Applied
-	27, // 17: dex.accounts.v1.RevokeKeyResponse.results:type_name -> dex.orders.v1.OrderResult
+	27, // 13: dex.accounts.v1.RegisterKeyRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
+	28, // 14: dex.accounts.v1.RegisterKeyResponse.applied:type_name -> dex.orders.v1.Applied
+	27, // 15: dex.accounts.v1.RevokeKeyRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
+	28, // 16: dex.accounts.v1.RevokeKeyResponse.applied:type_name -> dex.orders.v1.Applied
+	29, // 17: dex.accounts.v1.RevokeKeyResponse.results:type_name -> dex.orders.v1.OrderResult
 	2,  // 18: dex.accounts.v1.ListKeysResponse.keys:type_name -> dex.accounts.v1.AccountKey
-	25, // 19: dex.accounts.v1.TransferRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
-	26, // 20: dex.accounts.v1.TransferResponse.applied:type_name -> dex.orders.v1.Applied
+	27, // 19: dex.accounts.v1.TransferRequest.envelope:type_name -> dex.orders.v1.SignedEnvelope
+	28, // 20: dex.accounts.v1.TransferResponse.applied:type_name -> dex.orders.v1.Applied
 	4,  // 21: dex.accounts.v1.GetAccountResponse.account:type_name -> dex.accounts.v1.Account
-	5,  // 22: dex.accounts.v1.ListLedgerEntriesResponse.entries:type_name -> dex.accounts.v1.LedgerEntry
-	6,  // 23: dex.accounts.v1.Accounts.RegisterKey:input_type -> dex.accounts.v1.RegisterKeyRequest
-	12, // 24: dex.accounts.v1.Accounts.Transfer:input_type -> dex.accounts.v1.TransferRequest
-	8,  // 25: dex.accounts.v1.Accounts.RevokeKey:input_type -> dex.accounts.v1.RevokeKeyRequest
-	10, // 26: dex.accounts.v1.Accounts.ListKeys:input_type -> dex.accounts.v1.ListKeysRequest
-	14, // 27: dex.accounts.v1.Accounts.GetAccount:input_type -> dex.accounts.v1.GetAccountRequest
-	16, // 28: dex.accounts.v1.Accounts.ListLedgerEntries:input_type -> dex.accounts.v1.ListLedgerEntriesRequest
-	7,  // 29: dex.accounts.v1.Accounts.RegisterKey:output_type -> dex.accounts.v1.RegisterKeyResponse
-	13, // 30: dex.accounts.v1.Accounts.Transfer:output_type -> dex.accounts.v1.TransferResponse
-	9,  // 31: dex.accounts.v1.Accounts.RevokeKey:output_type -> dex.accounts.v1.RevokeKeyResponse
-	11, // 32: dex.accounts.v1.Accounts.ListKeys:output_type -> dex.accounts.v1.ListKeysResponse
-	15, // 33: dex.accounts.v1.Accounts.GetAccount:output_type -> dex.accounts.v1.GetAccountResponse
-	17, // 34: dex.accounts.v1.Accounts.ListLedgerEntries:output_type -> dex.accounts.v1.ListLedgerEntriesResponse
-	29, // [29:35] is the sub-list for method output_type
-	23, // [23:29] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	3,  // 22: dex.accounts.v1.ListOpenOrdersResponse.orders:type_name -> dex.accounts.v1.OpenOrder
+	5,  // 23: dex.accounts.v1.ListLedgerEntriesResponse.entries:type_name -> dex.accounts.v1.LedgerEntry
+	6,  // 24: dex.accounts.v1.Accounts.RegisterKey:input_type -> dex.accounts.v1.RegisterKeyRequest
+	12, // 25: dex.accounts.v1.Accounts.Transfer:input_type -> dex.accounts.v1.TransferRequest
+	8,  // 26: dex.accounts.v1.Accounts.RevokeKey:input_type -> dex.accounts.v1.RevokeKeyRequest
+	10, // 27: dex.accounts.v1.Accounts.ListKeys:input_type -> dex.accounts.v1.ListKeysRequest
+	14, // 28: dex.accounts.v1.Accounts.GetAccount:input_type -> dex.accounts.v1.GetAccountRequest
+	16, // 29: dex.accounts.v1.Accounts.ListOpenOrders:input_type -> dex.accounts.v1.ListOpenOrdersRequest
+	18, // 30: dex.accounts.v1.Accounts.ListLedgerEntries:input_type -> dex.accounts.v1.ListLedgerEntriesRequest
+	7,  // 31: dex.accounts.v1.Accounts.RegisterKey:output_type -> dex.accounts.v1.RegisterKeyResponse
+	13, // 32: dex.accounts.v1.Accounts.Transfer:output_type -> dex.accounts.v1.TransferResponse
+	9,  // 33: dex.accounts.v1.Accounts.RevokeKey:output_type -> dex.accounts.v1.RevokeKeyResponse
+	11, // 34: dex.accounts.v1.Accounts.ListKeys:output_type -> dex.accounts.v1.ListKeysResponse
+	15, // 35: dex.accounts.v1.Accounts.GetAccount:output_type -> dex.accounts.v1.GetAccountResponse
+	17, // 36: dex.accounts.v1.Accounts.ListOpenOrders:output_type -> dex.accounts.v1.ListOpenOrdersResponse
+	19, // 37: dex.accounts.v1.Accounts.ListLedgerEntries:output_type -> dex.accounts.v1.ListLedgerEntriesResponse
+	31, // [31:38] is the sub-list for method output_type
+	24, // [24:31] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_dex_accounts_v1_accounts_proto_init() }
@@ -1434,7 +1590,7 @@ func file_dex_accounts_v1_accounts_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dex_accounts_v1_accounts_proto_rawDesc), len(file_dex_accounts_v1_accounts_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   17,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

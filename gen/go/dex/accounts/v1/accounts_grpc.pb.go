@@ -26,6 +26,7 @@ const (
 	Accounts_RevokeKey_FullMethodName         = "/dex.accounts.v1.Accounts/RevokeKey"
 	Accounts_ListKeys_FullMethodName          = "/dex.accounts.v1.Accounts/ListKeys"
 	Accounts_GetAccount_FullMethodName        = "/dex.accounts.v1.Accounts/GetAccount"
+	Accounts_ListOpenOrders_FullMethodName    = "/dex.accounts.v1.Accounts/ListOpenOrders"
 	Accounts_ListLedgerEntries_FullMethodName = "/dex.accounts.v1.Accounts/ListLedgerEntries"
 )
 
@@ -52,6 +53,9 @@ type AccountsClient interface {
 	// Balances, keys and open orders of an account.
 	// cli: dex account show
 	GetAccount(ctx context.Context, in *GetAccountRequest, opts ...grpc.CallOption) (*GetAccountResponse, error)
+	// Every open order of an account, oldest first.
+	// cli: dex order list
+	ListOpenOrders(ctx context.Context, in *ListOpenOrdersRequest, opts ...grpc.CallOption) (*ListOpenOrdersResponse, error)
 	// Movements of an account's money, newest first.
 	// cli: dex account ledger
 	ListLedgerEntries(ctx context.Context, in *ListLedgerEntriesRequest, opts ...grpc.CallOption) (*ListLedgerEntriesResponse, error)
@@ -115,6 +119,16 @@ func (c *accountsClient) GetAccount(ctx context.Context, in *GetAccountRequest, 
 	return out, nil
 }
 
+func (c *accountsClient) ListOpenOrders(ctx context.Context, in *ListOpenOrdersRequest, opts ...grpc.CallOption) (*ListOpenOrdersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListOpenOrdersResponse)
+	err := c.cc.Invoke(ctx, Accounts_ListOpenOrders_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *accountsClient) ListLedgerEntries(ctx context.Context, in *ListLedgerEntriesRequest, opts ...grpc.CallOption) (*ListLedgerEntriesResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListLedgerEntriesResponse)
@@ -148,6 +162,9 @@ type AccountsServer interface {
 	// Balances, keys and open orders of an account.
 	// cli: dex account show
 	GetAccount(context.Context, *GetAccountRequest) (*GetAccountResponse, error)
+	// Every open order of an account, oldest first.
+	// cli: dex order list
+	ListOpenOrders(context.Context, *ListOpenOrdersRequest) (*ListOpenOrdersResponse, error)
 	// Movements of an account's money, newest first.
 	// cli: dex account ledger
 	ListLedgerEntries(context.Context, *ListLedgerEntriesRequest) (*ListLedgerEntriesResponse, error)
@@ -175,6 +192,9 @@ func (UnimplementedAccountsServer) ListKeys(context.Context, *ListKeysRequest) (
 }
 func (UnimplementedAccountsServer) GetAccount(context.Context, *GetAccountRequest) (*GetAccountResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetAccount not implemented")
+}
+func (UnimplementedAccountsServer) ListOpenOrders(context.Context, *ListOpenOrdersRequest) (*ListOpenOrdersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListOpenOrders not implemented")
 }
 func (UnimplementedAccountsServer) ListLedgerEntries(context.Context, *ListLedgerEntriesRequest) (*ListLedgerEntriesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListLedgerEntries not implemented")
@@ -290,6 +310,24 @@ func _Accounts_GetAccount_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Accounts_ListOpenOrders_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListOpenOrdersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AccountsServer).ListOpenOrders(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Accounts_ListOpenOrders_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AccountsServer).ListOpenOrders(ctx, req.(*ListOpenOrdersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Accounts_ListLedgerEntries_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListLedgerEntriesRequest)
 	if err := dec(in); err != nil {
@@ -334,6 +372,10 @@ var Accounts_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetAccount",
 			Handler:    _Accounts_GetAccount_Handler,
+		},
+		{
+			MethodName: "ListOpenOrders",
+			Handler:    _Accounts_ListOpenOrders_Handler,
 		},
 		{
 			MethodName: "ListLedgerEntries",

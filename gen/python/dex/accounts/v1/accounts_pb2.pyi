@@ -258,7 +258,7 @@ class Account(_message.Message):
 
     @_builtins.property
     def open_orders(self) -> _containers.RepeatedCompositeFieldContainer[Global___OpenOrder]:
-        """Open orders, oldest first, at most 1,000."""
+        """Open orders, oldest first, at most 1,000. ListOpenOrders has all."""
 
     @_builtins.property
     def dead_mans_switch_time(self) -> _timestamp_pb2.Timestamp:
@@ -580,6 +580,74 @@ class GetAccountResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetAccountResponse: _TypeAlias = GetAccountResponse  # noqa: Y015
+
+@_typing.final
+class ListOpenOrdersRequest(_message.Message):
+    """Lists open orders."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    MARKET_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    """The account."""
+    market_id: _builtins.str
+    """Only of this market; empty: of all."""
+    page_size: _builtins.int
+    """At most this many; zero means 100. At most 1,000."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.str = ...,
+        market_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "market_id", b"market_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOpenOrdersRequest: _TypeAlias = ListOpenOrdersRequest  # noqa: Y015
+
+@_typing.final
+class ListOpenOrdersResponse(_message.Message):
+    """One page of open orders. Each page is of its own moment: an order that ends between
+    two pages may be missing, one that stays open is in exactly one.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    sequence: _builtins.int
+    """Journal position of the state shown."""
+    @_builtins.property
+    def orders(self) -> _containers.RepeatedCompositeFieldContainer[Global___OpenOrder]:
+        """Orders in books and outside, by order id."""
+
+    def __init__(
+        self,
+        *,
+        orders: _abc.Iterable[Global___OpenOrder] | None = ...,
+        next_page_token: _builtins.str = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "orders", b"orders", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOpenOrdersResponse: _TypeAlias = ListOpenOrdersResponse  # noqa: Y015
 
 @_typing.final
 class ListLedgerEntriesRequest(_message.Message):

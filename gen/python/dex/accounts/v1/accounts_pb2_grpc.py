@@ -60,6 +60,11 @@ class AccountsStub:
                 request_serializer=dex_dot_accounts_dot_v1_dot_accounts__pb2.GetAccountRequest.SerializeToString,
                 response_deserializer=dex_dot_accounts_dot_v1_dot_accounts__pb2.GetAccountResponse.FromString,
                 _registered_method=True)
+        self.ListOpenOrders = channel.unary_unary(
+                '/dex.accounts.v1.Accounts/ListOpenOrders',
+                request_serializer=dex_dot_accounts_dot_v1_dot_accounts__pb2.ListOpenOrdersRequest.SerializeToString,
+                response_deserializer=dex_dot_accounts_dot_v1_dot_accounts__pb2.ListOpenOrdersResponse.FromString,
+                _registered_method=True)
         self.ListLedgerEntries = channel.unary_unary(
                 '/dex.accounts.v1.Accounts/ListLedgerEntries',
                 request_serializer=dex_dot_accounts_dot_v1_dot_accounts__pb2.ListLedgerEntriesRequest.SerializeToString,
@@ -113,6 +118,14 @@ class AccountsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListOpenOrders(self, request, context):
+        """Every open order of an account, oldest first.
+        cli: dex order list
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListLedgerEntries(self, request, context):
         """Movements of an account's money, newest first.
         cli: dex account ledger
@@ -148,6 +161,11 @@ def add_AccountsServicer_to_server(servicer, server):
                     servicer.GetAccount,
                     request_deserializer=dex_dot_accounts_dot_v1_dot_accounts__pb2.GetAccountRequest.FromString,
                     response_serializer=dex_dot_accounts_dot_v1_dot_accounts__pb2.GetAccountResponse.SerializeToString,
+            ),
+            'ListOpenOrders': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOpenOrders,
+                    request_deserializer=dex_dot_accounts_dot_v1_dot_accounts__pb2.ListOpenOrdersRequest.FromString,
+                    response_serializer=dex_dot_accounts_dot_v1_dot_accounts__pb2.ListOpenOrdersResponse.SerializeToString,
             ),
             'ListLedgerEntries': grpc.unary_unary_rpc_method_handler(
                     servicer.ListLedgerEntries,
@@ -291,6 +309,33 @@ class Accounts:
             '/dex.accounts.v1.Accounts/GetAccount',
             dex_dot_accounts_dot_v1_dot_accounts__pb2.GetAccountRequest.SerializeToString,
             dex_dot_accounts_dot_v1_dot_accounts__pb2.GetAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOpenOrders(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dex.accounts.v1.Accounts/ListOpenOrders',
+            dex_dot_accounts_dot_v1_dot_accounts__pb2.ListOpenOrdersRequest.SerializeToString,
+            dex_dot_accounts_dot_v1_dot_accounts__pb2.ListOpenOrdersResponse.FromString,
             options,
             channel_credentials,
             insecure,

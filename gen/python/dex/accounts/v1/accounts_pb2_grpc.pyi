@@ -55,6 +55,10 @@ class AccountsStub:
     """Balances, keys and open orders of an account.
     cli: dex account show
     """
+    ListOpenOrders: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ListOpenOrdersRequest, _accounts_pb2.ListOpenOrdersResponse]
+    """Every open order of an account, oldest first.
+    cli: dex order list
+    """
     ListLedgerEntries: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ListLedgerEntriesRequest, _accounts_pb2.ListLedgerEntriesResponse]
     """Movements of an account's money, newest first.
     cli: dex account ledger
@@ -86,6 +90,10 @@ class AccountsAsyncStub(AccountsStub):
     GetAccount: _aio.UnaryUnaryMultiCallable[_accounts_pb2.GetAccountRequest, _accounts_pb2.GetAccountResponse]  # type: ignore[assignment]
     """Balances, keys and open orders of an account.
     cli: dex account show
+    """
+    ListOpenOrders: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ListOpenOrdersRequest, _accounts_pb2.ListOpenOrdersResponse]  # type: ignore[assignment]
+    """Every open order of an account, oldest first.
+    cli: dex order list
     """
     ListLedgerEntries: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ListLedgerEntriesRequest, _accounts_pb2.ListLedgerEntriesResponse]  # type: ignore[assignment]
     """Movements of an account's money, newest first.
@@ -145,6 +153,16 @@ class AccountsServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_accounts_pb2.GetAccountResponse, _abc.Awaitable[_accounts_pb2.GetAccountResponse]]:
         """Balances, keys and open orders of an account.
         cli: dex account show
+        """
+
+    @_abc_1.abstractmethod
+    def ListOpenOrders(
+        self,
+        request: _accounts_pb2.ListOpenOrdersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.ListOpenOrdersResponse, _abc.Awaitable[_accounts_pb2.ListOpenOrdersResponse]]:
+        """Every open order of an account, oldest first.
+        cli: dex order list
         """
 
     @_abc_1.abstractmethod

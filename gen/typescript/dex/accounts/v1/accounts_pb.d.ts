@@ -246,7 +246,7 @@ export declare type Account = Message<"dex.accounts.v1.Account"> & {
   balances: Balance[];
 
   /**
-   * Open orders, oldest first, at most 1,000.
+   * Open orders, oldest first, at most 1,000. ListOpenOrders has all.
    *
    * @generated from field: repeated dex.accounts.v1.OpenOrder open_orders = 4;
    */
@@ -561,6 +561,82 @@ export declare type GetAccountResponse = Message<"dex.accounts.v1.GetAccountResp
 export declare const GetAccountResponseSchema: GenMessage<GetAccountResponse>;
 
 /**
+ * Lists open orders.
+ *
+ * @generated from message dex.accounts.v1.ListOpenOrdersRequest
+ */
+export declare type ListOpenOrdersRequest = Message<"dex.accounts.v1.ListOpenOrdersRequest"> & {
+  /**
+   * The account.
+   *
+   * @generated from field: string account_id = 1;
+   */
+  accountId: string;
+
+  /**
+   * Only of this market; empty: of all.
+   *
+   * @generated from field: string market_id = 2;
+   */
+  marketId: string;
+
+  /**
+   * At most this many; zero means 100. At most 1,000.
+   *
+   * @generated from field: int32 page_size = 3;
+   */
+  pageSize: number;
+
+  /**
+   * `next_page_token` of the page before; empty for the first.
+   *
+   * @generated from field: string page_token = 4;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message dex.accounts.v1.ListOpenOrdersRequest.
+ * Use `create(ListOpenOrdersRequestSchema)` to create a new message.
+ */
+export declare const ListOpenOrdersRequestSchema: GenMessage<ListOpenOrdersRequest>;
+
+/**
+ * One page of open orders. Each page is of its own moment: an order that ends between
+ * two pages may be missing, one that stays open is in exactly one.
+ *
+ * @generated from message dex.accounts.v1.ListOpenOrdersResponse
+ */
+export declare type ListOpenOrdersResponse = Message<"dex.accounts.v1.ListOpenOrdersResponse"> & {
+  /**
+   * Orders in books and outside, by order id.
+   *
+   * @generated from field: repeated dex.accounts.v1.OpenOrder orders = 1;
+   */
+  orders: OpenOrder[];
+
+  /**
+   * Empty on the last page.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+
+  /**
+   * Journal position of the state shown.
+   *
+   * @generated from field: int64 sequence = 3;
+   */
+  sequence: bigint;
+};
+
+/**
+ * Describes the message dex.accounts.v1.ListOpenOrdersResponse.
+ * Use `create(ListOpenOrdersResponseSchema)` to create a new message.
+ */
+export declare const ListOpenOrdersResponseSchema: GenMessage<ListOpenOrdersResponse>;
+
+/**
  * Lists ledger entries.
  *
  * @generated from message dex.accounts.v1.ListLedgerEntriesRequest
@@ -752,6 +828,17 @@ export declare const Accounts: GenService<{
     methodKind: "unary";
     input: typeof GetAccountRequestSchema;
     output: typeof GetAccountResponseSchema;
+  },
+  /**
+   * Every open order of an account, oldest first.
+   * cli: dex order list
+   *
+   * @generated from rpc dex.accounts.v1.Accounts.ListOpenOrders
+   */
+  listOpenOrders: {
+    methodKind: "unary";
+    input: typeof ListOpenOrdersRequestSchema;
+    output: typeof ListOpenOrdersResponseSchema;
   },
   /**
    * Movements of an account's money, newest first.
