@@ -28,10 +28,11 @@ from tests.support.pythons import ROOT, SUPPORTED, find_python, import_path
 from tests.unit.core import replay as program
 from tests.unit.core.beside_twin import Pair
 from tests.unit.core.command_maker import CommandMaker
-from tests.unit.core.exchanges import OPERATOR, SECOND_NS, seed_of
+from tests.unit.core.exchanges import OPERATOR, SECOND_NS, World, seed_of
 from tests.unit.core.goldens import order_semantics, waiting
 from tests.unit.core.pool_exchange import pool_life
 from tests.unit.core.replay import Hashes, Row, replay
+from tests.unit.core.session_maker import SessionMaker
 
 COMMANDS = 4_000
 # Twice more than the trades from which K-lines are made column by column.
@@ -80,6 +81,14 @@ def workload(tmp_path_factory: pytest.TempPathFactory) -> Workload:
         pair.apply(maker.time_ns, command)
     for command in pool_life(pair.traders[1], 1 << 40, maker.time_ns):
         pair.apply(maker.time_ns, command)
+    world = World(pair.exchange)
+    world.time_ns = maker.time_ns
+    session = SessionMaker(world, pair.traders[1], 1 << 41)
+    session.open()
+    session.order()
+    session.countersign()
+    session.end()
+    pair.journal += world.journal
     assert {type(command) for _, _, command in pair.journal} == set(typing.get_args(Command))
     rows = [(time_ns, encode_command(command).hex()) for _, time_ns, command in pair.journal]
     path = tmp_path_factory.mktemp("equality") / "journal.json"
