@@ -110,6 +110,16 @@ class Intake:
         Raises:
             RpcError: it was refused.
         """
+        return await accepted(await self.take(envelope, action, ctx))
+
+    async def take(
+        self, envelope: payload_pb.SignedEnvelope, action: str, ctx: CallContext | None = None
+    ) -> Promise[Outcome]:
+        """The same as far as its command is queued.
+
+        Raises:
+            RpcError: it was refused, and nothing is queued.
+        """
         peer = Peer("nowhere", is_tls=False) if ctx is None else ctx.peer
         verdict = self.verify(envelope, peer)
         signed = self.check(envelope, await verdict.wait())
@@ -122,10 +132,7 @@ class Intake:
         standing = self.charge(signed, peer)
         if ctx is not None:
             say_standing(ctx, standing)
-        outcome = await settle(self.submit(signed))
-        if outcome.reason != Reason.NONE:
-            raise refuse(outcome.reason, field=outcome.field or None)
-        return outcome
+        return self.submit(signed)
 
     def verify(self, envelope: payload_pb.SignedEnvelope, peer: Peer) -> Promise[bool]:
         """Start checking the envelope's signature.
@@ -284,10 +291,7 @@ class Intake:
         Raises:
             RpcError: it was refused.
         """
-        outcome = await settle(self.submit_command(command, envelope))
-        if outcome.reason != Reason.NONE:
-            raise refuse(outcome.reason, field=outcome.field or None)
-        return outcome
+        return await accepted(self.submit_command(command, envelope))
 
     # --- checks
 
@@ -382,14 +386,17 @@ class Intake:
         return RegisterKey(*head, added.public_key, scopes, expire_time_ns, added.label)
 
 
-async def settle(promise: Promise[Outcome]) -> Outcome:
-    """Wait for a durable outcome.
+async def accepted(promise: Promise[Outcome]) -> Outcome:
+    """Wait for a durable outcome that is no refusal.
 
     Raises:
-        RpcError: the journal takes nothing.
+        RpcError: it is one, or the journal takes nothing.
     """
     await promise.wait_done()
-    return result_of(promise)
+    outcome = result_of(promise)
+    if outcome.reason != Reason.NONE:
+        raise refuse(outcome.reason, field=outcome.field or None)
+    return outcome
 
 
 def result_of(promise: Promise[Outcome]) -> Outcome:

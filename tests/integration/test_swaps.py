@@ -9,7 +9,10 @@ from typing import NamedTuple
 
 import pytest
 
+from dex.matching.v1 import matching_pb2 as matching
+from dex.matching.v1 import quote_pb2 as quotes
 from dex.matching.v1 import swap_pb2 as pb
+from dex.orders.v1 import signed_payload_pb2 as wire
 from dexsdk import (
     CallerError,
     Client,
@@ -20,7 +23,8 @@ from dexsdk import (
     SyncClient,
 )
 from tests.support.node_process import NodeProcess
-from tests.support.wire import OperatorWire, Signer
+from tests.support.waiting import wait_until
+from tests.support.wire import OperatorWire, Signer, Wire
 
 # Of these markets: atoms of a tick and lot; the taker fee.
 TICK_LOT, FEE_PPM = 1_000, 200
@@ -176,7 +180,7 @@ async def test_the_client_on_trio_swaps_and_follows_a_pool(
 
 
 def test_a_taker_that_cancels_its_call_withdraws_its_request(
-    served: NodeProcess, operator: OperatorWire, stack: ExitStack
+    served: NodeProcess, api: Wire, operator: OperatorWire, stack: ExitStack
 ) -> None:
     place = place_of(served, operator, "CNC", pool=False)
     maker = stack.enter_context(place.client(place.maker))
@@ -193,3 +197,18 @@ def test_a_taker_that_cancels_its_call_withdraws_its_request(
             "the request was open until its time"
         )
         assert not [b for b in maker.get_account().balances if b.held_atoms]
+    # Also at once, before the request may be durable and before any answer.
+    for _ in range(6):
+        asked_for = wire.QuoteRequest(market_id=place.market, quantity_lots=5)
+        asked_for.close_time.FromSeconds(time.time_ns() // 10**9 + 60)
+        envelope = place.taker.envelope(quote_request=asked_for)
+        call = api.matching.RequestQuote(quotes.RequestQuoteRequest(envelope=envelope))
+        api.matching.ListMarkets(matching.ListMarketsRequest(page_size=1))
+        call.cancel()
+
+    def none_open() -> bool:
+        with place.client(place.maker) as dex, dex.quote_session() as fresh:
+            found = fresh.receive().opened.requests
+            return place.market not in {each.market_id for each in found}
+
+    wait_until(none_open, "the end of requests that nobody waits for")

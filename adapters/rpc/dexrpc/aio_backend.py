@@ -155,12 +155,20 @@ class _AioReceiver(Receiver[Any]):
 
 @final
 class _AioSender(Sender[Any]):
-    def __init__(self, method: Method, context: Any) -> None:
+    def __init__(self, method: Method, context: Any, call: trio.CancelScope) -> None:
         self._serialize = method.serialize
         self._context = context
+        self._call = call
 
     async def send(self, message: Any) -> None:
-        await in_asyncio(self._context.write(self._serialize(message)))
+        try:
+            await in_asyncio(self._context.write(self._serialize(message)))
+        except aio.BaseError as error:
+            # The client is gone, and this write learned it before the call did. To the handler
+            # that is a cancellation, as on the own server.
+            self._call.cancel()
+            await trio.lowlevel.checkpoint()
+            raise trio.BrokenResourceError("the call has ended") from error
 
     async def send_many(self, messages: Sequence[Any]) -> None:
         for message in messages:
@@ -281,7 +289,7 @@ class AioServer(grpc.GenericRpcHandler):
             entered = call.peer
             error = RpcError(StatusCode.CANCELLED, "the call was cancelled")
             with scope, trio.CancelScope(deadline=call.deadline) as timed:
-                error = await self._invoke(call, context)
+                error = await self._invoke(call, context, scope)
             if timed.cancelled_caught:
                 error = RpcError(StatusCode.DEADLINE_EXCEEDED, "the deadline passed")
         finally:
@@ -291,12 +299,17 @@ class AioServer(grpc.GenericRpcHandler):
             self._observer.call_finished(method.path, code, trio.current_time() - started_at)
             ended.set_result(error)
 
-    async def _invoke(self, call: _Context, context: Any) -> RpcError | None:
+    async def _invoke(
+        self, call: _Context, context: Any, scope: trio.CancelScope
+    ) -> RpcError | None:
         method = call.method
         error: RpcError | None = None
         try:
             await invoke(
-                call, self._interceptors, _AioReceiver(method, context), _AioSender(method, context)
+                call,
+                self._interceptors,
+                _AioReceiver(method, context),
+                _AioSender(method, context, scope),
             )
         # Beside an error a nursery may raise a cancellation, which goes on to its scope.
         except* Exception as raised:  # noqa: BLE001

@@ -15,7 +15,7 @@ from dexnode import quote_render, render
 from dexnode.authz import require_account
 from dexnode.errors import refuse
 from dexnode.ids import IdFormat
-from dexnode.intake import Intake
+from dexnode.intake import Intake, accepted
 from dexnode.pagination import PageTokens
 from dexnode.services.quote_session import MakerSession
 from dexnode.services.streams import follow
@@ -53,7 +53,10 @@ class QuoteMethods:
         send: Sender[pb.RequestQuoteResponse],
     ) -> None:
         """Ask, and stream what makers answer until the request closes."""
-        outcome = await self._intake.run(request.envelope, "quote_request", ctx)
+        queued = await self._intake.take(request.envelope, "quote_request", ctx)
+        with trio.CancelScope(shield=True):
+            # A taker that leaves from now on leaves a request, which is known once it is durable.
+            outcome = await accepted(queued)
         view = self._shard.views.quotes.requests.get(outcome.key)
         if view is None:
             raise refuse(errors_pb2.ERROR_REASON_UNKNOWN_QUOTE_REQUEST)
