@@ -13,10 +13,10 @@ OPEN_ORDERS_PER_ACCOUNT_MAX: Final = 20_000
 # What an order meets when it comes in: orders, parts of icebergs, runs of the pool's lots and
 # self-trades prevented, one after the other. Then its rest expires.
 MEETINGS_PER_ENTRY_MAX: Final = 1_000
-# Stops that one command runs, and what they meet in all before no other begins; the next command
-# goes on with them.
+# Stops that one command runs; and when its orders, these too, have met so many, no other begins.
+# The next command goes on with them.
 STOPS_PER_COMMAND_MAX: Final = 100
-STOP_MEETINGS_PER_COMMAND_MAX: Final = 1_000
+MEETINGS_BEFORE_STOPS_MAX: Final = 500
 # Trailing stops, and pegged orders, of one market, and of one account there: a trade has to look at
 # each of the first, a new best price at each of the second.
 FOLLOWERS_PER_MARKET_MAX: Final = 200
@@ -58,7 +58,7 @@ FEE_PPM_MAX: Final = 100_000
 PPM: Final = 1_000_000
 ASSET_SCALE_MAX: Final = 18
 # A taker may go through all of a pool's ranges: about 20 us each.
-POOL_BOUNDS_MAX: Final = 1_000
+POOL_BOUNDS_MAX: Final = 500
 POOL_POSITIONS_MAX: Final = 10_000
 POOL_POSITIONS_PER_ACCOUNT_MAX: Final = 100
 PRICE_TICKS_MAX_DEFAULT: Final = 10**12
@@ -73,7 +73,7 @@ class Bounds(NamedTuple):
 
     meetings_per_entry: int = MEETINGS_PER_ENTRY_MAX
     stops_per_command: int = STOPS_PER_COMMAND_MAX
-    stop_meetings_per_command: int = STOP_MEETINGS_PER_COMMAND_MAX
+    meetings_before_stops: int = MEETINGS_BEFORE_STOPS_MAX
     followers_per_market: int = FOLLOWERS_PER_MARKET_MAX
     followers_per_account: int = FOLLOWERS_PER_ACCOUNT_MAX
 

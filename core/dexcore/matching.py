@@ -76,7 +76,6 @@ class Matcher:
         "moved",
         "overdue",
         "stirred",
-        "stop_meetings_left",
         "stops_left",
         "time_ns",
         "touched",
@@ -99,14 +98,14 @@ class Matcher:
         # Of the running command.
         self.time_ns = 0
         self.stops_left = bounds.stops_per_command
-        self.stop_meetings_left = bounds.stop_meetings_per_command
+        # What all of its orders have met.
+        self.met = 0
         self.expiries = Expiries()
         # Off for orders of version 1, whose journals' state has no last price.
         self.keeps_last_price = True
         # What an entering order may meet: without bound for orders of version 1.
         self.meetings_max = bounds.meetings_per_entry
-        # What the last one met, and whether it would have met more.
-        self.met = 0
+        # Whether the one that takes would meet more.
         self.is_cut_off = False
 
     def flush_levels(self) -> None:
@@ -288,7 +287,7 @@ class Matcher:
                 level = opposite.best
         if swap is not None:
             meetings_left = self._end_swap(market, order, swap, fills, meetings_left)
-        self.met = self.meetings_max - meetings_left
+        self.met += self.meetings_max - meetings_left
         if fills and self.keeps_last_price:
             market.last_price_ticks = fills[-1][1]
         if fills and market.waiting is not None:

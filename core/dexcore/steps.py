@@ -30,9 +30,8 @@ def begin_command(matcher: Matcher, events: list[Event]) -> None:
     ``events`` takes what the command does. It may run so many stops, these included.
     """
     matcher.events = events
-    bounds = matcher.bounds
-    matcher.stops_left = bounds.stops_per_command
-    matcher.stop_meetings_left = bounds.stop_meetings_per_command
+    matcher.stops_left = matcher.bounds.stops_per_command
+    matcher.met = 0
     if matcher.overdue:
         matcher.stirred.update(matcher.overdue)
         end_step(matcher)

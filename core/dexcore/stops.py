@@ -93,7 +93,7 @@ def run_next(matcher: Matcher, market: Market, waiting: Waiting) -> bool:
     order = waiting.next_due()
     if order is None or market.status is not _MARKET_OPEN:
         return False
-    if matcher.stops_left <= 0 or matcher.stop_meetings_left <= 0:
+    if matcher.stops_left <= 0 or matcher.met >= matcher.bounds.meetings_before_stops:
         return False
     matcher.stops_left -= 1
     _trigger(matcher, market, waiting, order)
@@ -123,12 +123,10 @@ def _run(matcher: Matcher, market: Market, order: Order) -> None:
         raise InvariantError("a stop without terms")
     if terms.time_in_force == FOK:
         found = takeable(market, order, order.open_lots, matcher.meetings_max)
-        matcher.stop_meetings_left -= found.meetings
+        matcher.met += found.meetings
         if found.lots < order.open_lots:
             matcher.close(market, order, (), _EXPIRED)
             return
     rests = terms.order_type == TYPE_STOP_LIMIT and terms.time_in_force not in (IOC, FOK)
-    matcher.met = 0
     fills = matcher.take(market, order)
-    matcher.stop_meetings_left -= matcher.met
     matcher.settle(market, order, fills, rests=rests)

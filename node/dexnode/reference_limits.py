@@ -297,8 +297,8 @@ def _work() -> list[Row]:
         (entry, f"{core.MEETINGS_PER_ENTRY_MAX:,}", beyond),
         ("triggered stops that a command runs", f"{core.STOPS_PER_COMMAND_MAX:,}", goes_on),
         (
-            "what these meet before no other begins",
-            f"{core.STOP_MEETINGS_PER_COMMAND_MAX:,}",
+            "what its orders, stops too, have met when no other stop begins",
+            f"{core.MEETINGS_BEFORE_STOPS_MAX:,}",
             goes_on,
         ),
         ("times that a pegged order is priced", "1", "it stays until the command is done"),
@@ -314,6 +314,17 @@ def _waiting() -> list[Row]:
             beyond,
         ),
         ("those of one account there", f"{core.FOLLOWERS_PER_ACCOUNT_MAX:,}", beyond),
+        ("positions of a pool", f"{core.POOL_POSITIONS_MAX:,}", "`TOO_MANY_POSITIONS`"),
+        (
+            "those of one account",
+            f"{core.POOL_POSITIONS_PER_ACCOUNT_MAX:,}",
+            "`TOO_MANY_POSITIONS`",
+        ),
+        (
+            "pool ticks where positions of a pool begin or end",
+            f"{core.POOL_BOUNDS_MAX:,}",
+            "`TOO_MANY_POSITIONS`",
+        ),
     ]
 
 

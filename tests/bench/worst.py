@@ -13,8 +13,8 @@ from collections.abc import Callable
 from itertools import count
 
 from dexcore.commands import CreateMarket, Deposit, SetMarketLimits
-from dexcore.items import FOK, IOC, TYPE_PEGGED, TYPE_STOP, Item
-from dexcore.limits import ICEBERG_PARTS_MAX
+from dexcore.items import FOK, IOC, TYPE_MARKET, TYPE_PEGGED, TYPE_STOP, Item
+from dexcore.limits import ICEBERG_PARTS_MAX, POOL_BOUNDS_MAX
 from dexcore.pool import PoolKind
 from dexcore.pool_commands import AddLiquidity, CreatePool
 from dexcore.results import OrderStatus, Outcome
@@ -137,6 +137,10 @@ def takers() -> None:
     for _ in range(10):
         ladder(made)
     row("  100 of them, 100,000 orders: book", made, *[item] * 100)
+    item = place(BUY, 0, 3_000, order_type=TYPE_MARKET, tif=FOK)
+    made = world(pool=True)
+    ladder(made)
+    row("market fill or kill, filled: book and pool", made, item)
     made = world(traders=12)
     part = with_terms(place(SELL, ASK_TICKS, ICEBERG_PARTS_MAX), display_lots=1)
     rest(made, [part] * 100, made.traders[:4])
@@ -156,8 +160,8 @@ def followers() -> None:
 
 def stops() -> None:
     """A trade that triggers thousands of stops, each of which changes the best price."""
-    for pegs in (0, 50):
-        made = world(traders=64)
+    for pegs, pool in ((0, False), (50, False), (0, True)):
+        made = world(traders=64, pool=pool)
         maker, taker = made.traders[-2:]
         made.order(maker, place(BUY, MIDDLE_TICKS, 1), place(SELL, 3 * MIDDLE_TICKS, 10**6))
         made.order(taker, place(SELL, MIDDLE_TICKS, 1))
@@ -167,8 +171,47 @@ def stops() -> None:
         stop = place(SELL, 0, 1, order_type=TYPE_STOP)
         item = with_terms(stop, trigger_price_ticks=MIDDLE_TICKS - 1)
         rest(made, [item] * 10_000, made.traders[:8])
-        name = f"a trade that triggers 10,000 stops, {taken} pegged orders"
+        beside = "a pool" if pool else f"{taken} pegged orders"
+        name = f"a trade that triggers 10,000 stops, {beside}"
         row(name, made, place(SELL, MIDDLE_TICKS - 1, 1))
+
+
+def long_stops() -> None:
+    """A trade whose stops meet as much as those of one command may."""
+    for pool, lots, where in ((False, 999, "book"), (True, 2_900, "book and pool")):
+        made = world(pool=pool)
+        maker, taker = made.traders[-2:]
+        made.order(maker, place(SELL, ASK_TICKS, 1))
+        made.order(taker, place(BUY, ASK_TICKS, 10))
+        for size in (lots, 10**6):
+            stop = place(BUY, 0, size, order_type=TYPE_STOP)
+            made.order(made.traders[4], with_terms(stop, trigger_price_ticks=ASK_TICKS + 1))
+        ladder(made)
+        item = place(BUY, ASK_TICKS + 1, 20, tif=IOC)
+        row(f"a trade whose two stops meet what they may: {where}", made, item)
+
+
+def ranges() -> None:
+    """A concentrated pool of as many ranges as one may have, used up by a taker."""
+    made = World()
+    market = spec("AAA", "QQQ", quantity_lots_max=10**9, price_ticks_max=10**9)
+    made.do(CreateMarket(OPERATOR, market))
+    made.do(CreatePool(OPERATOR, 0, PoolKind.CONCENTRATED, 100, MIDDLE_TICKS))
+    # The pool tick of 700 quote atoms a base atom.
+    tick = 65_515
+    for number in range(POOL_BOUNDS_MAX - 1):
+        if number % 100 == 0:
+            provider = rich(made)
+        nonce = 10**9 + number
+        head = (provider.account_key, nonce, made.time_ns + 10**9, bytes(16), provider.public_key)
+        lower = tick + number
+        made.do(AddLiquidity(*head, 0, lower, lower + 1, 10**6, 10**12, 0, 0))
+    rich(made)
+    item = place(BUY, 10**8, 10**8, tif=FOK)
+    row("fill or kill, refused: a pool of as many bounds as one may have", made, item, times=3)
+    row("  100 of them: a pool of as many bounds as one may have", made, *[item] * 100)
+    item = place(BUY, 0, 10**8, order_type=TYPE_MARKET, tif=IOC)
+    row("market IOC through a pool of as many bounds as one may have", made, item)
 
 
 def cancels() -> None:
@@ -200,7 +243,7 @@ def amends() -> None:
 
 def main() -> None:
     """All rows."""
-    for part in (fill_or_kill, takers, followers, stops, cancels, amends):
+    for part in (fill_or_kill, takers, followers, stops, long_stops, ranges, cancels, amends):
         part()
 
 

@@ -28,10 +28,8 @@ class Books:
     def __init__(self, bounds: Bounds) -> None:
         self.bounds = bounds
         self.time_ns = 0
-        # Of the running command: triggered stops that it ran, and what these met.
+        # Of the running command: triggered stops that it ran, and what all of its orders met.
         self.stops_run = 0
-        self.stops_met = 0
-        # All meetings ever.
         self.met = 0
         self.markets: list[Market] = []
         self.owned: dict[tuple[int, str], int] = {}

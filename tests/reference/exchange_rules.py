@@ -39,9 +39,9 @@ class Bounds(NamedTuple):
 
     # What an entering order meets.
     meetings: int = 1_000
-    # Triggered stops of a command, and what they meet before no other begins.
+    # Triggered stops of a command, and what its orders meet before no other begins.
     stops: int = 100
-    stop_meetings: int = 1_000
+    before_stops: int = 500
     # Pegged orders and trailing stops, of each kind.
     of_market: int = 200
     of_account: int = 20

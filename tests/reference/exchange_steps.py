@@ -33,7 +33,7 @@ def end_step(books: Books) -> None:
                 break
             if market.status != "OPEN" or books.stops_run >= books.bounds.stops:
                 break
-            if books.stops_met >= books.bounds.stop_meetings:
+            if books.met >= books.bounds.before_stops:
                 break
             books.stops_run += 1
             _trigger(books, due[0])
@@ -42,7 +42,7 @@ def end_step(books: Books) -> None:
 
 def begin_command(books: Books) -> None:
     """Go on with the stops that earlier commands left."""
-    books.stops_run = books.stops_met = 0
+    books.stops_run = books.met = 0
     end_step(books)
 
 
@@ -104,13 +104,11 @@ def _run(books: Books, order: Order) -> None:
         order.tif = IOC
     if order.tif == FOK:
         found = tradable(books, order)
-        books.stops_met += len(found)
+        books.met += len(found)
         if sum(lots for lots, _ in found) < order.left:
             books.close(order, "EXPIRED")
             return
-    before = books.met
     enter(books, order)
-    books.stops_met += books.met - before
 
 
 def _price_pegs(books: Books, market: Market) -> None:

@@ -12,14 +12,15 @@ from dexcore.items import (
     TYPE_MARKET,
 )
 from dexcore.limits import (
+    MEETINGS_BEFORE_STOPS_MAX,
     MEETINGS_PER_ENTRY_MAX,
-    STOP_MEETINGS_PER_COMMAND_MAX,
     STOPS_PER_COMMAND_MAX,
 )
 from dexcore.market import MarketStatus
 from dexcore.pool import PoolKind
 from dexcore.pool_commands import AddLiquidity, CreatePool
 from dexcore.results import OrderStatus, Outcome
+from tests.support.work import bytecodes
 from tests.unit.core.exchanges import (
     BUY,
     OPERATOR,
@@ -168,13 +169,14 @@ def test_each_part_of_an_iceberg_counts() -> None:
     assert (trade_count(outcome), last(outcome)) == (MOST, ("EXPIRED", MOST, 1))
 
 
-def pool_world() -> World:
-    """A thousand levels of one lot with some lots of a pool before each."""
+def ladder_world(*, pool: bool = True) -> World:
+    """A thousand levels of one lot, with some lots of a pool before each."""
     world = World()
     market = spec("AAA", "QQQ", quantity_lots_max=10**6, price_ticks_max=10**7)
     world.do(CreateMarket(OPERATOR, market))
     seller, _ = world.open_account(10**15), world.open_account(10**15)
-    world.do(CreatePool(OPERATOR, 0, PoolKind.CONSTANT_PRODUCT, 3_000, 0))
+    if pool:
+        world.do(CreatePool(OPERATOR, 0, PoolKind.CONSTANT_PRODUCT, 3_000, 0))
     head = (seller.account_key, 10**9, START_NS + 10**9, bytes(16), seller.public_key)
     # A price of 100,000 ticks, and some 100,301 with the fee.
     world.do(AddLiquidity(*head, 0, 0, 0, 10**9, 7 * 10**11, 0, 0))
@@ -183,7 +185,7 @@ def pool_world() -> World:
 
 
 def test_a_run_of_the_pools_lots_counts_and_fill_or_kill_knows() -> None:
-    world = pool_world()
+    world = ladder_world()
     seller, buyer = world.traders
     outcome = world.order(buyer, place(BUY, 10**6, 10**6, tif=IOC))
     makers = [event[7] for event in outcome.events if isinstance(event, Trade)]
@@ -192,13 +194,47 @@ def test_a_run_of_the_pools_lots_counts_and_fill_or_kill_knows() -> None:
     assert MOST // 2 <= len(makers) - MOST // 2 <= MOST
     state, filled, _ = last(outcome)
     assert state == "EXPIRED"
-    world = pool_world()
+    world = ladder_world()
     buyer = world.traders[1]
     refused = refusal(world, buyer, place(BUY, 10**6, filled + 1, tif=FOK))
     assert refused == ("FILL_OR_KILL_UNFILLABLE", "quantity_lots")
     market_order = place(BUY, 0, 10**6, order_type=TYPE_MARKET, tif=IOC)
     assert world.exchange.preview(buyer.account_key, market_order)[2] == filled
     assert last(world.order(buyer, place(BUY, 10**6, filled, tif=FOK)))[0] == "FILLED"
+
+
+# --- work that is counted
+
+
+def test_a_cancel_of_all_looks_at_nobody_elses_orders() -> None:
+    counted = []
+    for strangers in (20, 2_000):
+        world = wide_world()
+        mine, other = world.traders[:2]
+        rest(world, other, strangers)
+        world.order(mine, *[place(SELL, 110, 1)] * 10)
+        counted.append(bytecodes(lambda: world.order(mine, cancel_all())))  # noqa: B023
+        assert not world.exchange.accounts.by_key[mine.account_key].open_orders
+    assert counted[1] < 1.1 * counted[0]
+
+
+def test_a_fill_or_kill_that_is_refused_looks_at_so_much() -> None:
+    counted = []
+    for orders_there in (MOST, 5 * MOST):
+        world = wide_world()
+        rest(world, world.traders[0], orders_there)
+        item = place(BUY, 105, 10**6, tif=FOK)
+        counted.append(bytecodes(lambda: refusal(world, world.traders[1], item)))  # noqa: B023
+    assert counted[1] < 1.1 * counted[0]
+
+
+def test_a_pool_is_asked_once_for_more_than_it_and_the_book_have() -> None:
+    counted = []
+    for pool in (False, True):
+        world = ladder_world(pool=pool)
+        item = place(BUY, 10**6, 10**6, tif=FOK)
+        counted.append(bytecodes(lambda: refusal(world, world.traders[1], item)))  # noqa: B023
+    assert counted[1] < 1.1 * counted[0]
 
 
 # --- stops
@@ -281,7 +317,7 @@ def test_stops_that_are_due_wait_for_an_open_market() -> None:
 def test_the_stops_of_a_command_meet_so_many() -> None:
     world = wide_world()
     trader, other = world.traders[:2]
-    most = STOP_MEETINGS_PER_COMMAND_MAX
+    most = MEETINGS_BEFORE_STOPS_MAX
     keys = [key_of(world, trader, stop_limit(SELL, 99, 95, most // 2)) for _ in range(4)]
     rest(world, other, 4 * most, BUY, 95)
     world.order(other, place(BUY, 99, 1))
@@ -290,10 +326,20 @@ def test_the_stops_of_a_command_meet_so_many() -> None:
     assert triggered(world.do(ClockTick())) == keys[2:]
 
 
+def test_an_order_that_met_much_leaves_its_stops_to_the_next_command() -> None:
+    world = wide_world()
+    trader, other = world.traders[:2]
+    key = key_of(world, trader, stop(SELL, 99))
+    rest(world, other, MEETINGS_BEFORE_STOPS_MAX, BUY, 98)
+    outcome = world.order(world.traders[2], place(SELL, 98, MEETINGS_BEFORE_STOPS_MAX))
+    assert triggered(outcome) == []
+    assert triggered(world.do(ClockTick())) == [key]
+
+
 def test_what_a_stop_that_is_killed_looked_at_counts() -> None:
     world = wide_world()
     trader, other = world.traders[:2]
-    most = STOP_MEETINGS_PER_COMMAND_MAX
+    most = MEETINGS_BEFORE_STOPS_MAX
     item = stop_limit(SELL, 99, 95, 2 * most, tif=FOK)
     keys = [key_of(world, trader, item) for _ in range(2)]
     rest(world, other, most, BUY, 95)
