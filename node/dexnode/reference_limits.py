@@ -135,7 +135,8 @@ def _parts() -> str:
 ## What one command may do
 
 Matching is one thread: what a command sets off delays all others. The rules are those of
-[order semantics](reference/order-semantics.md#what-bounds-an-order).
+[order semantics](reference/order-semantics.md#what-bounds-an-order); what the dearest commands
+cost is in [performance](performance.md#the-dearest-commands).
 
 {_table("What", _work())}
 Not bounded by these: a cancel of all orders of an account, a tick at which orders end by time, an

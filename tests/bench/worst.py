@@ -137,10 +137,10 @@ def takers() -> None:
     for _ in range(10):
         ladder(made)
     row("  100 of them, 100,000 orders: book", made, *[item] * 100)
-    item = place(BUY, 0, 3_000, order_type=TYPE_MARKET, tif=FOK)
     made = world(pool=True)
     ladder(made)
-    row("market fill or kill, filled: book and pool", made, item)
+    market = place(BUY, 0, 2_400, order_type=TYPE_MARKET, tif=FOK)
+    row("market fill or kill, filled: book and pool", made, market)
     made = world(traders=12)
     part = with_terms(place(SELL, ASK_TICKS, ICEBERG_PARTS_MAX), display_lots=1)
     rest(made, [part] * 100, made.traders[:4])

@@ -38,12 +38,13 @@ _MARGIN_ATOMS: Final = 1
 
 
 class _Leg(NamedTuple):
-    """A range with liquidity that a swap goes through: where it begins, and the root at its end."""
+    """A range with liquidity that a swap goes through: where it begins and where it ends."""
 
     sqrt_price: int
     pool_tick: int
     liquidity: int
     target: int
+    target_tick: int
 
 
 @final
@@ -323,7 +324,7 @@ class Concentrated:
         for bound_tick in self._ahead(side, tick):
             bound = self.bounds[bound_tick]
             if liquidity and bound.sqrt_price != root:
-                yield _Leg(root, tick, liquidity, bound.sqrt_price)
+                yield _Leg(root, tick, liquidity, bound.sqrt_price, bound_tick)
             liquidity += sign * bound.net
             root = bound.sqrt_price
             tick = bound_tick if side == BUY else bound_tick - 1
@@ -344,7 +345,9 @@ class Concentrated:
         self.earned_quote += fee_quote
         self.sqrt_price = reached
         if reached != leg.sqrt_price:
-            self._cross_to(side, pool_tick_at(reached))
+            # Working a pool tick out costs as much as all else of a range.
+            whole = reached == leg.target
+            self._cross_to(side, leg.target_tick if whole else pool_tick_at(reached))
 
     def _cross_to(self, side: int, tick: int) -> None:
         sign = 1 if side == BUY else -1
