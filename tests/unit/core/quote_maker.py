@@ -93,7 +93,12 @@ class QuoteMaker:
         owner = 0
         if request is not None and request.maker_keys:
             owner = often(chance.choice(request.maker_keys), 0)
-        client_id = often(chance.choice((0, chance.randint(1, 3))), -1)
+        client_id = often(chance.choice((0, chance.randint(1, 9))), -1)
+        known = self.maker.exchange.quotes.quotes.values()
+        named = [each for each in known if each.client_quote_id]
+        if named and chance.random() < 0.3:
+            # One that is in use.
+            owner, client_id = named[-1].account.key, named[-1].client_quote_id
         return GiveQuote(*self._head(owner), key, bid, ask, self._end_ns(), client_id)
 
     def _accept(self) -> Command:
