@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple, final
 
-from dexcore.book import Order
+from dexcore.book import Boxed, Order
 from dexcore.invariant import check
 from dexcore.limits import (
     EXPIRY_AHEAD_NS_MAX,
@@ -12,7 +12,7 @@ from dexcore.limits import (
     KEYS_PER_ACCOUNT_MAX,
 )
 from dexcore.reasons import Reason, Refused
-from dexcore.results import ItemResult
+from dexcore.results import Result
 
 SECOND_NS = 10**9
 
@@ -97,13 +97,13 @@ class Account:
 
     __slots__ = ("client_orders", "key", "keys", "open_orders", "owner")
 
-    def __init__(self, key: int) -> None:
-        self.key = key
-        self.owner = key
+    def __init__(self, key: Boxed) -> None:
+        self.key: Boxed = key
+        self.owner: int = key
         # By public key, oldest first, the revoked ones too.
         self.keys: dict[bytes, Key] = {}
-        self.open_orders: dict[int, Order] = {}
-        self.client_orders: dict[int, Order] = {}
+        self.open_orders: dict[Boxed, Order] = {}
+        self.client_orders: dict[Boxed, Order] = {}
 
     @property
     def stp_group(self) -> int:
@@ -130,7 +130,7 @@ class Answered(NamedTuple):
     reason: int
     field: str
     key: int
-    items: tuple[ItemResult, ...]
+    items: tuple[Result, ...]
     amounts: tuple[int, ...] = ()
 
 

@@ -96,7 +96,7 @@ class OperatorDesk:
         self._markets.append(market)
         self._markets_by_id[spec.market_id] = market
         outcome.key = market.index
-        outcome.events.append(MarketCreated(market.index, spec.market_id))
+        outcome.logged.append(MarketCreated(market.index, spec.market_id))
 
     def set_fees(self, command: SetFees, outcome: Outcome) -> None:
         """Set the fees of orders placed from now on."""
@@ -106,7 +106,7 @@ class OperatorDesk:
         market.maker_fee_ppm = command.maker_fee_ppm
         market.taker_fee_ppm = command.taker_fee_ppm
         outcome.key = market.index
-        outcome.events.append(FeesChanged(market.index, market.maker_fee_ppm, market.taker_fee_ppm))
+        outcome.logged.append(FeesChanged(market.index, market.maker_fee_ppm, market.taker_fee_ppm))
 
     def _asset(self, asset_id: str, scale: int) -> Asset:
         return self._ledger.assets_by_id.get(asset_id) or self._ledger.add_asset(asset_id, scale)
@@ -127,7 +127,7 @@ class OperatorDesk:
             raise Refused(Reason.AMOUNT_OUT_OF_RANGE, "amount_atoms")
         self._ledger.deposit(command.account_key, asset, command.amount_atoms)
         self._book("deposit", command, asset, outcome)
-        outcome.events.append(
+        outcome.logged.append(
             Deposited(command.account_key, asset.index, command.amount_atoms, command.reference)
         )
 
@@ -140,7 +140,7 @@ class OperatorDesk:
             raise Refused(Reason.INSUFFICIENT_FUNDS, "amount_atoms")
         self._ledger.withdraw(command.account_key, asset, command.amount_atoms)
         self._book("withdrawal", command, asset, outcome)
-        outcome.events.append(
+        outcome.logged.append(
             Withdrawn(command.account_key, asset.index, command.amount_atoms, command.reference)
         )
 
@@ -175,7 +175,7 @@ class OperatorDesk:
 
     def record_operation(self, command: RecordOperation, outcome: Outcome) -> None:
         """Keep in the history who asked for what."""
-        outcome.events.append(OperationRecorded(command.operator, command.method))
+        outcome.logged.append(OperationRecorded(command.operator, command.method))
 
     def begin_epoch(self, command: BeginEpoch, outcome: Outcome) -> None:
         """Leave the numbers behind that the history after the backup may have used."""
@@ -192,7 +192,7 @@ class OperatorDesk:
         epochs.append((outcome.sequence, command.epoch, command.first_sequence))
         for market in self._markets:
             market.trade_sequence = command.first_sequence
-        outcome.events.append(EpochBegan(command.epoch, command.first_sequence))
+        outcome.logged.append(EpochBegan(command.epoch, command.first_sequence))
 
     # --- recorded trades
 
@@ -212,7 +212,7 @@ class OperatorDesk:
         fresh = [trade for trade in trades if trade[0] > market.last_external_id]
         for external_id, time_ns, price_ticks, quantity_lots, side in fresh:
             market.trade_sequence += 1
-            outcome.events.append(
+            outcome.logged.append(
                 ExternalTrade(
                     market.index,
                     market.trade_sequence,
@@ -227,7 +227,7 @@ class OperatorDesk:
             market.last_external_id = fresh[-1][0]
         if command.watermark_ns > market.watermark_ns:
             market.watermark_ns = command.watermark_ns
-            outcome.events.append(WatermarkMoved(market.index, market.watermark_ns))
+            outcome.logged.append(WatermarkMoved(market.index, market.watermark_ns))
         outcome.key = market.index
         outcome.counts = (len(fresh), len(trades) - len(fresh))
 

@@ -101,7 +101,7 @@ def crosses(market: Market, side: int, price_ticks: int) -> bool:
 def best_opposite_ticks(market: Market, side: int) -> int | None:
     """The best price an order of this side meets in book and pool; None if there is none."""
     best = market.book.opposite(side).best
-    of_book = None if best is None else best.price_ticks
+    of_book: int | None = None if best is None else best.price_ticks
     if market.pool is None or market.status is not _MARKET_OPEN:
         # A pool trades in no other phase.
         return of_book

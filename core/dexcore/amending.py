@@ -15,7 +15,7 @@ from dexcore.market import Market, MarketStatus
 from dexcore.matching import Matcher, result_of
 from dexcore.parking import change, limit_price_ticks, report_amended
 from dexcore.reasons import Reason, Refused
-from dexcore.results import ItemResult, OrderStatus
+from dexcore.results import OrderStatus, Result
 
 # Looked up once: reading an enumeration's member costs more than comparing it.
 _MARKET_OPEN: Final = MarketStatus.OPEN
@@ -25,7 +25,7 @@ _PARTIALLY_FILLED: Final = OrderStatus.PARTIALLY_FILLED
 _CANCELLED: Final = OrderStatus.CANCELLED
 
 
-def cancel(matcher: Matcher, account: Account, order_key: int, client_order_id: int) -> ItemResult:
+def cancel(matcher: Matcher, account: Account, order_key: int, client_order_id: int) -> Result:
     """Take an open order out and give its reservation back."""
     order = _open_order(account, order_key, client_order_id)
     market = matcher.markets[order.market_index]
@@ -34,7 +34,7 @@ def cancel(matcher: Matcher, account: Account, order_key: int, client_order_id: 
     return end(matcher, market, order, _CANCELLED)
 
 
-def end(matcher: Matcher, market: Market, order: Order, status: OrderStatus) -> ItemResult:
+def end(matcher: Matcher, market: Market, order: Order, status: OrderStatus) -> Result:
     """End an open order, wherever it is."""
     matcher.take_out(market, order)
     return matcher.close(market, order, (), status)
@@ -47,7 +47,7 @@ def cancel_all(
     side: int = 0,
     *,
     if_halted: bool = False,
-) -> list[ItemResult]:
+) -> list[Result]:
     """Cancel every open order of the account, or those of one market, or of one side, by key."""
     markets = matcher.markets
     if side > SELL:
@@ -76,7 +76,7 @@ def amend(
     quantity_lots: int,
     price_ticks: int,
     said: Terms = NO_TERMS,
-) -> ItemResult:
+) -> Result:
     """Change size or price of an open order, or the trigger of a parked stop.
 
     A smaller size at the same price keeps the place in the queue; anything
@@ -141,7 +141,7 @@ def _open_order(account: Account, order_key: int, client_order_id: int) -> Order
     return order
 
 
-def _shrink(matcher: Matcher, market: Market, order: Order, open_lots: int) -> ItemResult:
+def _shrink(matcher: Matcher, market: Market, order: Order, open_lots: int) -> Result:
     """Make an order smaller in its place."""
     level = order.level
     if level is None:
@@ -149,14 +149,14 @@ def _shrink(matcher: Matcher, market: Market, order: Order, open_lots: int) -> I
         raise Refused(Reason.UNKNOWN_ORDER)
     level.shrink(order, open_lots)
     matcher.funds.keep_rest(market, order)
-    matcher.touched[(market.index, order.side, order.price_ticks)] = None
+    matcher.touch(level)
     report_amended(matcher, order, 1)
     return result_of(order, (), _PARTIALLY_FILLED if order.filled_lots else _OPEN)
 
 
 def _replace(
     matcher: Matcher, market: Market, order: Order, open_lots: int, price_ticks: int
-) -> ItemResult:
+) -> Result:
     """Take the order out and bring it in again with new terms."""
     terms = order.terms
     if terms is not None and 0 < terms.display_lots * ICEBERG_PARTS_MAX < open_lots:

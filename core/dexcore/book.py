@@ -1,21 +1,19 @@
 """A price-time order book.
 
-Theory of operation: a side has its levels sorted by a key so that the best
-price comes first (bids by minus the price); the best level is cached because
-every order asks for it. A level is an intrusive FIFO list: orders carry their
-neighbours, so removing one from the middle costs no search. What the orders of a
-level show, and what they hide, are kept as sums, which must be zero when the
-level empties.
+Theory of operation: a side finds a level by its price and knows its prices in
+order; the best level is cached because every order asks for it. A level is an
+intrusive FIFO list: orders carry their neighbours, so removing one from the
+middle costs no search. What the orders of a level show, and what they hide, are
+kept as sums, which must be zero when the level empties.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Iterator
 from enum import IntEnum
 from itertools import islice
-from typing import TYPE_CHECKING, Final, final
-
-from sortedcontainers import SortedList
+from typing import TYPE_CHECKING, Any, Final, final
 
 from dexcore.invariant import InvariantError, check
 
@@ -35,6 +33,16 @@ class Side(IntEnum):
 # Plain numbers for the hot path: reading an enumeration's member costs more than comparing it.
 BUY: Final = 1
 SELL: Final = 2
+
+Boxed = Any
+"""A whole number that is handed on more often than it is counted with: keys and prices.
+
+Compiled, an attribute that is an int has no object, and one is made whenever the number enters a
+tuple or a dict. This one stays the object that came in.
+"""
+
+# Prices of a side in one list; a new one moves at most so many others.
+_CHUNK_MAX: Final = 512
 
 
 @final
@@ -70,27 +78,27 @@ class Order:
 
     def __init__(
         self,
-        key: int,
+        key: Boxed,
         account: Account,
         market_index: int,
         side: int,
-        price_ticks: int,
+        price_ticks: Boxed,
         quantity_lots: int,
-        client_order_id: int,
+        client_order_id: Boxed,
         post_only: bool,
         maker_fee_ppm: int,
         taker_fee_ppm: int,
         base_cell: Cell,
         quote_cell: Cell,
     ) -> None:
-        self.key = key
+        self.key: Boxed = key
         self.account = account
         self.market_index = market_index
         self.side = side
-        self.price_ticks = price_ticks
+        self.price_ticks: Boxed = price_ticks
         self.open_lots = quantity_lots
         self.filled_lots = 0
-        self.client_order_id = client_order_id
+        self.client_order_id: Boxed = client_order_id
         self.post_only = post_only
         self.maker_fee_ppm = maker_fee_ppm
         self.taker_fee_ppm = taker_fee_ppm
@@ -112,13 +120,32 @@ class Order:
 
 @final
 class Level:
-    """All orders at one price, first come first; ``quantity_lots`` is what they show."""
+    """All orders at one price, first come first; ``quantity_lots`` is what they show.
 
-    __slots__ = ("head", "hidden_lots", "price_ticks", "quantity_lots", "tail")
+    ``next_touched`` chains the levels that the running command changed: the last one's is itself,
+    and None says that it did not change this one.
+    """
 
-    def __init__(self, price_ticks: int) -> None:
-        self.price_ticks = price_ticks
+    __slots__ = (
+        "head",
+        "hidden_lots",
+        "key",
+        "market_index",
+        "next_touched",
+        "price_ticks",
+        "quantity_lots",
+        "side",
+        "tail",
+    )
+
+    def __init__(self, market_index: Boxed, side: Boxed, price_ticks: Boxed) -> None:
+        self.market_index: Boxed = market_index
+        self.side: Boxed = side
+        self.price_ticks: Boxed = price_ticks
+        # Ascends toward the best of its side.
+        self.key: Boxed = price_ticks if side == BUY else -price_ticks
         self.quantity_lots = 0
+        self.next_touched: Level | None = None
         self.hidden_lots = 0
         self.head: Order | None = None
         self.tail: Order | None = None
@@ -145,67 +172,91 @@ class Level:
 
 @final
 class Levels:
-    """The levels of one side by key, which is the price or minus the price: the best comes first.
+    """The levels of one side.
 
-    A dict finds a level and a SortedList keeps the keys, which a SortedDict would do in more steps.
+    A dict finds the level of a price. Keys, which are prices of bids and minus those of asks,
+    ascend in chunks, so that the best is the last of all: most levels come and go there, and cost a
+    step. Of ``_bounds`` each is no less than the keys of its chunk and less than those of the next.
+    One list would move half a million numbers for a level among a million, and a SortedList does
+    the same as this in more steps.
     """
 
-    __slots__ = ("_by_key", "_keys")
+    __slots__ = ("_bounds", "_chunks", "by_price")
 
     def __init__(self) -> None:
-        self._by_key: dict[int, Level] = {}
-        self._keys: SortedList[int] = SortedList()
+        self.by_price: dict[Boxed, Level] = {}
+        self._chunks: list[list[Boxed]] = [[]]
+        self._bounds: list[Boxed] = []
 
     def __len__(self) -> int:
-        return len(self._by_key)
+        return len(self.by_price)
 
-    def get(self, key: int) -> Level | None:
-        """The level of a key."""
-        return self._by_key.get(key)
-
-    def add(self, key: int, level: Level) -> None:
+    def add(self, level: Level) -> None:
         """A level at a price that has none."""
-        self._by_key[key] = level
-        self._keys.add(key)
+        self.by_price[level.price_ticks] = level
+        key = level.key
+        chunk = self._chunks[-1]
+        if not chunk or key > chunk[-1]:
+            chunk.append(key)
+        else:
+            chunk = self._chunks[bisect_left(self._bounds, key)]
+            insort(chunk, key)
+        if len(chunk) > _CHUNK_MAX:
+            at = bisect_left(self._bounds, chunk[0])
+            half = len(chunk) // 2
+            self._chunks.insert(at, chunk[:half])
+            self._bounds.insert(at, chunk[half - 1])
+            del chunk[:half]
 
-    def drop(self, key: int) -> None:
+    def drop(self, level: Level) -> None:
         """Forget a level."""
-        del self._by_key[key]
-        self._keys.remove(key)
+        del self.by_price[level.price_ticks]
+        key = level.key
+        chunks, bounds = self._chunks, self._bounds
+        chunk = chunks[-1]
+        if chunk[-1] is key:
+            chunk.pop()
+            if not chunk and bounds:
+                chunks.pop()
+                bounds.pop()
+            return
+        at = bisect_left(bounds, key)
+        chunk = chunks[at]
+        del chunk[bisect_left(chunk, key)]
+        if not chunk:
+            del chunks[at], bounds[at]
 
     def first(self) -> Level | None:
         """The best level."""
-        return self._by_key[self._keys[0]] if self._by_key else None
+        chunk = self._chunks[-1]
+        return self.by_price[abs(chunk[-1])] if chunk else None
 
     def values(self) -> Iterator[Level]:
         """All levels, best first."""
-        by_key = self._by_key
-        for key in self._keys:
-            yield by_key[key]
+        by_price = self.by_price
+        for chunk in reversed(self._chunks):
+            for key in reversed(chunk):
+                yield by_price[abs(key)]
 
 
 @final
 class BookSide:
     """The levels of one side, best first."""
 
-    __slots__ = ("best", "levels", "sign")
+    __slots__ = ("best", "levels", "market_index", "side")
 
-    def __init__(self, side: Side) -> None:
-        self.sign = -1 if side == BUY else 1
+    def __init__(self, market_index: Boxed, side: Boxed) -> None:
+        self.market_index: Boxed = market_index
+        self.side: Boxed = side
         self.levels = Levels()
         self.best: Level | None = None
 
-    def add(self, order: Order) -> None:
-        """Append the order's remainder to the queue of its price."""
+    def add(self, order: Order) -> Level:
+        """Append the order's remainder to the queue of its price; its level."""
         price_ticks = order.price_ticks
-        key = self.sign * price_ticks
-        level = self.levels.get(key)
+        level = self.levels.by_price.get(price_ticks)
         if level is None:
-            level = Level(price_ticks)
-            self.levels.add(key, level)
-            best = self.best
-            if best is None or key < self.sign * best.price_ticks:
-                self.best = level
+            level = self._open(price_ticks)
         else:
             # The same number, but one object for all orders of the level.
             order.price_ticks = level.price_ticks
@@ -225,6 +276,7 @@ class BookSide:
                 raise InvariantError("an order shows nothing, or more than it has")
             level.quantity_lots -= hidden_lots
             level.hidden_lots += hidden_lots
+        return level
 
     def remove(self, order: Order) -> None:
         """Take the order out; its remainder leaves the level's sum."""
@@ -250,22 +302,33 @@ class BookSide:
         if level.head is None:
             self._drop(level)
 
-    def show_next(self, order: Order, terms: OrderTerms) -> None:
-        """Show the next part of an iceberg; it goes to the tail of its level (FIX tag 1138)."""
+    def show_next(self, order: Order, terms: OrderTerms) -> Level:
+        """Show the next part of an iceberg; it goes to the tail of its level (FIX tag 1138).
+
+        An order that was alone there comes to a new level.
+        """
         self.remove(order)
         terms.hide(order.open_lots)
-        self.add(order)
+        return self.add(order)
+
+    def _open(self, price: Boxed) -> Level:
+        level = Level(self.market_index, self.side, price)
+        self.levels.add(level)
+        best = self.best
+        if best is None or level.key > best.key:
+            self.best = level
+        return level
 
     def _drop(self, level: Level) -> None:
         if level.quantity_lots or level.hidden_lots:
             raise InvariantError("an empty level still counts lots")
-        self.levels.drop(self.sign * level.price_ticks)
+        self.levels.drop(level)
         if level is self.best:
             self.best = self.levels.first()
 
     def quantity_at(self, price_ticks: int) -> int:
         """Lots shown at a price; zero when there is no such level."""
-        level = self.levels.get(self.sign * price_ticks)
+        level = self.levels.by_price.get(price_ticks)
         return 0 if level is None else level.quantity_lots
 
     def depth(self, count: int) -> list[tuple[int, int]]:
@@ -280,9 +343,9 @@ class Book:
 
     __slots__ = ("asks", "bids")
 
-    def __init__(self) -> None:
-        self.bids = BookSide(Side.BUY)
-        self.asks = BookSide(Side.SELL)
+    def __init__(self, market_index: int) -> None:
+        self.bids = BookSide(market_index, BUY)
+        self.asks = BookSide(market_index, SELL)
 
     def side(self, side: int) -> BookSide:
         """The side an order of ``side`` rests on."""
@@ -295,5 +358,9 @@ class Book:
     def check_not_crossed(self) -> None:
         """Check that no bid reaches an ask after a command."""
         bid, ask = self.bids.best, self.asks.best
-        if bid is not None and ask is not None and bid.price_ticks >= ask.price_ticks:
+        if bid is None or ask is None:
+            return
+        bid_ticks: int = bid.price_ticks
+        ask_ticks: int = ask.price_ticks
+        if bid_ticks >= ask_ticks:
             raise InvariantError("the book is crossed")

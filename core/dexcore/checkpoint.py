@@ -20,7 +20,7 @@ from dexcore.market import NO_LIMITS, Market, MarketLimits, MarketSpec, MarketSt
 from dexcore.pegs import best_unpegged
 from dexcore.pool_state import encode_pool, restore_pool
 from dexcore.quote_checkpoint import encode_quotes, restore_quotes
-from dexcore.results import ItemResult
+from dexcore.results import ItemResult, Result
 from dexcore.sessions import Session
 from dexcore.terms import OrderTerms
 from dexcore.waiting import UNSEEN
@@ -407,9 +407,9 @@ def _restore_nonces(exchange: Exchange, state: dict[str, Any]) -> None:
         nonces.answers[(space, nonce)] = answer._replace(amounts=tuple(amounts))
 
 
-def _result(row: list[Any]) -> ItemResult:
+def _result(row: list[Any]) -> Result:
     row[_FILLS] = tuple([tuple(fill) for fill in row[_FILLS]])
-    return ItemResult._make(row)
+    return tuple(row)
 
 
 _FILLS: Final = ItemResult._fields.index("fills")

@@ -216,19 +216,19 @@ class Exchange:
         self.sequence = sequence
         outcome = Outcome(sequence, time_ns)
         matcher = self._matcher
-        begin_command(matcher, outcome.events)
+        begin_command(matcher, outcome.logged)
         try:
             self._handlers[type(command)](command, outcome)
         except Refused as refused:
             outcome.reason = refused.reason
             outcome.field = refused.field
             account_key: int = getattr(command, "account_key", 0)
-            outcome.events.append(CommandRefused(account_key, refused.reason))
-        if matcher.touched or matcher.moved:
+            outcome.logged.append(CommandRefused(account_key, refused.reason))
+        if matcher.touched is not None or matcher.moved:
             end_command(matcher)
         self.ledger.check_conserved()
         # The answer may be an earlier command's; the hash is always this one's.
-        self.event_hash = chain_hash(self.event_hash, sequence, time_ns, outcome.events)
+        self.event_hash = chain_hash(self.event_hash, sequence, time_ns, outcome.logged)
         return outcome
 
     def resume(self, sequence: int, time_ns: int, event_hash: bytes) -> None:
@@ -280,7 +280,7 @@ class Exchange:
         outcome.reason = Reason(known.reason)
         outcome.field = known.field
         outcome.key = known.key
-        outcome.items = known.items
+        outcome.results = known.items
         outcome.amounts = known.amounts
         return True
 
@@ -296,7 +296,7 @@ class Exchange:
                 outcome.reason,
                 outcome.field,
                 outcome.key,
-                outcome.items,
+                outcome.results,
                 outcome.amounts,
             ),
         )
@@ -340,7 +340,7 @@ class Exchange:
         except Refused as refused:
             outcome.reason = refused.reason
             outcome.field = refused.field
-            outcome.events.append(CommandRefused(orders.account_key, refused.reason))
+            outcome.logged.append(CommandRefused(orders.account_key, refused.reason))
 
     def _countersign(self, command: CountersignSession, outcome: Outcome) -> None:
         self._judge_once(command, TRADE, self.sessions.countersign, outcome)
@@ -366,9 +366,9 @@ class Exchange:
             key = Key(signer.account, command.new_public_key, scopes, expire_time_ns, command.label)
         self.accounts.register(key)
         account_key = key.account.key
-        outcome.events.append(KeyRegistered(account_key, key.public_key))
+        outcome.logged.append(KeyRegistered(account_key, key.public_key))
         if not key.is_full or key.label:
-            outcome.events.append(
+            outcome.logged.append(
                 KeyLimited(account_key, key.public_key, key.scopes, key.expire_time_ns, key.label)
             )
         outcome.key = account_key
@@ -396,7 +396,7 @@ class Exchange:
         account_key = outcome.sequence * ITEM_INDEX_LIMIT
         account = self.accounts.open(account_key)
         self.ledger.open_account(account_key)
-        outcome.events.append(AccountOpened(account_key))
+        outcome.logged.append(AccountOpened(account_key))
         return account
 
     def _revoke_key(self, command: RevokeKey, outcome: Outcome) -> None:
@@ -410,10 +410,10 @@ class Exchange:
         if not key.revoke_sequence:
             signer.check_covers(key.scopes, key.expire_time_ns, "revoke_key.public_key")
             self.accounts.revoke(key, outcome.sequence, outcome.time_ns)
-            outcome.events.append(KeyRevoked(account.key, key.public_key))
+            outcome.logged.append(KeyRevoked(account.key, key.public_key))
             self.sessions.end_of_key(key, outcome)
         if command.cancel_all:
-            outcome.items = tuple(cancel_all(self._matcher, account, NO_MARKET))
+            outcome.results = tuple(cancel_all(self._matcher, account, NO_MARKET))
             end_step(self._matcher)
         outcome.key = account.key
         self._remember(command, account.key, outcome)
@@ -456,7 +456,7 @@ class Exchange:
         if command.amount_atoms > self.ledger.cell(account.key, asset).available:
             raise Refused(Reason.INSUFFICIENT_FUNDS, "amount_atoms")
         self.ledger.transfer(account.key, command.to_account_key, asset, command.amount_atoms)
-        outcome.events.append(
+        outcome.logged.append(
             Transferred(account.key, command.to_account_key, asset.index, command.amount_atoms)
         )
 
@@ -488,11 +488,11 @@ class Exchange:
         self.timekeeper.tick(self.time_ns)
         end_command(self._matcher)
         self._quote_desk.expire(outcome)
-        outcome.events.append(Ticked(self.time_ns))
+        outcome.logged.append(Ticked(self.time_ns))
 
 
 def _refuse(account: Account, refused: Refused, outcome: Outcome) -> None:
     """A refusal that a retry of the same payload is answered with, too."""
     outcome.reason = refused.reason
     outcome.field = refused.field
-    outcome.events.append(CommandRefused(account.key, refused.reason))
+    outcome.logged.append(CommandRefused(account.key, refused.reason))

@@ -254,7 +254,8 @@ class LedgerFunds(Funds):
 
     def keep_nothing(self, order: Order) -> None:
         """See :meth:`Funds.keep_nothing`."""
-        self._keep(order, 0)
+        if order.reserved_atoms:
+            self._keep(order, 0)
 
     def _keep(self, order: Order, keep_atoms: int) -> None:
         """Give back what the order holds beyond ``keep_atoms``."""
@@ -284,15 +285,12 @@ class LedgerFunds(Funds):
             buyer, seller, buyer_fee, seller_fee = taker, maker, taker_fee, maker_fee
         else:
             buyer, seller, buyer_fee, seller_fee = maker, taker, maker_fee, taker_fee
-        paid_atoms = notional_atoms + buyer_fee
-        buyer.quote_cell.debit_held(paid_atoms)
-        buyer.reserved_atoms -= paid_atoms
-        seller.base_cell.debit_held(base_atoms)
-        seller.reserved_atoms -= base_atoms
-        buyer.base_cell.credit(base_atoms)
-        seller.quote_cell.credit(notional_atoms - seller_fee)
+        buyer.quote_cell.pay(seller.quote_cell, notional_atoms - seller_fee)
         if buyer_fee or seller_fee:
-            market.fee_cell.credit(buyer_fee + seller_fee)
+            buyer.quote_cell.pay(market.fee_cell, buyer_fee + seller_fee)
+        buyer.reserved_atoms -= notional_atoms + buyer_fee
+        seller.base_cell.pay(buyer.base_cell, base_atoms)
+        seller.reserved_atoms -= base_atoms
         if buyer.reserved_atoms < 0 or seller.reserved_atoms < 0:
             raise InvariantError("a fill cost more than reserved")
         return maker_fee, taker_fee

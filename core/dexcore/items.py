@@ -13,12 +13,13 @@ from typing import Final
 # action, side, order type, time in force, flags, market index, price_ticks, quantity_lots,
 # client_order_id, order_key. Unused fields are zero.
 ITEM: Final = struct.Struct("<BBBBBxHqqqq")
-Item = tuple[int, int, int, int, int, int, int, int, int, int]
+# Ten numbers. Not said to be ten: mypyc takes a tuple of fixed shape apart at every call.
+Item = tuple[int, ...]
 
 # display_lots, min_lots, trigger_price_ticks, trail_ticks, peg_offset_ticks, expire_time_ns,
 # self-trade prevention, peg. Zero where an order does not say it.
 TERMS: Final = struct.Struct("<qqqqqqBB6x")
-Terms = tuple[int, int, int, int, int, int, int, int]
+Terms = tuple[int, ...]
 NO_TERMS: Final[Terms] = (0, 0, 0, 0, 0, 0, 0, 0)
 
 ACTION_PLACE: Final = 1

@@ -1,10 +1,10 @@
 """Double-entry ledger in integer atoms.
 
 Theory of operation: every account holds one cell per asset with two parts,
-``available`` and ``held``. Money changes owner only through ``pay``-like
-methods that take from one cell what they give to others; each primitive also
-adds its change to the asset's ``net``, which must be back at zero when a command
-ends (``check_conserved``). Deposits come out of the EXTERNAL account, whose
+``available`` and ``held``. Money changes owner only by ``pay``, which gives one
+cell of an asset what it takes from another, and by credits and debits; each of
+these also adds its change to the asset's ``net``, which must be back at zero
+when a command ends (``check_conserved``). Deposits come out of the EXTERNAL account, whose
 balance is therefore minus the supply, so the sum over all accounts is zero for
 every asset, always. ``hold`` and ``release`` move money inside one cell.
 """
@@ -63,6 +63,13 @@ class Cell:
         self.asset.net -= amount_atoms
         if self.held < 0:
             raise InvariantError("held balance below zero")
+
+    def pay(self, other: Cell, amount_atoms: int) -> None:
+        """Give reserved money to the available part of another owner's cell."""
+        self.held -= amount_atoms
+        other.available += amount_atoms
+        if self.held < 0 or amount_atoms < 0 or self.asset is not other.asset:
+            raise InvariantError("paid what is not held, or in another asset")
 
     def hold(self, amount_atoms: int) -> None:
         """Reserve available money. The caller has compared it with `available`."""

@@ -115,7 +115,7 @@ class Market:
         self.maker_fee_ppm = spec.maker_fee_ppm
         self.taker_fee_ppm = spec.taker_fee_ppm
         self.status = MarketStatus.OPEN
-        self.book = Book()
+        self.book = Book(index)
         # While orders are collected for a call auction, and until it is held.
         self.may_be_crossed = False
         self.limits = NO_LIMITS

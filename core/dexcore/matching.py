@@ -14,18 +14,18 @@ from typing import Final, final
 from dexcore import admission, parking
 from dexcore.accounts import Account
 from dexcore.amm.router import LotSwap
-from dexcore.book import BUY, SELL, Order
+from dexcore.book import BUY, Boxed, Level, Order
 from dexcore.events import (
-    Event,
-    LevelChanged,
-    OrderAccepted,
-    OrderClosed,
+    ACCEPTED,
+    CLOSED,
+    LEVEL,
+    TRADED,
+    Logged,
     OrderRepriced,
     TermsAccepted,
-    Trade,
 )
 from dexcore.expiries import Expiries, end_of_day_ns
-from dexcore.funds import Funds
+from dexcore.funds import Funds, NoFunds
 from dexcore.invariant import InvariantError, check
 from dexcore.items import (
     DAY,
@@ -43,7 +43,7 @@ from dexcore.limits import BOUNDS, Bounds
 from dexcore.market import NO_LIMITS, Market
 from dexcore.reasons import Reason
 from dexcore.reserve import limit_of, takeable
-from dexcore.results import Fill, ItemResult, OrderStatus
+from dexcore.results import Fill, OrderStatus, Result
 from dexcore.said import pair_of
 from dexcore.self_trades import prevent
 from dexcore.terms import OrderTerms
@@ -55,8 +55,6 @@ _FILLED: Final = OrderStatus.FILLED
 _CANCELLED: Final = OrderStatus.CANCELLED
 _EXPIRED: Final = OrderStatus.EXPIRED
 _ACCEPTED: Final = Reason.NONE
-# An event or result made by this costs half of what calling its class does.
-_new: Final = tuple.__new__
 
 
 @final
@@ -65,6 +63,7 @@ class Matcher:
 
     __slots__ = (
         "bounds",
+        "counts_money",
         "events",
         "expiries",
         "funds",
@@ -85,10 +84,11 @@ class Matcher:
         self.markets = markets
         self.funds = funds
         self.bounds = bounds
+        self.counts_money = not isinstance(funds, NoFunds)
         # Where the running command's events go; set by the exchange.
-        self.events: list[Event] = []
-        # Price levels the running command changed: (market index, side, price).
-        self.touched: dict[tuple[int, int, int], None] = {}
+        self.events: list[Logged] = []
+        # The level that the running command changed last, in front of those before it.
+        self.touched: Level | None = None
         # Markets where something waits and that the running step changed, by index.
         self.stirred: dict[int, Market] = {}
         # Open markets where triggered stops wait for the next command, and those with pegged
@@ -108,30 +108,58 @@ class Matcher:
         # Whether the one that takes would meet more.
         self.is_cut_off = False
 
+    def touch(self, level: Level) -> None:
+        """Report a level when the command ends: before an order leaves it, after one joins it."""
+        if level.next_touched is None:
+            level.next_touched = level if self.touched is None else self.touched
+            self.touched = level
+
     def flush_levels(self) -> None:
         """Report the final size of every changed level, market by market, and forget them."""
-        touched = self.touched
-        if not touched:
+        level = self.touched
+        if level is None:
             return
+        self.touched = None
+        if level.next_touched is not level:
+            self._flush_levels(level)
+            return
+        level.next_touched = None
+        market = self.markets[level.market_index]
+        if not market.may_be_crossed:
+            market.book.check_not_crossed()
+        self.events.append(
+            (LEVEL, level.market_index, level.side, level.price_ticks, level.quantity_lots)
+        )
+
+    def _flush_levels(self, level: Level) -> None:
+        """More than one."""
+        rows: list[Logged] = []
+        while True:
+            rows.append(
+                (LEVEL, level.market_index, level.side, level.price_ticks, level.quantity_lots)
+            )
+            following = level.next_touched
+            level.next_touched = None
+            if following is None or following is level:
+                break
+            level = following
+        rows.sort()
         events = self.events
-        markets = self.markets
-        checked = -1
-        for market_index, side, price_ticks in sorted(touched) if len(touched) > 1 else touched:
-            market = markets[market_index]
-            book = market.book
-            if market_index != checked:
+        before: Logged = (LEVEL, -1, 0, 0, 0)
+        for row in rows:
+            if row[3] == before[3] and row[:3] == before[:3]:
+                # A level that emptied, and the one that came to its price: the last of them counts.
+                events.pop()
+            elif row[1] != before[1]:
+                market = self.markets[row[1]]
                 if not market.may_be_crossed:
-                    book.check_not_crossed()
-                checked = market_index
-            quantity_lots = book.side(side).quantity_at(price_ticks)
-            events.append(_new(LevelChanged, (market_index, side, price_ticks, quantity_lots)))
-        touched.clear()
+                    market.book.check_not_crossed()
+            events.append(row)
+            before = row
 
     # --- new orders
 
-    def place(
-        self, account: Account, item: Item, order_key: int, said: Terms = NO_TERMS
-    ) -> ItemResult:
+    def place(self, account: Account, item: Item, order_key: int, said: Terms = NO_TERMS) -> Result:
         """Take a new order in.
 
         Raises:
@@ -139,16 +167,18 @@ class Matcher:
         """
         market, order, needed_atoms = self._admit(account, item, order_key, said)
         self.funds.hold(order, needed_atoms)
-        event = (
-            order_key,
-            account.key,
-            market.index,
-            order.side,
-            item[6],
-            order.open_lots,
-            order.client_order_id,
+        self.events.append(
+            (
+                ACCEPTED,
+                order_key,
+                account.key,
+                market.index,
+                order.side,
+                item[6],
+                order.open_lots,
+                order.client_order_id,
+            )
         )
-        self.events.append(_new(OrderAccepted, event))
         if order.terms is not None or order.price_ticks != item[6]:
             self._report_terms(order, item, said)
         if order.terms is not None and parking.waits(market, order.terms):
@@ -244,13 +274,11 @@ class Matcher:
         level = opposite.best
         swap = None if market.pool is None else market.pool.swap(order.side)
         fills: list[Fill] = []
-        touched = self.touched
-        maker_side = SELL if buys else BUY
-        limit_ticks = order.price_ticks
+        limit_ticks: int = order.price_ticks
         stp = 0 if order.terms is None else order.terms.stp
         meetings_left = self.meetings_max
         while order.open_lots and level is not None:
-            price_ticks = level.price_ticks
+            price_ticks: int = level.price_ticks
             if limit_ticks and (price_ticks > limit_ticks if buys else price_ticks < limit_ticks):
                 break
             if swap is not None and meetings_left:
@@ -261,7 +289,7 @@ class Matcher:
                 self.is_cut_off = True
                 break
             meetings_left -= 1
-            touched[(market.index, maker_side, price_ticks)] = None
+            self.touch(level)
             maker = level.head
             if maker is None:
                 check(False, "an empty level is in the book")
@@ -275,15 +303,16 @@ class Matcher:
             terms = maker.terms
             shown_lots = maker.open_lots if terms is None else maker.open_lots - terms.hidden_lots
             lots = min(shown_lots, open_lots)
-            fills.append(self.fill(market, maker, order, price_ticks, lots, order.taker_fee_ppm))
+            price = level.price_ticks
+            fills.append(self.fill(market, maker, order, price, lots, order.taker_fee_ppm))
             level.quantity_lots -= lots
             if lots == shown_lots:
                 if terms is not None and maker.open_lots:
-                    opposite.show_next(maker, terms)
+                    self.touch(opposite.show_next(maker, terms))
                 else:
                     # Its remainder is zero now, so removing it takes nothing from the sum.
                     opposite.remove(maker)
-                    self.close(market, maker, (), _FILLED)
+                    self.forget(market, maker, _FILLED)
                 level = opposite.best
         if swap is not None:
             meetings_left = self._end_swap(market, order, swap, fills, meetings_left)
@@ -319,7 +348,8 @@ class Matcher:
             fills.append((market.trade_sequence, price_ticks, piece_lots, fee))
             key = pool.account_key
             place = market.index, market.trade_sequence, price_ticks, piece_lots, order.side
-            self.events.append(Trade(*place, key, order.key, key, order.account.key, 0, fee))
+            owners = key, order.key, key, order.account.key
+            self.events.append((TRADED, *place, *owners, 0, fee))
 
     def _end_swap(
         self, market: Market, order: Order, swap: LotSwap, fills: list[Fill], meetings_left: int
@@ -351,14 +381,16 @@ class Matcher:
         market: Market,
         maker: Order,
         taker: Order,
-        price_ticks: int,
+        price_ticks: Boxed,
         lots: int,
         taker_fee_ppm: int,
     ) -> Fill:
         """Carry out one trade and report it."""
-        maker_fee, taker_fee = self.funds.trade(
-            market, maker, taker, price_ticks, lots, taker_fee_ppm
-        )
+        maker_fee = taker_fee = 0
+        if self.counts_money:
+            maker_fee, taker_fee = self.funds.trade(
+                market, maker, taker, price_ticks, lots, taker_fee_ppm
+            )
         maker.filled_lots += lots
         maker.open_lots -= lots
         taker.filled_lots += lots
@@ -369,25 +401,28 @@ class Matcher:
                 # It holds its limit's worth, and traded at a better price.
                 self.funds.keep_rest(market, maker)
         market.trade_sequence += 1
-        event = (
-            market.index,
-            market.trade_sequence,
-            price_ticks,
-            lots,
-            taker.side,
-            maker.key,
-            taker.key,
-            maker.account.key,
-            taker.account.key,
-            maker_fee,
-            taker_fee,
+        sequence: Boxed = market.trade_sequence
+        self.events.append(
+            (
+                TRADED,
+                market.index,
+                sequence,
+                price_ticks,
+                lots,
+                taker.side,
+                maker.key,
+                taker.key,
+                maker.account.key,
+                taker.account.key,
+                maker_fee,
+                taker_fee,
+            )
         )
-        self.events.append(_new(Trade, event))
-        return (market.trade_sequence, price_ticks, lots, taker_fee)
+        return (sequence, price_ticks, lots, taker_fee)
 
     def settle(
         self, market: Market, order: Order, fills: tuple[Fill, ...], *, rests: bool
-    ) -> ItemResult:
+    ) -> Result:
         """After taking: rest, end filled, or expire."""
         if market.waiting is not None:
             self.stirred[market.index] = market
@@ -405,16 +440,15 @@ class Matcher:
             # What an auction is collected from holds its worst case until it is held.
             if not market.may_be_crossed:
                 self.funds.keep_rest(market, order)
-            market.book.bids.add(order)
+            self.touch(market.book.bids.add(order))
         else:
             if terms is not None:
                 # A sell holds what it has open, unless prevention took from that.
                 self.funds.keep_rest(market, order)
-            market.book.asks.add(order)
-        self.touched[(market.index, order.side, order.price_ticks)] = None
+            self.touch(market.book.asks.add(order))
         return self.keep_open(order, fills, _PARTIALLY_FILLED if order.filled_lots else _OPEN)
 
-    def keep_open(self, order: Order, fills: tuple[Fill, ...], status: OrderStatus) -> ItemResult:
+    def keep_open(self, order: Order, fills: tuple[Fill, ...], status: OrderStatus) -> Result:
         """Know an order that is in the book or waits by its account, and when it ends."""
         account = order.account
         account.open_orders[order.key] = order
@@ -434,7 +468,9 @@ class Matcher:
             if order.key in waiting.parked:
                 waiting.unpark(order)
                 return
-        self.touched[(market.index, order.side, order.price_ticks)] = None
+        level = order.level
+        if level is not None:
+            self.touch(level)
         market.book.side(order.side).remove(order)
 
     def close(
@@ -445,31 +481,42 @@ class Matcher:
         status: OrderStatus,
         *,
         decremented: bool = False,
-    ) -> ItemResult:
+    ) -> Result:
+        """End an order as :meth:`forget` does; its result."""
+        self.forget(market, order, status, decremented=decremented)
+        return result_of(order, fills, status)
+
+    def forget(
+        self, market: Market, order: Order, status: OrderStatus, *, decremented: bool = False
+    ) -> None:
         """End an order that is in no book: give the rest of what it holds back and forget it.
 
         Only one that self-trade prevention ``decremented`` may end unfilled with nothing open.
         """
-        self.funds.keep_nothing(order)
-        if order.terms is not None and order.terms.expire_time_ns:
-            self.expiries.remove(order.terms.expire_time_ns, order)
-        if order.terms is not None and market.waiting is not None:
-            market.waiting.ended(order)
-        account = order.account
-        account.open_orders.pop(order.key, None)
-        if order.client_order_id:
-            account.client_orders.pop(order.client_order_id, None)
+        if self.counts_money:
+            self.funds.keep_nothing(order)
+        terms = order.terms
+        if terms is not None:
+            if terms.expire_time_ns:
+                self.expiries.remove(terms.expire_time_ns, order)
+            if market.waiting is not None:
+                market.waiting.ended(order)
+        account, key, client_id = order.account, order.key, order.client_order_id
+        if key in account.open_orders:
+            del account.open_orders[key]
+            if client_id:
+                del account.client_orders[client_id]
         open_lots = order.open_lots
         if (open_lots == 0) is not (status is _FILLED) and not (decremented and not open_lots):
             raise InvariantError("wrong end of an order")
-        event = (order.key, account.key, market.index, status, order.filled_lots, open_lots)
-        self.events.append(_new(OrderClosed, event))
-        return result_of(order, fills, status)
+        self.events.append(
+            (CLOSED, key, account.key, market.index, status, order.filled_lots, open_lots)
+        )
 
 
-def result_of(order: Order, fills: tuple[Fill, ...], status: OrderStatus) -> ItemResult:
+def result_of(order: Order, fills: tuple[Fill, ...], status: OrderStatus) -> Result:
     """What is answered about an order."""
-    result = (
+    return (
         order.key,
         order.client_order_id,
         status,
@@ -479,4 +526,3 @@ def result_of(order: Order, fills: tuple[Fill, ...], status: OrderStatus) -> Ite
         _ACCEPTED,
         "",
     )
-    return _new(ItemResult, result)

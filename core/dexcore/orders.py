@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Final, final
 
+from dexcore import plain
 from dexcore.accounts import Account
 from dexcore.amending import amend, cancel, cancel_all
+from dexcore.book import Boxed
 from dexcore.commands import RULES_1, OrderCommand
-from dexcore.events import Event, ItemRefused
+from dexcore.events import REFUSED, Logged
 from dexcore.items import (
     ACTION_AMEND,
     ACTION_CANCEL,
@@ -25,7 +27,7 @@ from dexcore.items import (
 from dexcore.limits import BATCH_ITEMS_MAX, INT64_MAX, ITEM_INDEX_LIMIT
 from dexcore.matching import Matcher
 from dexcore.reasons import Reason, Refused
-from dexcore.results import ItemResult, Outcome, refused_item
+from dexcore.results import Outcome, Result, refused_item
 from dexcore.steps import end_command, end_step
 
 _ORDERS_BYTES_MAX: Final = BATCH_ITEMS_MAX * ITEM.size
@@ -57,7 +59,7 @@ class OrderDesk:
             matcher.keeps_last_price = False
             matcher.meetings_max = INT64_MAX
         first_key = outcome.sequence * ITEM_INDEX_LIMIT
-        results: list[ItemResult] = []
+        results: list[Result] = []
         item: Item
         if command.phased:
             self._apply_phased(account, command, first_key, results)
@@ -70,10 +72,10 @@ class OrderDesk:
                 self._apply_item(account, item, NO_TERMS, index, first_key, results)
         matcher.keeps_last_price = True
         matcher.meetings_max = matcher.bounds.meetings_per_entry
-        outcome.items = tuple(results)
+        outcome.results = tuple(results)
 
     def _apply_phased(
-        self, account: Account, command: OrderCommand, first_key: int, results: list[ItemResult]
+        self, account: Account, command: OrderCommand, first_key: int, results: list[Result]
     ) -> None:
         """Cancels, then amends, then post-only places, then the others; results stand as sent."""
         items: list[Item] = list(ITEM.iter_unpack(command.items))
@@ -84,7 +86,7 @@ class OrderDesk:
             if second[4] & OCO and first[0] == second[0] == ACTION_PLACE:
                 # A pair is not taken apart.
                 phases[index - 1] = phases[index]
-        of_items: list[list[ItemResult]] = [[] for _ in items]
+        of_items: list[list[Result]] = [[] for _ in items]
         for phase in range(_PHASES):
             for index, item in enumerate(items):
                 if phases[index] == phase:
@@ -99,47 +101,63 @@ class OrderDesk:
         said: Terms,
         index: int,
         first_key: int,
-        results: list[ItemResult],
+        results: list[Result],
     ) -> None:
         matcher = self._matcher
         action = item[0]
+        result: Result | None = None
         try:
             if action == ACTION_PLACE:
-                results.append(matcher.place(account, item, first_key + index, said))
+                key: Boxed = first_key + index
+                result = plain.place(matcher, account, item, key)
+                if result is None:
+                    result = matcher.place(account, item, key, said)
             elif action == ACTION_CANCEL:
-                results.append(cancel(matcher, account, item[9], item[8]))
+                result = plain.cancel(matcher, account, item)
+                if result is None:
+                    result = cancel(matcher, account, item[9], item[8])
             elif action == ACTION_AMEND:
-                results.append(amend(matcher, account, item[9], item[8], item[7], item[6], said))
+                result = amend(matcher, account, item[9], item[8], item[7], item[6], said)
             elif action == ACTION_CANCEL_ALL:
                 results.extend(cancel_all(matcher, account, item[5], item[1]))
             else:
                 raise Refused(Reason.FIELD_INVALID, "action")
         except Refused as refused:
             client_id = item[8] if action == ACTION_PLACE else 0
-            results.append(refused_item(refused.reason, refused.field, client_id))
-            matcher.events.append(ItemRefused(account.key, index, refused.reason))
+            result = refused_item(refused.reason, refused.field, client_id)
+        if result is not None:
+            results.append(result)
+            if result[6]:
+                matcher.events.append((REFUSED, account.key, index, result[6]))
         if matcher.stirred:
             end_step(matcher)
 
 
 def carry_out(
-    matcher: Matcher, account: Account, item: Item, order_key: int, events: list[Event]
-) -> ItemResult:
+    matcher: Matcher, account: Account, item: Item, order_key: Boxed, log: list[Logged]
+) -> Result:
     """One new order or cancel by itself, without command, signature and terms: for backtests.
 
-    ``events`` takes what it does. A refusal is a result, and no event.
+    ``log`` takes what it does. A refusal is a result, and no event.
     """
-    matcher.events = events
+    matcher.events = log
     try:
         if item[0] == ACTION_PLACE:
-            result = matcher.place(account, item, order_key)
+            result = plain.place(matcher, account, item, order_key)
+            if result is None:
+                result = matcher.place(account, item, order_key)
         else:
-            result = cancel(matcher, account, item[9], item[8])
+            result = plain.cancel(matcher, account, item)
+            if result is None:
+                result = cancel(matcher, account, item[9], item[8])
     except Refused as refused:
-        return refused_item(refused.reason, refused.field, item[8])
+        client_id = item[8] if item[0] == ACTION_PLACE else 0
+        return refused_item(refused.reason, refused.field, client_id)
     if matcher.stirred:
         end_step(matcher)
-    end_command(matcher)
+        end_command(matcher)
+    else:
+        matcher.flush_levels()
     return result
 
 

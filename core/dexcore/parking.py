@@ -26,7 +26,7 @@ from dexcore.items import (
 from dexcore.limits import Bounds
 from dexcore.market import Market
 from dexcore.reasons import Reason, Refused
-from dexcore.results import ItemResult, OrderStatus
+from dexcore.results import OrderStatus, Result
 from dexcore.stops import check_not_reached, check_room, prepare_stop
 from dexcore.terms import OrderTerms
 from dexcore.waiting import UNSEEN
@@ -69,7 +69,7 @@ def waits(market: Market, terms: OrderTerms) -> bool:
 
 def bring_in(
     matcher: Matcher, market: Market, order: Order, terms: OrderTerms, limit: Order | None
-) -> ItemResult:
+) -> Result:
     """Park an accepted order, or rest a pegged one that has a price.
 
     ``limit`` is the other leg of the pair whose stop it is.
@@ -97,7 +97,7 @@ def change(
     open_lots: int,
     price_ticks: int,
     trigger_price_ticks: int,
-) -> ItemResult:
+) -> Result:
     """Change what waits, or a pegged order that does not keep its place.
 
     ``price_ticks`` is the new limit, zero for a stop without one; a trigger of zero stays.
@@ -138,11 +138,12 @@ def change(
 def limit_price_ticks(order: Order) -> int:
     """The limit that an order's owner set; zero for a stop that has none."""
     terms = order.terms
+    price_ticks: int = order.price_ticks
     if terms is None:
-        return order.price_ticks
+        return price_ticks
     if terms.order_type in (TYPE_STOP, TYPE_TRAILING_STOP):
         return 0
-    return terms.limit_price_ticks if terms.peg else order.price_ticks
+    return terms.limit_price_ticks if terms.peg else price_ticks
 
 
 def report_amended(matcher: Matcher, order: Order, kept_priority: int) -> None:
@@ -157,7 +158,7 @@ def _report_parked(matcher: Matcher, order: Order, terms: OrderTerms) -> None:
     )
 
 
-def _price(matcher: Matcher, market: Market, order: Order) -> ItemResult:
+def _price(matcher: Matcher, market: Market, order: Order) -> Result:
     """Put a pegged order that is nowhere where it belongs, and report where that is.
 
     At the end of the command all of the market are priced with it.

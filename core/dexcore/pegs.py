@@ -122,8 +122,7 @@ def put(matcher: Matcher, market: Market, order: Order, price_ticks: int) -> Non
     if price_ticks:
         if not market.may_be_crossed:
             matcher.funds.keep_rest(market, order)
-        market.book.side(order.side).add(order)
-        matcher.touched[(market.index, order.side, price_ticks)] = None
+        matcher.touch(market.book.side(order.side).add(order))
     else:
         market.waiting_orders().park(order)
 

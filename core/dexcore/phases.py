@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from dexcore.amending import end
 from dexcore.auction import LevelLots, Uncross, pair, uncross
-from dexcore.book import BookSide, Order
+from dexcore.book import BUY, BookSide, Order
 from dexcore.events import AuctionUncrossed, MarketStatusChanged, OrderTriggered
 from dexcore.invariant import InvariantError, check
 from dexcore.items import AT_CLOSE, AT_OPEN, DAY
@@ -65,7 +65,8 @@ def indicative(market: Market) -> Uncross | None:
 def _crossed(side: BookSide, opposite_ticks: int) -> Iterator[LevelLots]:
     """Levels that reach the best price of the other side, hidden lots included."""
     for level in side.levels.values():
-        if side.sign * (level.price_ticks - opposite_ticks) > 0:
+        beyond_ticks = level.price_ticks - opposite_ticks
+        if beyond_ticks < 0 if side.side == BUY else beyond_ticks > 0:
             return
         yield level.price_ticks, level.quantity_lots + level.hidden_lots
 
@@ -109,7 +110,7 @@ def _leave(matcher: Matcher, market: Market, order: Order, lots: int) -> None:
     level = order.level
     if level is None:
         raise InvariantError("an order of an auction does not rest")
-    matcher.touched[(market.index, order.side, level.price_ticks)] = None
+    matcher.touch(level)
     level.quantity_lots -= lots
     terms = order.terms
     if terms is not None and terms.display_lots:

@@ -77,7 +77,7 @@ class PoolDesk:
             account_key, kind, curve, command.price_ticks, grid_of(market.spec), cells
         )
         outcome.key = account_key
-        outcome.events.append(
+        outcome.logged.append(
             PoolCreated(market.index, account_key, kind, curve.fee_ppm, command.price_ticks)
         )
 
@@ -135,7 +135,7 @@ class PoolDesk:
             key = Range(account.key, command.lower_tick, command.upper_tick)
             curve.mint(key, liquidity, base_atoms, quote_atoms)
         outcome.amounts = (liquidity, base_atoms, quote_atoms)
-        outcome.events.append(
+        outcome.logged.append(
             LiquidityAdded(
                 market.index,
                 account.key,
@@ -178,7 +178,7 @@ class PoolDesk:
             base_atoms, quote_atoms = curve.collect(key)
         self._pay(pool.account_key, account.key, market, base_atoms, quote_atoms)
         outcome.amounts = (liquidity, base_atoms, quote_atoms)
-        outcome.events.append(
+        outcome.logged.append(
             LiquidityRemoved(
                 market.index,
                 account.key,
@@ -222,7 +222,7 @@ class PoolDesk:
         else:
             curve.swap_out(side, amount)
         outcome.amounts = (base_atoms, quote_atoms)
-        outcome.events.append(PoolSwapped(market.index, account.key, side, base_atoms, quote_atoms))
+        outcome.logged.append(PoolSwapped(market.index, account.key, side, base_atoms, quote_atoms))
 
     def _pay(
         self, payer: int, receiver: int, market: Market, base_atoms: int, quote_atoms: int

@@ -34,7 +34,8 @@ def _fee_still_due(order: Order, fee_ppm_atoms: int) -> int:
 def worst_price_ticks(order: Order) -> int:
     """The price at which a buy costs the most: its own, or a pegged order's limit."""
     terms = order.terms
-    return order.price_ticks if terms is None or not terms.peg else terms.limit_price_ticks
+    price_ticks: int = order.price_ticks
+    return price_ticks if terms is None or not terms.peg else terms.limit_price_ticks
 
 
 class Takeable(NamedTuple):
@@ -89,13 +90,13 @@ def _dry_run(
     stp: int,
 ) -> Takeable:
     buys = order.side == BUY
-    limit_ticks = order.price_ticks
+    limit_ticks: int = order.price_ticks
     owner = order.account.owner
     left_lots = order.open_lots
     lots = notional = met = 0
     ended = False
     for level in market.book.opposite(order.side).levels.values():
-        price_ticks = level.price_ticks
+        price_ticks: int = level.price_ticks
         if limit_ticks and (price_ticks > limit_ticks if buys else price_ticks < limit_ticks):
             break
         if swap is not None and (pool_lots := swap.lots_before(price_ticks, left_lots)):
@@ -183,6 +184,7 @@ def _of_level(
 
 def limit_of(market: Market, order: Order) -> int:
     """The worst price in ticks at which an order takes from a pool; its price zero means any."""
+    price_ticks: int = order.price_ticks
     if order.side == BUY:
-        return min(order.price_ticks or INT64_MAX, market.spec.price_ticks_max)
-    return order.price_ticks or 1
+        return min(price_ticks or INT64_MAX, market.spec.price_ticks_max)
+    return price_ticks or 1

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
-from typing import Final, NamedTuple, final
+from typing import Any, Final, NamedTuple, final
 
-from dexcore.events import Event
+from dexcore.events import Event, Logged, named
 from dexcore.reasons import Reason
 
 
@@ -24,6 +25,7 @@ class OrderStatus(IntEnum):
 
 # Reading an enumeration's member costs more than all else an outcome begins with.
 _ACCEPTED: Final = Reason.NONE
+_REJECTED: Final = OrderStatus.REJECTED
 
 Fill = tuple[int, int, int, int]
 """trade_sequence, price_ticks, quantity_lots, fee_atoms of the order's owner."""
@@ -42,15 +44,21 @@ class ItemResult(NamedTuple):
     field: str
 
 
-def refused_item(reason: Reason, field: str, client_order_id: int = 0) -> ItemResult:
+Result = tuple[Any, ...]
+"""The values of an ItemResult: made and kept without names, which cost as much again."""
+
+
+def refused_item(reason: Reason, field: str, client_order_id: int = 0) -> Result:
     """The result of a refused item."""
-    return ItemResult(0, client_order_id, OrderStatus.REJECTED, 0, 0, (), reason, field)
+    return (0, client_order_id, _REJECTED, 0, 0, (), reason, field)
 
 
 @final
 class Outcome:
     """What :meth:`dexcore.exchange.Exchange.apply` did with one command.
 
+    ``logged`` has its events and ``results`` its items' results, both as they were made; ``events``
+    and ``items`` are the same with names.
     ``reason`` is not NONE when the command was refused as a whole. A repeated
     payload gives the ``sequence``, ``time_ns`` and results of its first time; ``events``, of stops
     that went on before it, are of ``own_time_ns``.
@@ -62,13 +70,13 @@ class Outcome:
     __slots__ = (
         "amounts",
         "counts",
-        "events",
         "field",
-        "items",
         "key",
+        "logged",
         "own_time_ns",
         "reason",
         "repeated",
+        "results",
         "sequence",
         "time_ns",
     )
@@ -77,11 +85,21 @@ class Outcome:
         self.sequence = sequence
         self.time_ns = time_ns
         self.own_time_ns = time_ns
-        self.events: list[Event] = []
-        self.items: tuple[ItemResult, ...] = ()
+        self.logged: list[Logged] = []
+        self.results: tuple[Result, ...] = ()
         self.reason = _ACCEPTED
         self.field = ""
         self.repeated = False
         self.key = 0
         self.counts = (0, 0)
         self.amounts: tuple[int, ...] = ()
+
+    @property
+    def events(self) -> Sequence[Event]:
+        """Everything that happened, in order."""
+        return [named(logged) for logged in self.logged]
+
+    @property
+    def items(self) -> tuple[ItemResult, ...]:
+        """What became of each item, in the order in which they were sent."""
+        return tuple([ItemResult._make(result) for result in self.results])

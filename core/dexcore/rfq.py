@@ -45,7 +45,7 @@ from dexcore.quote_events import (
 )
 from dexcore.quotes import Quote, QuoteBook, QuoteEnd, Request, RequestEnd
 from dexcore.reasons import Reason, Refused
-from dexcore.results import ItemResult, OrderStatus, Outcome
+from dexcore.results import OrderStatus, Outcome
 
 SignedQuoteCommand = RequestQuote | GiveQuote | WithdrawQuotes | AcceptQuote
 
@@ -97,8 +97,8 @@ class QuoteDesk:
         terms = (command.side, command.quantity_lots, command.close_time_ns)
         self._book.add_request(Request(key, account, market, *terms, makers))
         outcome.key = key
-        outcome.events.append(QuoteRequested(key, account.key, market.index, *terms))
-        outcome.events.extend(QuoteMakerNamed(key, maker) for maker in makers)
+        outcome.logged.append(QuoteRequested(key, account.key, market.index, *terms))
+        outcome.logged.extend(QuoteMakerNamed(key, maker) for maker in makers)
 
     def _named_makers(self, packed: bytes) -> tuple[int, ...]:
         makers = tuple(keys_of(packed))
@@ -132,7 +132,7 @@ class QuoteDesk:
         self._book.add_quote(quote)
         request.given[account.key] = request.given.get(account.key, 0) + 1
         outcome.key = key
-        outcome.events.append(QuoteGiven(key, request.key, account.key, *prices, *terms))
+        outcome.logged.append(QuoteGiven(key, request.key, account.key, *prices, *terms))
 
     def _check_room(self, account: Account, request: Request, client_quote_id: int) -> None:
         own = self._book.quotes_of(account.key)
@@ -179,7 +179,7 @@ class QuoteDesk:
         lots = request.quantity_lots
         owners = (quote.account.key, account.key)
         terms = (price_ticks, lots, side)
-        outcome.events.append(
+        outcome.logged.append(
             BlockTraded(request.market.index, quote.key, *terms, *owners, maker_fee, taker_fee)
         )
         self._end(quote, QuoteEnd.FILLED, outcome)
@@ -187,7 +187,7 @@ class QuoteDesk:
         outcome.key = quote.key
         fills = ((0, price_ticks, lots, taker_fee),)
         filled = (OrderStatus.FILLED, lots, 0, fills)
-        outcome.items = (ItemResult(quote.key, 0, *filled, Reason.NONE, ""),)
+        outcome.results = ((quote.key, 0, *filled, Reason.NONE, ""),)
 
     # --- what the node says, and time
 
@@ -222,7 +222,7 @@ class QuoteDesk:
         for quote in list(request.quotes.values()):
             self._end(quote, QuoteEnd.REQUEST_CLOSED, outcome)
         self._book.remove_request(request)
-        outcome.events.append(QuoteRequestClosed(request.key, end))
+        outcome.logged.append(QuoteRequestClosed(request.key, end))
 
     def _end(self, quote: Quote, end: QuoteEnd, outcome: Outcome) -> None:
         """End a quote; what it still holds goes back to its maker."""
@@ -231,7 +231,7 @@ class QuoteDesk:
         quote_cell.release(quote.held_quote_atoms)
         quote.held_base_atoms = quote.held_quote_atoms = 0
         self._book.remove_quote(quote)
-        outcome.events.append(QuoteClosed(quote.key, end))
+        outcome.logged.append(QuoteClosed(quote.key, end))
 
     # --- money
 

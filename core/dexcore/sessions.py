@@ -108,7 +108,7 @@ class SessionDesk:
         key = outcome.sequence * ITEM_INDEX_LIMIT
         signer = self._accounts.key_of(account.key, command.public_key)
         self.add(Session(key, signer, command.handshake_hash))
-        outcome.events.append(SessionOpened(key, account.key, command.public_key))
+        outcome.logged.append(SessionOpened(key, account.key, command.public_key))
         outcome.key = key
 
     def add(self, session: Session) -> None:
@@ -157,7 +157,7 @@ class SessionDesk:
         if signed != (session.order_number, session.running_hash):
             self._break(session, Reason.SESSION_HASH_MISMATCH, outcome)
         session.signed_number = session.order_number
-        outcome.events.append(SessionCountersigned(session.key, session.signed_number))
+        outcome.logged.append(SessionCountersigned(session.key, session.signed_number))
         outcome.key = session.key
 
     def end(self, command: EndSession, outcome: Outcome) -> None:
@@ -190,4 +190,4 @@ class SessionDesk:
         keys.remove(session.key)
         if not keys:
             del self._of_account[account_key]
-        outcome.events.append(SessionEnded(session.key, reason))
+        outcome.logged.append(SessionEnded(session.key, reason))

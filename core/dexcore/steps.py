@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from dexcore import pegs, stops
 from dexcore.amending import end
-from dexcore.events import Event
+from dexcore.events import Logged
 from dexcore.market import Market, MarketStatus
 from dexcore.results import OrderStatus
 
@@ -24,12 +24,12 @@ _OPEN: Final = MarketStatus.OPEN
 _CANCELLED: Final = OrderStatus.CANCELLED
 
 
-def begin_command(matcher: Matcher, events: list[Event]) -> None:
+def begin_command(matcher: Matcher, log: list[Logged]) -> None:
     """Before a command's own work: go on with stops that those before it left.
 
-    ``events`` takes what the command does. It may run so many stops, these included.
+    ``log`` takes what the command does. It may run so many stops, these included.
     """
-    matcher.events = events
+    matcher.events = log
     matcher.stops_left = matcher.bounds.stops_per_command
     matcher.met = 0
     if matcher.overdue:

@@ -84,7 +84,8 @@ def worst_stop_price(market: Market, order: Order, trigger_price_ticks: int) -> 
     if terms is None:
         raise InvariantError("a stop without terms")
     if terms.order_type == TYPE_STOP_LIMIT:
-        return order.price_ticks
+        price_ticks: int = order.price_ticks
+        return price_ticks
     return market.banded(order.side, trigger_price_ticks, terms.band_ticks)
 
 

@@ -55,7 +55,7 @@ class Supervision:
         # One object for none: whoever has none is told by it.
         market.limits = NO_LIMITS if limits == NO_LIMITS else limits
         outcome.key = market.index
-        outcome.events.append(MarketLimitsChanged(market.index, *limits))
+        outcome.logged.append(MarketLimitsChanged(market.index, *limits))
 
     def set_market_status(self, command: SetMarketStatus, outcome: Outcome) -> None:
         """Move a market to another phase; an auction that ends by it is held."""
@@ -76,7 +76,7 @@ class Supervision:
             raise Refused(Reason.FIELD_INVALID, "stp_group")
         account.stp_group = command.stp_group
         outcome.key = account.key
-        outcome.events.append(StpGroupChanged(account.key, command.stp_group))
+        outcome.logged.append(StpGroupChanged(account.key, command.stp_group))
 
     def mass_cancel(self, command: MassCancel, outcome: Outcome) -> None:
         """Cancel all orders that it names, account by account; only operators do in a halt."""
@@ -100,7 +100,7 @@ class Supervision:
                 matcher, account, market_index, side, if_halted=cause == CAUSE_OPERATOR
             )
             count += len(cancelled)
-        outcome.events.append(MassCancelled(account_key, market_index, side, cause, count))
+        outcome.logged.append(MassCancelled(account_key, market_index, side, cause, count))
         end_step(matcher)
         outcome.key = account_key
         outcome.counts = (count, 0)

@@ -11,23 +11,26 @@ from typing import Any, Final, NamedTuple
 
 from dexcore.book import BUY
 from dexcore.events import (
+    TRADED,
     Deposited,
     LiquidityAdded,
     LiquidityRemoved,
+    Logged,
     PoolSwapped,
     Trade,
     Transferred,
     Withdrawn,
+    named,
 )
 from dexcore.market import Market
 from dexcore.quote_events import BlockTraded
 
 Pooled = LiquidityAdded | LiquidityRemoved | PoolSwapped
-Movement = tuple[int, int, Trade | Deposited | Withdrawn | Transferred | BlockTraded | Pooled]
-"""Journal sequence, time_ns and the event."""
+Movement = tuple[int, int, Logged]
+"""Journal sequence, time_ns and the event as it was logged."""
 
-# Numbers in checkpoints: only added to.
-_KINDS: Final[tuple[type, ...]] = (
+# Numbers in checkpoints: only added to. A trade, which is logged as a row, has the first.
+_KINDS: Final[tuple[Any, ...]] = (
     Trade,
     Deposited,
     Withdrawn,
@@ -64,7 +67,8 @@ def entries_of(
     movement: Movement, account_key: int, markets: Sequence[Market]
 ) -> list[LedgerEntry]:
     """The account's entries of one movement, in the order in which they were made."""
-    sequence, time_ns, event = movement
+    sequence, time_ns, logged = movement
+    event = named(logged)
     if isinstance(event, Trade | BlockTraded):
         return [
             LedgerEntry(sequence, time_ns, *row)
@@ -84,6 +88,8 @@ def entries_of(
             LedgerEntry(sequence, time_ns, *row)
             for row in _pool_rows(event, markets[event.market_index])
         ]
+    if not isinstance(event, Deposited | Withdrawn):
+        raise TypeError(f"{type(event).__name__} moves no money")
     kind, sign = (DEPOSIT, 1) if isinstance(event, Deposited) else (WITHDRAWAL, -1)
     amount = sign * event.amount_atoms
     return [LedgerEntry(sequence, time_ns, kind, event.asset_index, amount, event.reference)]
@@ -130,12 +136,15 @@ def _pool_rows(event: Pooled, market: Market) -> Iterator[tuple[int, int, int, s
 
 def encode_movement(movement: Movement) -> tuple[Any, ...]:
     """A movement as plain values, for a checkpoint."""
-    sequence, time_ns, event = movement
-    return (sequence, time_ns, _KIND_NUMBERS[type(event)], *event)
+    sequence, time_ns, logged = movement
+    if type(logged) is tuple:
+        return (sequence, time_ns, 0, *logged[1:])
+    return (sequence, time_ns, _KIND_NUMBERS[type(logged)], *logged)
 
 
 def decode_movement(row: Sequence[Any]) -> Movement:
     """The movement of a checkpoint's row."""
     sequence, time_ns, kind, *values = row
-    event: Any = _KINDS[kind](*values)
-    return sequence, time_ns, event
+    if not kind:
+        return sequence, time_ns, (TRADED, *values)
+    return sequence, time_ns, _KINDS[kind](*values)

@@ -149,7 +149,7 @@ class QuoteViews:
     def requested(self, event: QuoteRequested, outcome: Outcome) -> None:
         """A request, and whom it is for."""
         makers = tuple(
-            named.account_key for named in outcome.events if isinstance(named, QuoteMakerNamed)
+            named.account_key for named in outcome.logged if isinstance(named, QuoteMakerNamed)
         )
         state = RequestState(*event, makers)
         view = self.requests[state.request_key] = RequestView(state)

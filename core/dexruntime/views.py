@@ -20,18 +20,18 @@ from typing import Any, Final, NamedTuple, final
 import msgspec
 
 from dexcore.events import (
+    LEVEL,
+    TRADED,
     Deposited,
     EpochBegan,
-    Event,
     ExternalTrade,
-    LevelChanged,
     LiquidityAdded,
     LiquidityRemoved,
+    Logged,
     MarketCreated,
     PoolCreated,
     PoolSwapped,
     Ticked,
-    Trade,
     Transferred,
     WatermarkMoved,
     Withdrawn,
@@ -200,8 +200,6 @@ class Views:
         self._stirred: dict[int, MarketView] = {}
         self._moment_ns = exchange.time_ns
         self._handlers: dict[type, Callable[[Any, Outcome], None]] = {
-            Trade: self._trade,
-            LevelChanged: self._level,
             ExternalTrade: self._external_trade,
             WatermarkMoved: self._watermark,
             Ticked: self._tick,
@@ -226,22 +224,26 @@ class Views:
         if sequence != self.applied_sequence + 1:
             raise ValueError(f"outcome {sequence} does not follow {self.applied_sequence}")
         self.applied_sequence = sequence
-        if not outcome.events:
+        if not outcome.logged:
             return
         if outcome.repeated:
             # Its answer has the time of its first time; stops that went on before it have not.
             answer = outcome
             outcome = Outcome(sequence, answer.own_time_ns)
-            outcome.events = answer.events
+            outcome.logged = answer.logged
         if outcome.time_ns != self._moment_ns:
             self._fold()
             self._moment_ns = outcome.time_ns
         handlers = self._handlers
-        event: Event
-        for event in outcome.events:
-            handler = handlers.get(type(event))
-            if handler is not None:
-                handler(event, outcome)
+        for logged in outcome.logged:
+            if type(logged) is tuple:
+                number = logged[0]
+                if number == LEVEL:
+                    self._level(logged, outcome)
+                elif number == TRADED:
+                    self._trade(logged, outcome)
+            elif handler := handlers.get(type(logged)):
+                handler(logged, outcome)
 
     def wake(self) -> None:
         """The moment is over: let the readers of every feed see what it brought."""
@@ -316,28 +318,29 @@ class Views:
             view.jump(event.first_sequence)
         self.quotes.jump(event.first_sequence)
 
-    def _level(self, event: LevelChanged, outcome: Outcome) -> None:
-        view = self.markets[event.market_index]
+    def _level(self, row: Logged, outcome: Outcome) -> None:
+        _, market_index, side, price_ticks, quantity_lots = row
+        view = self.markets[market_index]
         change = view.book_change
         if change is None:
             sequence = view.book_feed.last_sequence + 1
             change = view.book_change = BookChange(sequence, outcome.time_ns)
             self._dirty[view.index] = view
-        levels = change.bids if event.side == 1 else change.asks
-        levels[event.price_ticks] = event.quantity_lots
+        levels = change.bids if side == 1 else change.asks
+        levels[price_ticks] = quantity_lots
 
-    def _trade(self, event: Trade, outcome: Outcome) -> None:
-        view = self.markets[event.market_index]
-        # The time in place of the market, then as the event has them: half the price of
+    def _trade(self, row: Logged, outcome: Outcome) -> None:
+        view = self.markets[row[1]]
+        # The time in place of number and market, then as the row has them: half the price of
         # PublicTrade(...).
-        trade = (outcome.time_ns, *event[1:7])
+        trade = (outcome.time_ns, *row[2:8])
         view.new_trades.append(tuple.__new__(PublicTrade, trade))
         view.trade_command = outcome.sequence
         self._dirty[view.index] = view
-        maker_account, taker_account = event[7:9]
+        maker_account, taker_account = row[8:10]
         if maker_account == view.pool_key:
             view.pool_changed = outcome.sequence
-        movement = (outcome.sequence, outcome.time_ns, event)
+        movement = (outcome.sequence, outcome.time_ns, row)
         self._movements(maker_account).append(movement)
         if taker_account != maker_account:
             self._movements(taker_account).append(movement)

@@ -212,10 +212,10 @@ class NodeMetrics:
         if outcome.reason:
             self._refused(outcome.reason)
         by_status = self._items
-        for item in outcome.items:
-            by_status[item.status].value += 1
-            if item.reason:
-                self._refused(item.reason)
+        for _, _, status, _, _, _, reason, _ in outcome.results:
+            by_status[status].value += 1
+            if reason:
+                self._refused(reason)
         if type(command) is RecordTrades:
             self._recorded(outcome)
 
@@ -241,8 +241,8 @@ class NodeMetrics:
         counter.value += 1
 
     def _recorded(self, outcome: Outcome) -> None:
-        for event in reversed(outcome.events):
-            if type(event) is ExternalTrade:
+        for event in reversed(outcome.logged):
+            if isinstance(event, ExternalTrade):
                 self._ingest_lag.observe(outcome.time_ns - event.time_ns)
                 return
 

@@ -22,7 +22,7 @@ from dexcore.book import Order
 from dexcore.items import TYPE_LIMIT, TYPE_PEGGED
 from dexcore.market import Market
 from dexcore.parking import limit_price_ticks
-from dexcore.results import ItemResult, Outcome
+from dexcore.results import Outcome, Result
 from dexcore.terms import OrderTerms
 from dexkline import Interval, Kline
 from dexnode.errors import rejection
@@ -48,11 +48,11 @@ def fill_applied(message: orders_pb.Applied, outcome: Outcome) -> None:
     time.seconds, time.nanos = divmod(outcome.time_ns, SECOND_NS)
 
 
-def fill_result(ids: IdFormat, message: orders_pb.OrderResult, item: ItemResult) -> None:
+def fill_result(ids: IdFormat, message: orders_pb.OrderResult, result: Result) -> None:
     """What became of one item, into an empty message."""
-    order_key, client_order_id, status, filled_lots, remaining_lots, fills, reason, field = item
+    order_key, client_order_id, status, filled_lots, remaining_lots, fills, reason, field = result
     message.client_order_id = client_order_id
-    message.status = status  # type: ignore[assignment]
+    message.status = status
     message.filled_lots = filled_lots
     message.remaining_lots = remaining_lots
     if reason:
@@ -78,8 +78,8 @@ def fill_outcome(
     """Where a command was applied, and what became of every item."""
     fill_applied(message.applied, outcome)
     add = message.results.add
-    for item in outcome.items:
-        fill_result(ids, add(), item)
+    for result in outcome.results:
+        fill_result(ids, add(), result)
 
 
 def fill_open_order(

@@ -348,8 +348,8 @@ class Beside(RuleBasedStateMachine):
     def place_limit(
         self, who: int, order: Placing, price: int, flags: int, shown: int, least: int
     ) -> None:
-        terms = (shown, least, 0, 0, 0, 0, 0, 0)
-        item, terms = self._place(who, TYPE_LIMIT, order, price, terms)
+        said = (shown, least, 0, 0, 0, 0, 0, 0)
+        item, terms = self._place(who, TYPE_LIMIT, order, price, said)
         self._send(who, ((*item[:4], flags, *item[5:]), terms))
 
     @rule(who=traders, order=placings(IOC, FOK, AT_OPEN, AT_CLOSE))

@@ -11,6 +11,7 @@ from tests.soak import (
     endurance,
     fuzz,
     kills,
+    market,
     overload,
     pools,
     retries,
@@ -49,6 +50,15 @@ JOBS: Final = (
         "commands",
         10_000_000,
         twin.work,
+    ),
+    Job(
+        "market",
+        "The seeded market of a million commands through the whole exchange, interpreted and "
+        "compiled: the hash over all events is the golden one, and what they say in plain events "
+        "is what another implementation says.",
+        "commands",
+        market.COMMANDS,
+        market.work,
     ),
     Job(
         "pools",

@@ -23,6 +23,7 @@ GOALS = {
     "disks": 2,
     "retries": 20,
     "state": 2,
+    "market": 10_000,
     "twin": 2_000,
     "pools": 1_000,
     "fuzz": 16_000,

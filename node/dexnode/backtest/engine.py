@@ -15,7 +15,7 @@ import click
 from dexcore.accounts import Account
 from dexcore.amending import amend, cancel, cancel_all
 from dexcore.commands import OrderCommand
-from dexcore.events import Event, ItemRefused, LevelChanged, OrderClosed, Trade
+from dexcore.events import CLOSED, LEVEL, REFUSED, TRADED, Logged
 from dexcore.exchange import Exchange
 from dexcore.expiry import Timekeeper
 from dexcore.funds import NoFunds
@@ -83,7 +83,7 @@ class MatcherEngine:
         """Carry out steps, each as the node carries out a command of one item."""
         matcher, recorder, accounts = self._matcher, self._recorder, self._accounts
         markets, order_ids = matcher.markets, self._order_ids
-        events: list[Event] = []
+        events: list[Logged] = []
         matcher.events = events
         self.command_count += len(steps)
         for time_ns, account_key, item, said in steps:
@@ -150,13 +150,15 @@ class MatcherEngine:
                 self._recorder.top(due_ns, market)
             matcher.events.clear()
 
-    def _report(self, time_ns: int, events: Iterable[Event]) -> None:
+    def _report(self, time_ns: int, events: Iterable[Logged]) -> None:
         recorder, order_ids = self._recorder, self._order_ids
         for event in events:
-            if isinstance(event, Trade):
-                recorder.fill(time_ns, event, order_ids[event[5]], order_ids[event[6]])
-            elif isinstance(event, OrderClosed):
-                recorder.close(time_ns, event, order_ids[event[0]])
+            if type(event) is not tuple:
+                continue
+            if event[0] == TRADED:
+                recorder.fill(time_ns, event, order_ids[event[6]], order_ids[event[7]])
+            elif event[0] == CLOSED:
+                recorder.close(time_ns, event, order_ids[event[1]])
 
 
 @final
@@ -190,15 +192,17 @@ class JournalEngine:
             if outcome.reason:
                 self.refusals[outcome.reason.name] += 1
             changed: dict[int, None] = {}
-            for event in outcome.events:
-                if isinstance(event, Trade):
-                    recorder.fill(record.time_ns, event, event[5], event[6])
-                elif isinstance(event, OrderClosed):
-                    recorder.close(record.time_ns, event, event[0])
-                elif isinstance(event, LevelChanged):
-                    changed[event[0]] = None
-                elif isinstance(event, ItemRefused):
-                    self.refusals[Reason(event[2]).name] += 1
+            for event in outcome.logged:
+                if type(event) is not tuple:
+                    continue
+                if event[0] == TRADED:
+                    recorder.fill(record.time_ns, event, event[6], event[7])
+                elif event[0] == CLOSED:
+                    recorder.close(record.time_ns, event, event[1])
+                elif event[0] == LEVEL:
+                    changed[event[1]] = None
+                elif event[0] == REFUSED:
+                    self.refusals[Reason(event[3]).name] += 1
             for index in changed:
                 recorder.top(record.time_ns, exchange.markets[index])
 

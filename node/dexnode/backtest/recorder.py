@@ -6,7 +6,7 @@ from collections import Counter
 from decimal import Decimal
 from typing import Final, final
 
-from dexcore.events import OrderClosed, Trade
+from dexcore.events import Logged
 from dexcore.market import Market
 from dexnode.backtest.results import Results
 
@@ -74,9 +74,9 @@ class Recorder:
         self.first_time_ns = self.first_time_ns or first_time_ns
         self.last_time_ns = max(self.last_time_ns, last_time_ns)
 
-    def fill(self, time_ns: int, trade: Trade, maker_id: int, taker_id: int) -> None:
-        """A Trade event, and what the file calls its two orders."""
-        index, _, price_ticks, lots, *_ = trade
+    def fill(self, time_ns: int, trade: Logged, maker_id: int, taker_id: int) -> None:
+        """A Trade event's row, and what the file calls its two orders."""
+        _, index, _, price_ticks, lots, *_ = trade
         sums = self.markets[index]
         sums.fill_count += 1
         sums.lots += lots
@@ -90,12 +90,12 @@ class Recorder:
             else:
                 del owed[place]
         if self._results is not None:
-            self._results.fills.add((time_ns, *trade[:5], maker_id, taker_id, *trade[7:9]))
+            self._results.fills.add((time_ns, *trade[1:6], maker_id, taker_id, *trade[8:10]))
 
-    def close(self, time_ns: int, closed: OrderClosed, order_id: int) -> None:
-        """An OrderClosed event, and what the file calls the order."""
+    def close(self, time_ns: int, closed: Logged, order_id: int) -> None:
+        """An OrderClosed event's row, and what the file calls the order."""
         if self._results is not None:
-            self._results.closes.add((time_ns, closed[2], order_id, closed[1], *closed[3:]))
+            self._results.closes.add((time_ns, closed[3], order_id, closed[2], *closed[4:]))
 
     def top(self, time_ns: int, market: Market) -> None:
         """The book after a command; counts only if its best changed."""

@@ -57,8 +57,8 @@ class AccountsService:
         """End a key, and the account's open orders with it if asked."""
         outcome = await self._intake.run(request.envelope, "revoke_key")
         response = pb.RevokeKeyResponse(applied=render.applied(outcome))
-        for item in outcome.items:
-            render.fill_result(self._ids, response.results.add(), item)
+        for result in outcome.results:
+            render.fill_result(self._ids, response.results.add(), result)
         return response
 
     async def list_keys(self, request: pb.ListKeysRequest, ctx: CallContext) -> pb.ListKeysResponse:

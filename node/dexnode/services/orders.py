@@ -47,7 +47,7 @@ class OrderIntakeService:
         outcome = _single(await self._intake.run(request.envelope, "place", ctx))
         response = pb.PlaceOrderResponse()
         render.fill_applied(response.applied, outcome)
-        render.fill_result(self._ids, response.result, outcome.items[0])
+        render.fill_result(self._ids, response.result, outcome.results[0])
         return response
 
     async def cancel_order(
@@ -57,7 +57,7 @@ class OrderIntakeService:
         outcome = _single(await self._intake.run(request.envelope, "cancel", ctx))
         response = pb.CancelOrderResponse()
         render.fill_applied(response.applied, outcome)
-        render.fill_result(self._ids, response.result, outcome.items[0])
+        render.fill_result(self._ids, response.result, outcome.results[0])
         return response
 
     async def amend_order(
@@ -67,7 +67,7 @@ class OrderIntakeService:
         outcome = _single(await self._intake.run(request.envelope, "amend", ctx))
         response = pb.AmendOrderResponse()
         render.fill_applied(response.applied, outcome)
-        render.fill_result(self._ids, response.result, outcome.items[0])
+        render.fill_result(self._ids, response.result, outcome.results[0])
         return response
 
     async def cancel_all(
@@ -140,7 +140,7 @@ class OrderIntakeService:
 
 def _single(outcome: Outcome) -> Outcome:
     """Turn the refusal of a single item into the refusal of the call."""
-    item = outcome.items[0]
-    if item.reason:
-        raise refuse(item.reason, field=item.field or None)
+    *_, reason, field = outcome.results[0]
+    if reason:
+        raise refuse(reason, field=field or None)
     return outcome

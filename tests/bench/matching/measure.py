@@ -110,10 +110,11 @@ def contenders(say: Say, folder: Path) -> list[Contender]:
         for name, plain in ((OURS, True), (OURS, False), (OURS + LEDGER, False)):
             title = f"{name}, {build}{', plain orders' if plain else ''}"
             found.append(Contender(title, name, sys.executable, environment, plain))
-        found.extend(
-            Contender(f"{name}, {build}", name, sys.executable, environment, False)
-            for name in (OURS + BATCHES, OURS + BATCHES + LEDGER)
-        )
+        if build == COMPILED:
+            found.extend(
+                Contender(f"{name}, {build}", name, sys.executable, environment, False)
+                for name in (OURS + BATCHES, OURS + BATCHES + LEDGER)
+            )
     newer = find_python(PYTHON_OF["matching-engine"])
     if newer is not None:
         path, _ = import_path(PYTHON_OF["matching-engine"], folder)
@@ -166,10 +167,12 @@ def measure(*, quick: bool, say: Say) -> list[Row]:
     say(f"matching: the seeded market of {commands:,} commands")
     full, plain = workload(commands)
     with ExitStack() as stack:
-        runners = [
-            stack.enter_context(Process(each, plain if each.plain else full))
-            for each in contenders(say, WORKLOADS)
+        # All are started before the first is waited for: making a million commands takes a while.
+        started = [
+            Process(each, plain if each.plain else full) for each in contenders(say, WORKLOADS)
         ]
+        runners = [stack.enter_context(runner) for runner in started]
+        say(f"matching: {len(runners)} engines have their commands")
         trades = {runner.contender.title: runner.ask("trades") for runner in runners}
         race(runners, say)
     rows = _speeds({runner.contender.title: runner for runner in runners}, trades)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from dexcore.commands import OrderCommand
-from dexcore.events import Trade
+from dexcore.events import TRADED
 from dexcore.funds import NoFunds
 from dexcore.items import ITEM
 from dexcore.limits import ITEM_INDEX_LIMIT
@@ -39,18 +39,21 @@ class Triodex:
         self._run = MatcherRun(None if self._ledger else NoFunds())
         matcher, accounts = self._run.matcher, self._run.accounts
 
-        def call(command: Command) -> None:
+        def call(command: Command) -> object:
             owner, item, order_key = command
-            carry_out(matcher, accounts[owner], item, order_key, [])
+            return carry_out(matcher, accounts[owner], item, order_key, [])
 
         return call
+
+    def hand_over(self) -> object:
+        """Nothing: each call gave its events and its results."""
 
     def trades(self, commands: list[Command]) -> int | None:
         """See Engine."""
         call, matcher, count = self.fresh(), self._run.matcher, 0
         for command in commands:
             call(command)
-            count += sum(isinstance(event, Trade) for event in matcher.events)
+            count += sum(event[0] == TRADED for event in matcher.events)
         return count
 
 
@@ -82,17 +85,20 @@ class TriodexBatches:
         def call(command: Command) -> Outcome:
             sequence, orders = command
             outcome = Outcome(sequence, 0)
-            begin_command(run.matcher, outcome.events)
+            begin_command(run.matcher, outcome.logged)
             apply(account, orders, outcome)
             end_command(run.matcher)
             return outcome
 
         return call
 
+    def hand_over(self) -> object:
+        """Nothing: each call gave its events and its results."""
+
     def trades(self, commands: list[Command]) -> int | None:
         """See Engine."""
         call, count = self.fresh(), 0
         for command in commands:
             outcome: Outcome = call(command)  # type: ignore[assignment]
-            count += sum(isinstance(event, Trade) for event in outcome.events)
+            count += sum(event[0] == TRADED for event in outcome.logged)
         return count

@@ -1,8 +1,9 @@
 """Matching engines of others behind the face that ours has here too.
 
-What an engine is handed, its native calls and arguments, is made before any clock starts. Each
-class is made in a process of its own (tests.bench.matching.process) and imports its engine late:
-none of them is there for anything else.
+What an engine is handed, its native calls and arguments, is made before any clock starts. What it
+needs to give the trades that all must give, and to hand them back, is within the clock: an engine
+that keeps its trades to itself has done less. Each class is made in a process of its own
+(tests.bench.matching.process) and imports its engine late: none of them is there for anything else.
 """
 
 from __future__ import annotations
@@ -25,18 +26,27 @@ class Engine(Protocol):
     def fresh(self) -> Call:
         """A new book; what it gives carries one command out."""
 
+    def hand_over(self) -> object:
+        """Ask for what is to be had behind the last command alone: within the clock."""
+
     def trades(self, commands: list[Command]) -> int | None:
         """Trades of a pass; None where the engine does not say."""
 
 
-def run(call: Call, commands: list[Command]) -> None:
-    """All commands, one call each."""
+def run(engine: Engine, commands: list[Command]) -> object:
+    """All commands in a new book, one call each; what the engine hands over at the end."""
+    call = engine.fresh()
     for command in commands:
         call(command)
+    return engine.hand_over()
 
 
 class Bourse:
-    """bourse: its book counts time, which has to be set before each call."""
+    """bourse: its book counts time, which has to be set before each call: trades differ without.
+
+    It gives its trades as one list when asked. What became of an order is not asked for, though
+    ours says it for each.
+    """
 
     def commands(self, records: Sequence[Record]) -> list[Command]:
         """Numbers are given by the book: one up for each order."""
@@ -52,7 +62,7 @@ class Bourse:
         return made
 
     def fresh(self) -> Call:
-        """See Driver."""
+        """See Engine."""
         from bourse.core import OrderBook
 
         self.book = book = OrderBook(0, 1)
@@ -68,24 +78,28 @@ class Bourse:
 
         return call
 
+    def hand_over(self) -> object:
+        """See Engine."""
+        return self.book.get_trades()
+
     def trades(self, commands: list[Command]) -> int | None:
-        """See Driver."""
-        run(self.fresh(), commands)
-        return len(self.book.get_trades())
+        """See Engine."""
+        trades: Any = run(self, commands)
+        return len(trades)
 
 
 class LimitOrderBook:
-    """limit-order-book: neither trades nor accounts."""
+    """limit-order-book: neither trades nor accounts, and no call answers anything."""
 
     def commands(self, records: Sequence[Record]) -> list[Command]:
-        """See Driver."""
+        """See Engine."""
         return [
             (r.order,) if r.kind == CANCEL else (r.side == BUY, r.order, r.lots, r.price)
             for r in records
         ]
 
     def fresh(self) -> Call:
-        """See Driver."""
+        """See Engine."""
         from limit_order_book import LimitOrderBook as Book
 
         book = Book()
@@ -100,8 +114,11 @@ class LimitOrderBook:
 
         return call
 
+    def hand_over(self) -> object:
+        """Nothing: it has nothing to tell."""
+
     def trades(self, commands: list[Command]) -> int | None:
-        """See Driver."""
+        """See Engine."""
         return None
 
 
@@ -109,7 +126,7 @@ class MatchingEngine:
     """matching-engine: commands are objects, events come back as a list."""
 
     def commands(self, records: Sequence[Record]) -> list[Command]:
-        """See Driver."""
+        """See Engine."""
         from matching_engine import domain
 
         sides = (domain.Side.BUY, domain.Side.SELL)
@@ -128,14 +145,17 @@ class MatchingEngine:
         return made
 
     def fresh(self) -> Call:
-        """See Driver."""
+        """See Engine."""
         from matching_engine.engine import MatchingEngine as Engine
 
         process: Call = Engine().process
         return process
 
+    def hand_over(self) -> object:
+        """Nothing: each call gave its events."""
+
     def trades(self, commands: list[Command]) -> int | None:
-        """See Driver."""
+        """See Engine."""
         from matching_engine.events import Trade
 
         process: Any = self.fresh()
@@ -146,17 +166,34 @@ class MatchingEngine:
 
 
 class Liquibook:
-    """liquibook: its orders are objects that a book changes, so a call makes its order too."""
+    """liquibook: its orders are objects that a book changes, so a call makes its order too.
+
+    It tells trades to a listener, which it calls for everything else as well.
+    """
 
     def commands(self, records: Sequence[Record]) -> list[Command]:
-        """See Driver."""
+        """See Engine."""
         return [(r.kind, r.order, r.side == BUY, r.price, r.lots) for r in records]
 
     def fresh(self) -> Call:
-        """See Driver."""
+        """See Engine."""
         import liquibook
 
-        self.book = book = liquibook.DepthOrderBook()
+        class Listener(liquibook.OrderListener):  # type: ignore[misc]
+            fills = 0
+
+            def on_fill(self, *_: object) -> None:
+                self.fills += 1
+
+            def ignore(self, *_: object) -> None:
+                """What is no trade; the library calls all of them."""
+
+            on_accept = on_reject = on_cancel = on_cancel_reject = ignore
+            on_replace = on_replace_reject = on_trigger_stop = ignore
+
+        book = liquibook.DepthOrderBook()
+        self.listener = Listener()
+        book.set_order_listener(self.listener)
         make, add, remove = liquibook.SimpleOrder, book.add, book.cancel
         orders: dict[int, Any] = {}
 
@@ -170,24 +207,11 @@ class Liquibook:
 
         return call
 
+    def hand_over(self) -> object:
+        """What the listener was told."""
+        return self.listener.fills
+
     def trades(self, commands: list[Command]) -> int | None:
-        """See Driver."""
-        import liquibook
-
-        class Counter(liquibook.OrderListener):  # type: ignore[misc]
-            count = 0
-
-            def on_fill(self, *_: object) -> None:
-                self.count += 1
-
-            def ignore(self, *_: object) -> None:
-                """What is no trade; the library calls all of them."""
-
-            on_accept = on_reject = on_cancel = on_cancel_reject = ignore
-            on_replace = on_replace_reject = on_trigger_stop = ignore
-
-        counter = Counter()
-        call = self.fresh()
-        self.book.set_order_listener(counter)
-        run(call, commands)
-        return counter.count
+        """See Engine."""
+        trades: Any = run(self, commands)
+        return int(trades)

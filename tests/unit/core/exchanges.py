@@ -127,7 +127,7 @@ def with_terms(item: Item, *flags: int, **terms: int) -> WithTerms:
     """The item with these flags and terms, named as in `dexcore.items.TERMS`."""
     said = [terms.pop(name, 0) for name in TERM_NAMES]
     assert not terms, terms
-    return WithTerms((*item[:4], item[4] | sum(flags) | HAS_TERMS, *item[5:]), tuple(said))  # type: ignore[arg-type]
+    return WithTerms((*item[:4], item[4] | sum(flags) | HAS_TERMS, *item[5:]), tuple(said))
 
 
 def cancel(order_key: int = 0, client_id: int = 0) -> Item:

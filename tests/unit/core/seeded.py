@@ -2,7 +2,8 @@
 
 `python -m tests.unit.core.seeded COMMANDS` sends each command as a signed order of one item through
 a whole exchange, with its ledger, reservations and fees, and prints two digests: of the plain
-events that the product's own say the same as, and the hash over all the product's events.
+events that the product's own say the same as, and the hash over all the product's events. It says
+on standard error how far it is.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, Final
 
 from dexcore.accounts import Account
 from dexcore.commands import CreateMarket, Deposit, OrderCommand, RegisterKey
-from dexcore.events import Event, ItemRefused, OrderAccepted, OrderClosed, Trade
+from dexcore.events import Event, ItemRefused, OrderAccepted, OrderClosed, Trade, named
 from dexcore.exchange import Exchange
 from dexcore.funds import Funds, LedgerFunds
 from dexcore.items import (
@@ -58,6 +59,7 @@ RICH_ATOMS: Final = 10**14
 # 5,000 commands a second, so that answers of 30 s are remembered and then forgotten.
 STEP_NS: Final = 200_000
 LIFETIME_NS: Final = 30 * 10**9
+PROGRESS_COMMANDS: Final = 10_000
 TIMES: Final = {
     plain.GTC: (GTC, 0),
     plain.IOC: (IOC, 0),
@@ -68,6 +70,26 @@ REASONS: Final = {
     Reason.UNKNOWN_ORDER: plain.UNKNOWN_ORDER,
     Reason.FILL_OR_KILL_UNFILLABLE: plain.UNFILLABLE,
     Reason.POST_ONLY_WOULD_TAKE: plain.WOULD_TAKE,
+}
+# What so many commands give: what they say in plain events, and the hash over all events of the
+# product, which is for good. The digest of the plain events of a million is by another
+# implementation, made before this project had a matcher.
+GOLDEN: Final[dict[int, dict[str, object]]] = {
+    5_000: {
+        "plain": "bfa028fac2517e3ede6e13dbdcc5f8b8",
+        "plain_events": 5_864,
+        "event_hash": "139ed8fdc8f4d018dc681420f8de3c1e3a824c02b0ad4bb4698399da5a362adb",
+    },
+    30_000: {
+        "plain": "9102f48e5e93f71679edff64b35381d2",
+        "plain_events": 35_415,
+        "event_hash": "121e9c53a10e4773626a101bef4f9e0b75da2b013ad72b61b676e9584278effe",
+    },
+    1_000_000: {
+        "plain": "3d28845ef0f03d08d2597167a1d58516",
+        "plain_events": 1_203_798,
+        "event_hash": "",
+    },
 }
 RESTS: Final = (OrderStatus.OPEN, OrderStatus.PARTIALLY_FILLED)
 
@@ -119,8 +141,13 @@ class MatcherRun:
         self.matcher = Matcher([market], funds or LedgerFunds(ledger))
 
     def step(self, account: Account, item: Item, order_key: int) -> ItemResult:
-        """One item. Its events are in the matcher's."""
-        return carry_out(self.matcher, account, item, order_key, [])
+        """One item."""
+        return ItemResult._make(carry_out(self.matcher, account, item, order_key, []))
+
+    @property
+    def events(self) -> list[Event]:
+        """What the last step did."""
+        return [named(logged) for logged in self.matcher.events]
 
 
 class ExchangeRun:
@@ -173,9 +200,11 @@ def exchange_digests(commands: int) -> dict[str, object]:
     """Both digests of so many commands."""
     run, digest = ExchangeRun(), EventDigest()
     market = SeededMarket()
-    for record in market.records(commands):
+    for done, record in enumerate(market.records(commands), 1):
         market.book.events.clear()
         digest.take(run.step(record))
+        if done % PROGRESS_COMMANDS == 0:
+            print(done, file=sys.stderr, flush=True)
     run.exchange.ledger.audit()
     return {
         "plain": digest.hexdigest(),

@@ -175,7 +175,7 @@ def test_what_is_no_pair(first: tuple[int, ...], second: WithTerms) -> None:
     world = world_at(100)
     trader, other = world.traders[:2]
     world.order(other, place(BUY, 100, 1))
-    limit, leg = world.order(trader, *pair(first, second)).items  # type: ignore[arg-type]
+    limit, leg = world.order(trader, *pair(first, second)).items
     assert (leg.reason, leg.field) == (Reason.OCO_BROKEN, "oco")
     if limit.status == OrderStatus.OPEN:
         assert open_keys(world, trader)[0] == limit.order_key, "the first stays by itself"

@@ -226,7 +226,7 @@ def test_stops_wait_while_the_market_is_not_open() -> None:
 
 
 def change_trigger(item: tuple[int, ...], trigger: int) -> WithTerms:
-    return with_terms(item, trigger_price_ticks=trigger)  # type: ignore[arg-type]
+    return with_terms(item, trigger_price_ticks=trigger)
 
 
 def test_a_parked_stop_is_changed_in_place() -> None:

@@ -29,7 +29,7 @@ from dexcore.commands import CreateMarket, OrderCommand, RecordTrades
 from dexcore.events import ExternalTrade
 from dexcore.market import MarketSpec
 from dexcore.reasons import Reason
-from dexcore.results import ItemResult, OrderStatus, Outcome, refused_item
+from dexcore.results import OrderStatus, Outcome, Result, refused_item
 from dexnode.metrics import OTHER, SERIES_MAX, Counter, Family, Histogram, Registry, Sample
 from dexnode.metrics_export import export_metrics
 from dexnode.metrics_http import CONNECTIONS_MAX, MetricsServer
@@ -96,14 +96,14 @@ def order_command() -> OrderCommand:
     return OrderCommand(1, 1, 1, b"", b"", b"")
 
 
-def outcome(*items: ItemResult, reason: Reason = Reason.NONE, repeated: bool = False) -> Outcome:
+def outcome(*results: Result, reason: Reason = Reason.NONE, repeated: bool = False) -> Outcome:
     made = Outcome(1, 10**18)
-    made.items, made.reason, made.repeated = items, reason, repeated
+    made.results, made.reason, made.repeated = results, reason, repeated
     return made
 
 
 def test_orders_and_refusals(metrics: NodeMetrics, exposed: CollectorRegistry) -> None:
-    resting = ItemResult(1, 0, OrderStatus.OPEN, 0, 5, (), 0, "")
+    resting = (1, 0, OrderStatus.OPEN, 0, 5, (), 0, "")
     refused = refused_item(Reason.INSUFFICIENT_FUNDS, "quantity_lots")
     metrics.command_applied(order_command(), outcome(resting, resting, refused))
     metrics.command_applied(order_command(), outcome(resting, repeated=True))
@@ -123,7 +123,7 @@ def test_recorded_trades_tell_their_lag(metrics: NodeMetrics, exposed: Collector
     recorded = outcome()
     for lag_ns in (90 * 10**9, 2 * 10**9):
         time_ns = recorded.time_ns - lag_ns
-        recorded.events.append(ExternalTrade(0, 1, 1, time_ns, 1, 1, 1))
+        recorded.logged.append(ExternalTrade(0, 1, 1, time_ns, 1, 1, 1))
     metrics.command_applied(RecordTrades("desk", 0, 0, b""), recorded)
     metrics.command_applied(RecordTrades("desk", 0, 0, b""), outcome())
     assert value(exposed, "dex_trade_ingest_lag_seconds_count") == 1
