@@ -129,6 +129,10 @@ def test_an_auction_and_the_operator(
         ("order place {} buy 1 --price 5 --expire-at 5m --tif gtc", "expire_time is for GTD"),
         ("order place {} buy 1 --price 5 --display 2", "display_lots is for limit orders"),
         ("order place {} buy 1 --price 5 --peg market --peg-offset x", "'x' is no decimal"),
+        (
+            "order place {} buy 1 --price 5 --peg primary --peg-offset 3",
+            "peg_offset_ticks is for pegged orders: not above 0 to buy",
+        ),
         ("order place {} buy 1 --stop-price 5", "no protection band"),
         ("order dead-mans-switch soon", "'soon' is not like 30s"),
         ("order dead-mans-switch 25h", "timeout must be zero, or 1 second to 24 hours"),
