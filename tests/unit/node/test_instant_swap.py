@@ -15,6 +15,7 @@ from dexcore.exchange import Exchange
 from dexcore.items import FOK
 from dexcore.market import MarketSpec
 from dexcore.pool_commands import AddLiquidity, CreatePool
+from dexcore.quote_commands import GiveQuote, RequestQuote
 from dexcore.results import Outcome
 from dexnode.ids import IdFormat
 from dexnode.instant_swap import quote_swap
@@ -80,6 +81,11 @@ class Fair:
         head = (self.traders[0].account_key, self.nonce, START_NS + SECOND_NS, bytes(16))
         self.apply(AddLiquidity(*head, self.traders[0].public_key, 0, *place_of, *most, 0, 0))
 
+    def head(self, trader: Trader) -> tuple[int, int, int, bytes, bytes]:
+        self.nonce += 1
+        digest = self.nonce.to_bytes(16, "big")
+        return trader.account_key, self.nonce, START_NS + SECOND_NS, digest, trader.public_key
+
     def order(self, trader: Trader, *arguments: int, **terms: Any) -> Any:
         self.nonce += 1
         item = place(*arguments, **terms)
@@ -127,3 +133,33 @@ def test_an_order_gets_what_was_quoted(kind: int, units: str) -> None:
             assert sign * atoms <= sign * order.limit_quote_atoms
             taken += 1
     assert taken > 20
+
+
+@pytest.mark.parametrize("side", [BUY, SELL])
+def test_the_better_of_both_is_named(side: int) -> None:
+    fair = Fair(random.Random(1), UNIT["fine"], PRODUCT)
+    maker, taker = fair.traders
+    sign = 1 if side == BUY else -1
+    fair.apply(AddLiquidity(*fair.head(maker), 0, 0, 0, 5_000_000, 3_500_000, 0, 0))
+    # The pool asks and bids about 100, and a percent more for so many.
+    lots = 60
+    asked = fair.apply(RequestQuote(*fair.head(taker), 0, 0, lots, START_NS + SECOND_NS, b""))
+    order = fair.quoted(side, lots).order
+    assert not fair.quoted(side, lots).HasField("quote")
+    market = fair.market
+    unit = lots * market.quote_atoms_per_tick_lot
+    found = []
+    for price in (100 + 80 * sign, 100):
+        prices = (0, price) if side == BUY else (price, 0)
+        fair.apply(GiveQuote(*fair.head(maker), asked.key, *prices, START_NS + SECOND_NS, 0))
+        quoted = fair.quoted(side, lots)
+        fee = -(-price * unit * market.taker_fee_ppm // 1_000_000)
+        total = price * unit + sign * fee
+        assert (quoted.quote.quote_atoms, quoted.quote.fee_atoms) == (total, fee)
+        by_quote = sign * total <= sign * order.quote_atoms
+        wanted = pb.SWAP_SOURCE_QUOTE if by_quote else pb.SWAP_SOURCE_ORDER
+        assert quoted.better == wanted, "the worse of two was called better"
+        found.append(wanted)
+    assert found == [pb.SWAP_SOURCE_ORDER, pb.SWAP_SOURCE_QUOTE]
+    # A quote is on one size.
+    assert not fair.quoted(side, lots - 1).HasField("quote")

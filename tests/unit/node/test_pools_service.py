@@ -1,19 +1,25 @@
-"""Reads of pools: of what is durable alone, and they leave nothing in the journal."""
+"""Pools behind the wire: reads of what is durable, positions of their owners, limits of swaps."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import trio
 import trio.testing
 
 from dex.orders.v1 import signed_payload_pb2 as wire
 from dex.pools.v1 import pools_pb2 as pb
 from dexcore.items import IOC
-from dexcore.pool_commands import AddLiquidity, CreatePool, PoolSwap
+from dexcore.pool_commands import AddLiquidity, CreatePool, PoolSwap, RemoveLiquidity
+from dexcore.reasons import Reason
+from dexnode.authz import IDENTITY_STATE, Identity, IdentityKind
 from dexnode.ids import IdFormat
+from dexnode.pool_intake import PoolIntake
 from dexnode.services.pools import PoolsService
+from dexrpc import RpcError, StatusCode
 from dexruntime.shard import Shard
 from dexruntime.snapshotter import take_snapshot
 from dexruntime.storage import PosixStorage
@@ -31,6 +37,7 @@ from tests.unit.runtime.shards import IDENTITY, GatedStorage, do, open_market, r
 
 MARKET = MARKETS[0].market_id
 NOBODY: Any = None
+IDS = IdFormat(3, 7)
 
 
 def head(trader: Trader, nonce: int) -> tuple[int, int, int, bytes, bytes]:
@@ -39,7 +46,14 @@ def head(trader: Trader, nonce: int) -> tuple[int, int, int, bytes, bytes]:
 
 
 def service(shard: Shard) -> PoolsService:
-    return PoolsService(shard, NOBODY, IdFormat(3, 7), NOBODY)
+    pages: Any = SimpleNamespace(open=lambda *_: None)
+    return PoolsService(shard, NOBODY, IDS, pages)
+
+
+def caller(trader: Trader) -> Any:
+    """The context of a call with a token of this account."""
+    identity = Identity(IdentityKind.ACCOUNT, IDS.format(trader.account_key))
+    return SimpleNamespace(state={IDENTITY_STATE: identity})
 
 
 async def read(shard: Shard) -> pb.Pool:
@@ -107,3 +121,38 @@ async def test_the_last_change_is_kept_over_restarts(tmp_path: Path) -> None:
     async with running(PosixStorage(tmp_path)) as shard:
         assert shard.replayed_count == 0
         assert await read(shard) == changed
+
+
+async def test_a_position_is_its_owners(tmp_path: Path) -> None:
+    async with running(PosixStorage(tmp_path)) as shard:
+        owner, other = await open_market(shard)
+        await do(shard, CreatePool(OPERATOR, 0, 2, 3_000, 100))
+        place_of = (0, -4_200, -3_000)
+        await do(shard, AddLiquidity(*head(owner, 1), *place_of, 5_000, 5_000, 0, 0))
+        request = pb.ListPositionsRequest(account_id=IDS.format(owner.account_key))
+        [position] = (await service(shard).list_positions(request, caller(owner))).positions
+        with pytest.raises(RpcError) as refused:
+            await service(shard).list_positions(request, caller(other))
+        assert refused.value.code is StatusCode.PERMISSION_DENIED
+        removal = (*place_of, position.liquidity, 0, 0)
+        taken = await do(shard, RemoveLiquidity(*head(other, 1), *removal))
+        assert taken.reason == Reason.UNKNOWN_POSITION, "a position of another was taken"
+        back = await do(shard, RemoveLiquidity(*head(owner, 2), *removal))
+        assert back.amounts == (position.liquidity, position.base_atoms, position.quote_atoms)
+
+
+async def test_the_limit_that_was_signed_is_the_commands(tmp_path: Path) -> None:
+    async with running(PosixStorage(tmp_path)) as shard:
+        trader = await opened(shard)
+        intake = PoolIntake(shard.exchange.markets_by_id)
+        # Of 7,000 counts what the fee leaves: 1,000,000 * 6,979 / (700,000 + 6,979).
+        for nonce, (limit, reason) in enumerate(((9_872, 112), (9_871, 0)), 2):
+            swap = wire.PoolSwap(
+                market_id=MARKET,
+                side=wire.SIDE_BUY,
+                exact=wire.SWAP_EXACT_IN,
+                amount_atoms=7_000,
+                limit_atoms=limit,
+            )
+            outcome = await do(shard, intake.command(head(trader, nonce), "pool_swap", swap))
+            assert outcome.reason == reason, "a swap went beyond its limit"
