@@ -33,6 +33,7 @@ from dexnode.services.admin import AdminService
 from dexnode.services.klines import KlineQueryService
 from dexnode.services.matching import MatchingService
 from dexnode.services.orders import OrderIntakeService
+from dexnode.services.pools import PoolsService
 from dexnode.settings import LimitSettings, OperatorSettings
 from dexnode.tokens import TokenVerifier
 from dexnode.validation import Validator
@@ -323,6 +324,7 @@ class Node:
                 shard, intake, ids, disconnects, Key(bytes(32))
             ),
             binding.MATCHING: MatchingService(shard, intake, ids, pages, lambda: False),
+            binding.POOLS: PoolsService(shard, intake, ids, pages),
             binding.KLINE_QUERY: KlineQueryService(shard, pages),
             binding.ACCOUNTS: AccountsService(shard, intake, ids, pages),
             binding.ADMIN: AdminService(shard, intake, ids, NodeControl(), NO_AUDIT),
