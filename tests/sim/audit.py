@@ -30,7 +30,6 @@ TERMS: Final = Terms(
     MARKET.message.taker_fee_ppm,
 )
 DAMAGES: Final = 2
-MAKER: Final = "maker"
 
 
 class Lived(NamedTuple):
@@ -46,17 +45,13 @@ def check_owned(witness: Witness, clients: Sequence[Client], lived: Lived) -> No
     """Every balance is what the client's own knowledge adds up to."""
     names = {client.session.account_id: client.name for client in clients}
     transfers = []
-    acceptances: list[tuple[bytes, str, str, int]] = []
     for data, sender in witness.owner_of_payload.items():
         payload = wire.Payload.FromString(data)
         if payload.WhichOneof("action") == "transfer":
             transfer = payload.transfer
             to = names[transfer.to_account_id]
             transfers.append((data, sender, to, transfer.asset_id, transfer.amount_atoms))
-        elif payload.WhichOneof("action") == "quote_acceptance":
-            # There is one maker.
-            acceptances.append((data, sender, MAKER, payload.quote_acceptance.side))
-    expected = witness.balances(lived.trades, TERMS, transfers, acceptances)
+    expected = witness.balances(lived.trades, TERMS, transfers)
     if lived.owned != expected:
         wrong = {key: (lived.owned.get(key), expected[key]) for key in expected}
         raise Finding(f"balances, told and expected: {wrong}")

@@ -14,7 +14,6 @@ from typing import Any, Final
 import trio
 
 from dex.accounts.v1 import accounts_pb2 as accounts
-from dex.matching.v1 import quote_pb2 as quotes
 from dex.orders.v1 import order_intake_pb2 as orders
 from dex.orders.v1 import signed_payload_pb2 as wire
 from dexsdk import admin_operations, feeds, market_operations, methods, order_operations
@@ -37,9 +36,8 @@ from dexsdk.types import (
 from tests.sim.events import MILLISECOND_NS, SECOND_NS, Events
 from tests.sim.network import ClientStream, Network
 from tests.sim.node import NETWORK_ID, START_NS
-from tests.sim.taker import take_first_quote
 from tests.sim.wishes import new_order
-from tests.sim.witness import Applied, Block, Fill, Finding, Refused, Result, Witness
+from tests.sim.witness import Applied, Fill, Finding, Refused, Result, Witness
 
 MARKET: Final = Market.define(
     "BTC-USDC",
@@ -65,7 +63,6 @@ _ENVELOPES: Final[dict[str, type[Any]]] = {
     methods.CANCEL_ALL.path: orders.CancelAllRequest,
     methods.SUBMIT_BATCH.path: orders.SubmitBatchRequest,
     methods.TRANSFER.path: accounts.TransferRequest,
-    methods.ACCEPT_QUOTE.path: quotes.AcceptQuoteRequest,
 }
 _METHOD_OF_ACTION: Final = {
     "place": methods.PLACE_ORDER,
@@ -74,7 +71,6 @@ _METHOD_OF_ACTION: Final = {
     "cancel_all": methods.CANCEL_ALL,
     "batch": methods.SUBMIT_BATCH,
     "transfer": methods.TRANSFER,
-    "quote_acceptance": methods.ACCEPT_QUOTE,
 }
 _RESPONSES: Final[dict[str, type[Any]]] = {
     path: method.response for method in _METHOD_OF_ACTION.values() for path in [method.path]
@@ -228,10 +224,8 @@ class Client:
             await self._mutate(order_operations.cancel_all(session))
         elif roll < 0.82:
             await self._transfer()
-        elif roll < 0.86:
+        elif roll < 0.88:
             await self._use_a_nonce_again()
-        elif roll < 0.93:
-            await take_first_quote(self.driver, self.session, self.chance, MARKET_ID)
         else:
             await self._read()
 
@@ -545,10 +539,6 @@ def _applied(response: Any) -> Applied:
         results = [response.result]
     elif hasattr(response, "results"):
         results = response.results
-    elif isinstance(response, quotes.AcceptQuoteResponse):
-        fill = response.fill
-        block = Block(fill.price_ticks, fill.quantity_lots, fill.fee_atoms)
-        return Applied(response.applied.sequence, time_ns_of(response.applied.apply_time), (block,))
     return Applied(
         response.applied.sequence,
         time_ns_of(response.applied.apply_time),

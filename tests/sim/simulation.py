@@ -20,7 +20,7 @@ from dexsdk.market_operations import get_book, list_klines, list_trades
 from dexsdk.order_operations import get_account
 from dexsdk.times import time_ns_of
 from dexsdk.types import Interval
-from tests.sim.audit import MAKER, Lived, audit, check_owned
+from tests.sim.audit import Lived, audit, check_owned
 from tests.sim.client import (
     MARKET_ID,
     Client,
@@ -34,7 +34,6 @@ from tests.sim.events import MILLISECOND_NS, SECOND_NS, Events, Sink
 from tests.sim.network import Network
 from tests.sim.node import Node
 from tests.sim.order import Points, repeatable
-from tests.sim.quotes import Maker
 from tests.sim.witness import Fill, Finding, Witness
 
 # Virtual time: what clients may take to come to rest once nothing fails any more.
@@ -137,7 +136,6 @@ class Simulation:
         ]
         for client in self.clients:
             client.others = [other for other in self.clients if other is not client]
-        self.maker = Maker(MAKER, self.events, self.network, self.witness, seed)
         self.reader = Reader("reader", self.events, self.network, self.witness, seed)
         log = self.events.log if steps else None
         self.points = Points(lambda how: self.node.fail(how, power=True), log)
@@ -169,9 +167,8 @@ class Simulation:
             nursery.start_soon(self.events.run, name="sim events")
             nursery.start_soon(self.node.run, name="sim node")
             await self.node.wait_serving()
-            await self.operator.open([*self.clients, self.maker])
+            await self.operator.open(self.clients)
             nursery.start_soon(self.reader.follow, name="sim reader")
-            nursery.start_soon(self.maker.make, name="sim maker")
             await self._storm()
             await self._calm()
             self.node.fail("the power goes for good", power=True)
@@ -247,7 +244,6 @@ class Simulation:
 
     async def _calm(self) -> None:
         """Everybody asks again for everything, and everything must be answered and right."""
-        self.maker.leave()
         await self.events.sleep(4 * SECOND_NS)
         await self.node.wait_serving()
         with trio.move_on_after(REST_NS / SECOND_NS) as scope:
@@ -280,7 +276,7 @@ class Simulation:
             raise Finding("the book made of its changes is not the book")
         owned = {
             (each.name, row.asset_id): row.available_atoms + row.held_atoms
-            for each in self._owners
+            for each in self.clients
             for row in (await each.driver.run(get_account(each.session))).balances
         }
         await self._compare_klines(trades)
@@ -290,11 +286,7 @@ class Simulation:
             pass
         exchange = shard.exchange
         self._lived = Lived(exchange.event_hash, exchange.sequence, trades, owned)
-        check_owned(self.witness, self._owners, self._lived)
-
-    @property
-    def _owners(self) -> list[Client]:
-        return [*self.clients, self.maker]
+        check_owned(self.witness, self.clients, self._lived)
 
     async def _compare_klines(self, trades: list[Fill]) -> None:
         client = self.clients[0]

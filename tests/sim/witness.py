@@ -56,14 +56,6 @@ class Result(NamedTuple):
     reason: str
 
 
-class Block(NamedTuple):
-    """What the taker of a quote got; it is no trade of its market."""
-
-    price_ticks: int
-    quantity_lots: int
-    fee_atoms: int
-
-
 class Terms(NamedTuple):
     """What a trade of the market moves."""
 
@@ -166,16 +158,11 @@ class Witness:
                 raise Finding(f"a reader saw trade {sequence} as {seen}; it is not there now")
 
     def balances(
-        self,
-        trades: list[Fill],
-        terms: Terms,
-        transfers: list[tuple[bytes, str, str, str, int]],
-        acceptances: list[tuple[bytes, str, str, int]],
+        self, trades: list[Fill], terms: Terms, transfers: list[tuple[bytes, str, str, str, int]]
     ) -> dict[tuple[str, str], int]:
         """What each client owns of each asset, by all it was told.
 
-        A transfer is its payload, who gives, who takes, the asset and the atoms; an acceptance of a
-        quote its payload, taker, maker and the taker's side.
+        A transfer is its payload, who gives, who takes, the asset and the atoms.
         """
         owner = {
             result.order_id: self.owner_of_payload[payload]
@@ -206,29 +193,7 @@ class Witness:
             if isinstance(self.answers.get(payload), Applied):
                 owned[giver, asset] -= atoms
                 owned[taker, asset] += atoms
-        for payload, taker, maker, side in acceptances:
-            answer = self.answers.get(payload)
-            if isinstance(answer, Applied):
-                self._add_block(owned, terms, answer.results[0], (taker, maker), side)
         return dict(owned)
-
-    @staticmethod
-    def _add_block(
-        owned: Counter[tuple[str, str]],
-        terms: Terms,
-        block: Block,
-        parties: tuple[str, str],
-        side: int,
-    ) -> None:
-        base = block.quantity_lots * terms.base_atoms_per_lot
-        quote = block.quantity_lots * block.price_ticks * terms.quote_atoms_per_tick_lot
-        fees = [-(-quote * ppm // PPM) for ppm in (terms.taker_fee_ppm, terms.maker_fee_ppm)]
-        if block.fee_atoms != fees[0]:
-            raise Finding(f"a taker of {quote} paid {block.fee_atoms}, not {fees[0]}")
-        sign = 1 if side == 1 else -1
-        for who, its_sign, fee in zip(parties, (sign, -sign), fees, strict=True):
-            owned[who, terms.base] += its_sign * base
-            owned[who, terms.quote] -= its_sign * quote + fee
 
     def check_klines(self, trades: list[Fill], klines: list[tuple[int, ...]], span_ns: int) -> None:
         """Each K-line is what the trades of its window make: open, high, low, close, volume."""
