@@ -88,7 +88,7 @@ GOLDEN: Final[dict[int, dict[str, object]]] = {
     1_000_000: {
         "plain": "3d28845ef0f03d08d2597167a1d58516",
         "plain_events": 1_203_798,
-        "event_hash": "",
+        "event_hash": "2c121a4148ef283fa933c1c7ee13291e9df647fe53fd9861548298fd3872043c",
     },
 }
 RESTS: Final = (OrderStatus.OPEN, OrderStatus.PARTIALLY_FILLED)
