@@ -49,10 +49,11 @@ MAKERS_PER_REQUEST_MAX: Final = 100
 QUOTES_PER_REQUEST_MAX: Final = 1_000
 QUOTES_PER_REQUEST_AND_MAKER_MAX: Final = 20
 # Sessions: how many of an account are open, and how much of one may wait for a countersignature,
-# and for how long. Clients sign every second; five leave room for a machine that stalls.
+# and for how long. Clients sign every second of their own; a node that is behind by a multiple must
+# not end their sessions for it.
 SESSIONS_PER_ACCOUNT_MAX: Final = 16
 SESSION_UNSIGNED_ORDERS_MAX: Final = 65_536
-SESSION_UNSIGNED_NS_MAX: Final = 5 * 10**9
+SESSION_UNSIGNED_NS_MAX: Final = 15 * 10**9
 EXTERNAL_TRADES_PER_COMMAND_MAX: Final = 10_000
 FEE_PPM_MAX: Final = 100_000
 PPM: Final = 1_000_000

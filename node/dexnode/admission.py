@@ -237,10 +237,11 @@ class Admission:
         account_key = None if state is None else state.proven.get(public_key)
         if account_key is None:
             return False
-        now_ns = self._clock_ns()
-        return any(
-            bucket is not None and bucket.is_short
-            for _, bucket, _ in self._signed(account_key, public_key, Cost(1, 1), now_ns)
+        return (
+            self._account_orders.is_short(account_key)
+            or self._key_orders.is_short(public_key)
+            or self._account_cancels.is_short(account_key)
+            or self._key_cancels.is_short(public_key)
         )
 
     def check_unverified(self, peer: Peer, public_key: bytes, cost: Cost) -> None:
@@ -284,17 +285,18 @@ class Admission:
 
     def _charge(self, charges: Sequence[_Charge], now_ns: int) -> Standing | None:
         """Charge all or none; returns the tightest standing, None where nothing is limited."""
-        _check(charges, now_ns)
-        tightest: Standing | None = None
+        for _, bucket, items in charges:
+            if bucket is not None and not bucket.fits(items, now_ns):
+                _check(charges, now_ns)
+        tightest: Bucket | None = None
+        least = 0
         for _, bucket, items in charges:
             if bucket is None:
                 continue
-            bucket.take(items)
-            bucket.is_short = False
-            standing = bucket.standing()
-            if tightest is None or standing.remaining < tightest.remaining:
-                tightest = standing
-        return tightest
+            remaining = bucket.take(items)
+            if tightest is None or remaining < least:
+                tightest, least = bucket, remaining
+        return None if tightest is None else tightest.standing()
 
 
 _Charge = tuple[str, Bucket | None, int]
@@ -327,7 +329,8 @@ def cost_of(payload: payload_pb.Payload, action: str) -> Cost:
     """What a payload is charged: one an item, cancels apart."""
     if action == "batch":
         items = payload.batch.items
-        cancels = sum(item.WhichOneof("action") in _CANCELS for item in items)
+        # The one kind of item that takes risk away.
+        cancels = [item.WhichOneof("action") for item in items].count("cancel")
         return Cost(len(items) - cancels, cancels)
     if action == "session_opening":
         return Cost(SESSION_ITEMS, 0)

@@ -49,11 +49,15 @@ from dexsdk.mac_session import HASH_BYTES, payload_hash
 SIGNING_PREFIX: Final = b"triodex.payload.v1\0"
 DIGEST_BYTES: Final = 16
 PAYLOAD_BYTES_MAX: Final = 65_536
+ACCOUNTS_KNOWN_MAX: Final = 65_536
 ORDER_ACTIONS: Final = frozenset({"place", "cancel", "amend", "cancel_all", "batch"})
 # What the key that signs must be allowed; everything else is trading.
 SCOPES: Final = {"transfer": TRANSFER, "register_key": MANAGE_KEYS, "revoke_key": MANAGE_KEYS}
 
 _KEY_SCOPES: Final = frozenset(payload_pb.KeyScope.values()) - {0}
+
+
+_new: Final = tuple.__new__
 
 
 class Signed(NamedTuple):
@@ -95,6 +99,8 @@ class Intake:
         self._ids = ids
         self._clock_ns = clock_ns
         self._network_id = shard.identity.network_id
+        # Account keys by id, of accounts that have shown to be there.
+        self._account_keys: dict[str, int] = {}
         self.items = OrderItems(ids, shard.exchange.markets_by_id)
         self._quotes = QuoteIntake(ids, shard.exchange.markets_by_id)
         self._pools = PoolIntake(shard.exchange.markets_by_id)
@@ -199,19 +205,13 @@ class Intake:
             )
         if payload.nonce <= 0:
             raise refuse_field("nonce", "must be positive")
-        expire_time_ns = self._check_expiry(payload)
+        now_ns = self._clock_ns()
+        expire_time_ns = self._check_expiry(payload, now_ns)
         digest = blake2b(data, digest_size=DIGEST_BYTES).digest()
-        account_key = self._check_signer(payload, action, public_key, digest)
-        return Signed(
-            payload,
-            action,
-            account_key,
-            expire_time_ns,
-            digest,
-            public_key,
-            data,
-            envelope,
-        )
+        account_key = self._check_signer(payload, action, public_key, digest, now_ns)
+        # Half the price of Signed(...).
+        values = (payload, action, account_key, expire_time_ns, digest, public_key, data, envelope)
+        return _new(Signed, values)
 
     def charge(self, signed: Signed, peer: Peer) -> Standing | None:
         """Charge a checked envelope to its account and key; opening an account is charged to the
@@ -295,11 +295,10 @@ class Intake:
 
     # --- checks
 
-    def _check_expiry(self, payload: payload_pb.Payload) -> int:
+    def _check_expiry(self, payload: payload_pb.Payload, now_ns: int) -> int:
         if not payload.HasField("expire_time"):
             raise refuse_field("expire_time", "must be set")
         expire_time_ns = time_ns_of(payload.expire_time, "expire_time")
-        now_ns = self._clock_ns()
         if expire_time_ns <= now_ns:
             raise refuse(errors_pb2.ERROR_REASON_PAYLOAD_EXPIRED, field="expire_time")
         if expire_time_ns > now_ns + EXPIRY_AHEAD_NS_MAX:
@@ -307,27 +306,44 @@ class Intake:
         return expire_time_ns
 
     def _check_signer(
-        self, payload: payload_pb.Payload, action: str, public_key: bytes, digest: bytes
+        self,
+        payload: payload_pb.Payload,
+        action: str,
+        public_key: bytes,
+        digest: bytes,
+        now_ns: int,
     ) -> int:
-        if not payload.account_id:
-            if action != "register_key":
-                raise refuse_field("account_id", "must be set")
-            return 0
-        account_key = self._ids.key_of(payload.account_id)
+        account_id = payload.account_id
+        account_key = self._account_keys.get(account_id)
         if account_key is None:
-            raise refuse(errors_pb2.ERROR_REASON_UNKNOWN_ACCOUNT, field="account_id")
+            if not account_id:
+                if action != "register_key":
+                    raise refuse_field("account_id", "must be set")
+                return 0
+            account_key = self._ids.key_of(account_id)
+            if account_key is None:
+                raise refuse(errors_pb2.ERROR_REASON_UNKNOWN_ACCOUNT, field="account_id")
         exchange = self._shard.exchange
-        answered = exchange.nonces.answers.get((account_key, payload.nonce))
         try:
             key = exchange.accounts.key_of(account_key, public_key)
-            # The core has the first answer to what is sent again, whatever became of the key.
-            if answered is None or answered.digest != digest:
-                key.check_may(SCOPES.get(action, TRADE), self._clock_ns())
+            self._remember(account_id, account_key)
+            key.check_may(SCOPES.get(action, TRADE), now_ns)
         except Refused as refused:
+            answered = exchange.nonces.answers.get((account_key, payload.nonce))
+            if answered is not None and answered.digest == digest:
+                # The core has the first answer to what is sent again, whatever became of the key.
+                return account_key
             # What is not durable yet may still be lost: the core says it, in journal order.
             if refused.reason != Reason.KEY_REVOKED or self._is_durably_revoked(key):
                 raise refuse(refused.reason, field=refused.field) from None
         return account_key
+
+    def _remember(self, account_id: str, account_key: int) -> None:
+        known = self._account_keys
+        if account_id not in known:
+            if len(known) >= ACCOUNTS_KNOWN_MAX:
+                known.clear()
+            known[account_id] = account_key
 
     def _is_durably_revoked(self, key: Key) -> bool:
         return key.revoke_sequence <= self._shard.sequencer.durable_sequence

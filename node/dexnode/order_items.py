@@ -36,6 +36,7 @@ from dexnode.times import time_ns_of
 UNKNOWN_ORDER_KEY: Final = INT64_MAX
 # No value of an enum that may be left out, and that an item has a byte for.
 _UNKNOWN: Final = 255
+_BYTE_MAX: Final = 255
 _EMPTY_TERMS: Final = TERMS.pack(*NO_TERMS)
 
 
@@ -75,6 +76,9 @@ class OrderItems:
         parts: list[bytes] = []
         for item in batch.items:
             action = item.WhichOneof("action")
+            if action == "place":
+                parts.append(self._place(item.place, terms))
+                continue
             if action is None:
                 raise refuse_field(f"batch.items[{len(parts)}].action", "must be set")
             parts.append(self.pack(action, getattr(item, action), terms))
@@ -97,11 +101,14 @@ class OrderItems:
         flags = POST_ONLY if order.post_only else 0
         if order.HasField("terms"):
             flags |= _add_terms(order.terms, terms)
+        side, order_type, tif = order.side, order.type, order.time_in_force
+        if (side | order_type | tif) & ~_BYTE_MAX:
+            side, order_type, tif = _byte(side), _byte(order_type), _byte(tif)
         return ITEM.pack(
             ACTION_PLACE,
-            _byte(order.side),
-            _byte(order.type),
-            _byte(order.time_in_force),
+            side,
+            order_type,
+            tif,
             flags,
             NO_MARKET if market is None else market.index,
             order.price_ticks,
@@ -177,9 +184,9 @@ def _add_terms(said: payload_pb.OrderTerms, terms: list[bytes]) -> int:
     return flags
 
 
-def _byte(number: int) -> int:
+def _byte(number: int) -> Any:
     """An open enum may carry any int32; what no byte holds is as unknown as zero."""
-    return number if 0 <= number < 256 else 0
+    return number if 0 <= number <= _BYTE_MAX else 0
 
 
 def _optional_byte(number: int) -> int:

@@ -46,10 +46,12 @@ class Standing(NamedTuple):
 class Bucket:
     """One budget's state."""
 
-    __slots__ = ("_at_ns", "_budget", "_capacity", "_level", "is_short")
+    __slots__ = ("_at_ns", "_budget", "_capacity", "_level", "_period_ns", "_rate", "is_short")
 
     def __init__(self, budget: Budget, now_ns: int) -> None:
         self._budget = budget
+        # Asked for with every order, and cheaper here.
+        self._rate, self._period_ns = budget.items, budget.period_ns
         self._capacity = budget.burst_items * budget.period_ns
         self._level = self._capacity
         self._at_ns = now_ns
@@ -65,10 +67,20 @@ class Bucket:
             return 0 if items <= self._budget.burst_items else 1
         return -(-missing // self._budget.items)
 
-    def take(self, items: int) -> None:
-        """Take what `wait_ns` said fits."""
-        self._level -= items * self._budget.period_ns
-        assert self._level >= 0, "taken without asking"
+    def fits(self, items: int, now_ns: int) -> bool:
+        """Whether `wait_ns` would be zero."""
+        if now_ns > self._at_ns:
+            level = self._level + (now_ns - self._at_ns) * self._rate
+            self._level = min(self._capacity, level)
+            self._at_ns = now_ns
+        return items * self._period_ns <= self._level
+
+    def take(self, items: int) -> int:
+        """Take what fits; returns the whole items that are left."""
+        level = self._level = self._level - items * self._period_ns
+        assert level >= 0, "taken without asking"
+        self.is_short = False
+        return level // self._period_ns
 
     def standing(self) -> Standing:
         """What is left, as of the last `wait_ns`."""
@@ -116,6 +128,11 @@ class BucketTable:
                 self._sweep(now_ns)
             bucket = self._buckets[owner] = Bucket(self._budget, now_ns)
         return bucket
+
+    def is_short(self, owner: object) -> bool:
+        """Whether the owner's last request did not fit."""
+        known = self._buckets.get(owner)
+        return known is not None and known.is_short
 
     def _sweep(self, now_ns: int) -> None:
         kept = {owner: b for owner, b in self._buckets.items() if not b.is_full(now_ns)}

@@ -51,10 +51,14 @@ def fill_applied(message: orders_pb.Applied, outcome: Outcome) -> None:
 def fill_result(ids: IdFormat, message: orders_pb.OrderResult, result: Result) -> None:
     """What became of one item, into an empty message."""
     order_key, client_order_id, status, filled_lots, remaining_lots, fills, reason, field = result
-    message.client_order_id = client_order_id
     message.status = status
-    message.filled_lots = filled_lots
-    message.remaining_lots = remaining_lots
+    # Zeros are there already.
+    if client_order_id:
+        message.client_order_id = client_order_id
+    if filled_lots:
+        message.filled_lots = filled_lots
+    if remaining_lots:
+        message.remaining_lots = remaining_lots
     if reason:
         message.rejection.CopyFrom(rejection(reason, field))
         return

@@ -42,8 +42,10 @@ WINDOW_MAX: Final = 2**31 - 1
 # Longest wait without looking.
 LOOK_NS: Final = 100_000_000
 METHOD: Final = "/dex.orders.v1.OrderIntake/OrderStream"
-# Behind the last frame.
-_LAST: Final = (b"", True)
+# How long a session of the load goes on without a countersignature.
+COUNTERSIGN_NS: Final = 1_000_000_000
+# One of each session fits beside an order.
+COUNTERSIGNATURE_BYTES_MAX: Final = 4_096
 
 
 def frame(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
@@ -177,28 +179,44 @@ class Sessions:
             select.select([connection.socket], [], [])
             connection.read()
             answers += take_answers(connection.data)
+        # How many orders each has signed for, and when the next signature is due.
+        self._signed = [0] * len(rows)
+        self._due_ns = [0] * len(rows)
+        # The running hash after each order, of the session it is in.
+        self._hashes: list[bytes] = []
         self._sessions = []
         for handshake, answer in zip(handshakes, answers, strict=True):
             opened = orders_pb.OrderStreamResponse.FromString(answer).session_opened
             self._sessions.append(handshake.finish(opened, None))
 
-    def frames(self, payloads: list[bytes], interval_ns: int) -> Iterator[tuple[bytes, bool]]:
-        """What to send, in order, and whether it is an order: else it is a countersignature."""
-        count = len(self._sessions)
+    def frames(self, payloads: list[bytes]) -> list[bytes]:
+        """The orders to send, with their MACs."""
+        frames = []
         for number, payload in enumerate(payloads):
-            session = self._sessions[number % count]
-            due_ns = number * interval_ns
-            if session.is_due(due_ns):
-                yield self._countersignature(number % count), False
-            request = orders_pb.OrderStreamRequest(session_order=session.order(payload, due_ns))
-            yield _data_frame(request.SerializeToString()), True
-        for number, session in enumerate(self._sessions):
-            if not session.is_signed:
-                yield self._countersignature(number), False
+            session = self._sessions[number % len(self._sessions)]
+            request = orders_pb.OrderStreamRequest(session_order=session.order(payload, 0))
+            frames.append(_data_frame(request.SerializeToString()))
+            self._hashes.append(session.running_hash)
+        return frames
 
-    def _countersignature(self, number: int) -> bytes:
-        signed = self._sessions[number].countersign(self._clients[number])
-        request = orders_pb.OrderStreamRequest(envelope=signed.envelope)
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self._sessions)
+
+    def countersignature(self, turn: int, queued: int, now_ns: int) -> bytes:
+        """What the session of this turn sends to sign for its orders, when so many are sent in all;
+        empty when it did less than a second ago, or has signed for all of them."""
+        orders = -(-(queued - turn) // self.count)
+        if orders <= self._signed[turn] or now_ns < self._due_ns[turn]:
+            return b""
+        self._signed[turn], self._due_ns[turn] = orders, now_ns + COUNTERSIGN_NS
+        client = self._clients[turn]
+        payload = client.payload()
+        said = payload.session_countersignature
+        said.session_id, said.order_number = self._sessions[turn].id, orders
+        said.running_hash = self._hashes[turn + (orders - 1) * self.count]
+        request = orders_pb.OrderStreamRequest(envelope=client.sign(payload).envelope)
         return _data_frame(request.SerializeToString())
 
 
@@ -206,23 +224,22 @@ class OpenLoop:
     """Messages with the times at which they are due, on their way through one connection."""
 
     def __init__(self, plan: dict[str, Any]) -> None:
-        self._frames: Iterator[tuple[bytes, bool]]
+        self._frames: Iterator[bytes]
+        self._sessions: Sessions | None = None
         self._connection = Connection(plan["address"])
         self._interval_ns: int = plan["interval_ns"]
         if "parts" in plan:
             self._count: int = plan["count"]
-            messages = follow_messages(map(Path, plan["parts"]))
-            self._frames = ((_data_frame(message), True) for message in messages)
+            self._frames = map(_data_frame, follow_messages(map(Path, plan["parts"])))
         else:
             given = read_messages(Path(plan["messages"]))
             self._count = len(given)
             if "sessions" in plan:
-                sessions = Sessions(self._connection, plan["sessions"])
-                frames = list(sessions.frames(given, self._interval_ns))
+                self._sessions = Sessions(self._connection, plan["sessions"])
+                self._frames = iter(self._sessions.frames(given))
             else:
-                frames = [(_data_frame(message), True) for message in given]
-            self._frames = iter(frames)
-        self._next = next(self._frames, _LAST)
+                self._frames = iter([_data_frame(message) for message in given])
+        self._next = next(self._frames, b"")
         self._grace_ns = int(plan["grace_seconds"] * 1e9)
         self._start_ns = 0
         self._queued = 0
@@ -265,23 +282,36 @@ class OpenLoop:
     def _queue_due(self, now_ns: int) -> int:
         """Queue what is due and fits the windows; returns when to look again."""
         connection = self._connection
-        while self._next is not _LAST:
-            data, is_order = self._next
+        while self._queued < self._count:
             due_ns = self._start_ns + self._queued * self._interval_ns
-            if is_order and due_ns > now_ns:
+            if due_ns > now_ns:
                 return min(due_ns, now_ns + LOOK_NS)
-            if len(data) > min(connection.stream_window, connection.connection_window):
+            data = self._next
+            room = min(connection.stream_window, connection.connection_window)
+            if len(data) + COUNTERSIGNATURE_BYTES_MAX > room:
                 # Only the node can end this wait; looking again at once would take its core.
                 break
-            connection.stream_window -= len(data) - 9
-            connection.connection_window -= len(data) - 9
-            self._outgoing += data
-            self._unanswered.append(is_order)
-            if is_order:
-                self.late_ns.append(now_ns - due_ns)
-                self._queued += 1
-            self._next = next(self._frames, _LAST)
+            if self._sessions is not None:
+                self._countersign(self._sessions, self._queued % self._sessions.count, now_ns)
+            self.late_ns.append(now_ns - due_ns)
+            self._put(data, is_order=True)
+            self._queued += 1
+            self._next = next(self._frames, b"")
+        if self._sessions is not None and self._queued == self._count:
+            for turn in range(self._sessions.count):
+                self._countersign(self._sessions, turn, now_ns)
         return now_ns + LOOK_NS
+
+    def _countersign(self, sessions: Sessions, turn: int, now_ns: int) -> None:
+        data = sessions.countersignature(turn, self._queued, now_ns)
+        if data:
+            self._put(data, is_order=False)
+
+    def _put(self, data: bytes, *, is_order: bool) -> None:
+        self._connection.stream_window -= len(data) - 9
+        self._connection.connection_window -= len(data) - 9
+        self._outgoing += data
+        self._unanswered.append(is_order)
 
     def _send(self) -> None:
         if self._outgoing:

@@ -55,6 +55,11 @@ class OrderSession:
         return self._id
 
     @property
+    def running_hash(self) -> bytes:
+        """The hash over everything that was sent."""
+        return self._running_hash
+
+    @property
     def is_signed(self) -> bool:
         """Whether everything that was sent is signed for."""
         return self._signed_number == self._number

@@ -17,6 +17,7 @@ from dex.orders.v1 import signed_payload_pb2 as wire
 from dexcore.limits import SESSION_UNSIGNED_NS_MAX, SESSION_UNSIGNED_ORDERS_MAX
 from dexnode import stream_session
 from dexnode.errors import error_info, reason_name
+from dexnode.services.order_stream import session_order_in
 from dexrpc import Peer, Receiver, RpcError, Sender
 from tests.unit.core.exchanges import MARKETS, START_NS
 from tests.unit.node.session_client import SessionClient
@@ -384,6 +385,27 @@ async def test_a_stream_that_ends_while_a_session_opens_leaves_none() -> None:
             nursery.cancel_scope.cancel()
         await stand.disconnects.finish()
         assert not stand.exchange.sessions.by_key, "a session outlives its stream"
+
+
+async def test_a_request_is_read_the_same_whatever_stands_beside_its_order() -> None:
+    """An order alone is read by itself, as it came; with anything else, as part of its request."""
+    async with talking() as talk:
+        client = await talk.open()
+        for lots in (1, 10**12):
+            for is_alone in (True, False):
+                request = talk.order(client)
+                request.cancel_on_disconnect = not is_alone
+                data = request.SerializeToString()
+                alone = request.session_order.SerializeToString() if is_alone else b""
+                assert session_order_in(data) == alone
+                assert session_order_in(data[:-1]) == b""
+                assert session_order_in(data + b"\0") == b""
+            envelope = pb.OrderStreamRequest(envelope=talk.signed(cancel_all={}))
+            assert session_order_in(envelope.SerializeToString()) == b""
+            large = pb.SessionOrder(session_id=client.id, payload=bytes(lots % 99_991))
+            data = pb.OrderStreamRequest(session_order=large).SerializeToString()
+            assert session_order_in(data) in {large.SerializeToString(), b""}
+        assert session_order_in(b"") == session_order_in(b"\x1a") == b""
 
 
 async def test_orders_of_a_session_may_end_with_the_stream() -> None:
