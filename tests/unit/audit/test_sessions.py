@@ -6,7 +6,6 @@ from collections.abc import Callable
 from hashlib import blake2b
 
 import pytest
-import trio
 
 from dex.orders.v1 import order_intake_pb2 as orders_pb
 from dex.orders.v1 import signed_payload_pb2 as payload_pb
@@ -20,6 +19,7 @@ from dexsdk.audit import check_session_order
 from tests.unit.node.session_client import hash_of
 from tests.unit.node.test_order_stream import KEY
 from tests.unit.node.test_stream_sessions import Talk, talking
+from tests.unit.runtime.shards import until
 
 
 async def journal() -> list[Record]:
@@ -42,8 +42,7 @@ async def journal() -> list[Record]:
 
 
 async def ended(talk: Talk) -> None:
-    while talk.stand.exchange.sessions.by_key:
-        await trio.sleep(0.001)
+    await until(lambda: not talk.stand.exchange.sessions.by_key)
     await talk.stand.disconnects.finish()
 
 

@@ -22,6 +22,7 @@ from dexrpc import Peer, Receiver, RpcError, Sender
 from tests.unit.core.exchanges import MARKETS, START_NS
 from tests.unit.node.session_client import SessionClient
 from tests.unit.node.test_order_stream import KEY, NODE_KEY, Stand, open_stand
+from tests.unit.runtime.shards import until
 
 BOT = SigningKey(bytes([8]) * 32)
 UNSIGNED_SECONDS = SESSION_UNSIGNED_NS_MAX / 1e9
@@ -172,8 +173,7 @@ async def test_a_session_from_its_handshake_to_its_end() -> None:
         sessions = talk.stand.exchange.sessions.by_key
         assert [each.order_number for each in sessions.values()] == [4, 1]
         talk.close()
-        while sessions:
-            await trio.sleep(0.001)
+        await until(lambda: not sessions)
         assert not talk.ended_with
 
 
@@ -216,8 +216,7 @@ async def test_a_wrong_mac_ends_the_session(part: str) -> None:
         ], "an order counts that its session did not send"
         assert talk.open_orders() == 1, "what was placed does not stand"
         sessions = talk.stand.exchange.sessions.by_key
-        while len(sessions) > 1:
-            await trio.sleep(0.001)
+        await until(lambda: len(sessions) == 1)
 
 
 async def test_wrong_macs_are_strikes() -> None:
@@ -259,8 +258,7 @@ async def test_a_session_is_its_streams_alone() -> None:
             [answer] = await thief.ask(talk.order(client))
             assert reason(answer) == "UNKNOWN_SESSION"
         talk.close()
-        while talk.stand.exchange.sessions.by_key:
-            await trio.sleep(0.001)
+        await until(lambda: not talk.stand.exchange.sessions.by_key)
         async with another(talk) as thief:
             answers = await thief.ask(talk.order(client), talk.countersignature(client))
             assert [reason(answer) for answer in answers] == ["UNKNOWN_SESSION"] * 2
@@ -380,8 +378,9 @@ async def test_a_stream_that_ends_while_a_session_opens_leaves_none() -> None:
         await talk._requests.send(request)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(talk.serve)
-            while not stand.exchange.sessions.by_key:
-                await trio.lowlevel.checkpoint()
+            with trio.fail_after(10):
+                while not stand.exchange.sessions.by_key:
+                    await trio.lowlevel.checkpoint()
             nursery.cancel_scope.cancel()
         await stand.disconnects.finish()
         assert not stand.exchange.sessions.by_key, "a session outlives its stream"
@@ -415,5 +414,4 @@ async def test_orders_of_a_session_may_end_with_the_stream() -> None:
         request.cancel_on_disconnect = True
         await talk.ask(request)
         talk.close()
-        while talk.open_orders():
-            await trio.sleep(0.001)
+        await until(lambda: not talk.open_orders())
