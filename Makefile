@@ -30,8 +30,8 @@ run: $(VENV)/.run core ## start a node with a live demo market and watch it
 	@$(RUN) $(ARGS)
 
 # A file's tests stay together, in order; one lane for each core.
-test: $(VENV)/.dev tools core ## check and test everything
-	@$(MAKE) static
+test: $(VENV)/.dev ## check and test everything
+	@$(MAKE) --jobs=3 tools core static
 	@$(BIN)/pytest --numprocesses=auto --dist=loadfile $(PYTEST_ARGS)
 
 soak: $(VENV)/.dev core ## run for a long time under load and faults
