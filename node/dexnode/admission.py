@@ -52,6 +52,8 @@ _CANCELS: Final = frozenset(
 )
 # A handshake costs the loop as much as so many orders.
 SESSION_ITEMS: Final = 10
+# A preview walks what an order or a swap would: up to some 31 ms of the loop.
+PREVIEW_READS: Final = 20
 
 
 @final
@@ -178,14 +180,15 @@ class Admission:
 
     # --- charging
 
-    def charge_anonymous(self, peer: Peer) -> Standing | None:
-        """Charge the connection for a read that nobody signed for.
+    def charge_anonymous(self, peer: Peer, reads: int = 1) -> Standing | None:
+        """Charge the connection for a call that nobody signed for, as so many reads or as all
+        that the budget holds.
 
         Raises:
             RpcError: RATE_LIMITED.
         """
         bucket = self._state(peer).reads
-        return self._charge((("connection_reads", bucket, 1),), self._clock_ns())
+        return self._charge((_reads("connection_reads", bucket, reads),), self._clock_ns())
 
     def charge_opening(self, peer: Peer) -> Standing | None:
         """Charge the connection and the node for an account that is opened: it is kept for good,
@@ -202,16 +205,21 @@ class Admission:
         )
         return self._charge(charges, self._clock_ns())
 
-    def charge_read(self, account_id: object, public_key: bytes | None) -> Standing | None:
-        """Charge a read to the account that asks and its key.
+    def charge_read(
+        self, account_id: object, public_key: bytes | None, reads: int = 1
+    ) -> Standing | None:
+        """Charge a call to the account that asks and its key, as so many reads or as all that a
+        budget holds.
 
         Raises:
             RpcError: RATE_LIMITED.
         """
         now_ns = self._clock_ns()
-        charges = [("account_reads", self._account_reads.bucket(account_id, now_ns), 1)]
+        bucket = self._account_reads.bucket(account_id, now_ns)
+        charges = [_reads("account_reads", bucket, reads)]
         if public_key is not None:
-            charges.append(("key_reads", self._key_reads.bucket(public_key, now_ns), 1))
+            bucket = self._key_reads.bucket(public_key, now_ns)
+            charges.append(_reads("key_reads", bucket, reads))
         return self._charge(charges, now_ns)
 
     def charge_signed(
@@ -344,6 +352,11 @@ def metadata_of(standing: Standing) -> tuple[tuple[str, str], ...]:
         ("ratelimit-remaining", str(standing.remaining)),
         ("ratelimit-reset", str(-(-standing.reset_ns // NS))),
     )
+
+
+def _reads(name: str, bucket: Bucket | None, reads: int) -> _Charge:
+    # A budget smaller than a call's weight still lets one through when it is full.
+    return name, bucket, reads if bucket is None else min(reads, bucket.burst_items)
 
 
 def say_standing(ctx: CallContext, standing: Standing | None) -> None:

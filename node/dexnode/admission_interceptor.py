@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Final, final
 
-from dexnode.admission import Admission, say_standing
+from dexnode.admission import PREVIEW_READS, Admission, say_standing
 from dexnode.authz import (
     ACCOUNT_READ,
     ANONYMOUS,
@@ -21,6 +21,12 @@ from dexrpc import CallContext, RpcError
 
 # Where the authorizer looks at a token; a signed payload is the intake's.
 _LOOKED_AT: Final = frozenset({ACCOUNT_READ, OPERATOR})
+# What costs more than one read.
+READS: Final = {
+    "/dex.orders.v1.OrderIntake/CheckOrder": PREVIEW_READS,
+    "/dex.matching.v1.Matching/QuoteSwap": PREVIEW_READS,
+    "/dex.pools.v1.Pools/QuotePoolSwap": PREVIEW_READS,
+}
 
 
 @final
@@ -73,13 +79,13 @@ class ReadBudgetInterceptor:
         asked = self._permissions.asked(path)
         permission = None if asked is None else asked.permission
         if permission == PUBLIC and not path.startswith(PUBLIC_PREFIX):
-            say_standing(ctx, self._admission.charge_anonymous(ctx.peer))
+            say_standing(ctx, self._admission.charge_anonymous(ctx.peer, READS.get(path, 1)))
         elif permission in _LOOKED_AT:
             identity: Identity = ctx.state.get(IDENTITY_STATE, ANONYMOUS)
             if identity.kind is IdentityKind.OPERATOR:
                 self._admission.note_operator(ctx.peer)
             elif identity.kind is IdentityKind.ACCOUNT:
-                say_standing(
-                    ctx, self._admission.charge_read(identity.account_id, identity.public_key)
-                )
+                account_id, public_key = identity.account_id, identity.public_key
+                reads = READS.get(path, 1)
+                say_standing(ctx, self._admission.charge_read(account_id, public_key, reads))
         await call_next()

@@ -158,7 +158,9 @@ RULES: Final[Mapping[int, ErrorRule]] = {
     pb.ERROR_REASON_FILL_OR_KILL_UNFILLABLE: ErrorRule(
         _STATE, "The order could not be filled in full."
     ),
-    pb.ERROR_REASON_NO_LIQUIDITY: ErrorRule(_STATE, "The other side of the book is empty."),
+    pb.ERROR_REASON_NO_LIQUIDITY: ErrorRule(
+        _STATE, "The other side of the book is empty, or the pool has too little for this."
+    ),
     pb.ERROR_REASON_UNKNOWN_ORDER: ErrorRule(_MISSING, "The account has no open order of that id."),
     pb.ERROR_REASON_CLIENT_ORDER_ID_IN_USE: ErrorRule(
         _EXISTS, "An open order of the account has that client order id."

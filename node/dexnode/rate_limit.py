@@ -58,6 +58,11 @@ class Bucket:
         self.is_short = False
         """Whether the last request did not fit: the next is then worth a look before any work."""
 
+    @property
+    def burst_items(self) -> int:
+        """Items it holds when it is full."""
+        return self._budget.burst_items
+
     def wait_ns(self, items: int, now_ns: int) -> int:
         """How long until `items` fit: zero when they do now. More than the budget holds never fit;
         the answer is then when it is full."""

@@ -10,7 +10,7 @@ from msgspec import structs
 from dexcore import expiry
 from dexcore import limits as core
 from dexflight.calls import STREAMS_MAX
-from dexnode.admission import ORDER_BURST_MIN, PROVEN_KEYS_MAX
+from dexnode.admission import ORDER_BURST_MIN, PREVIEW_READS, PROVEN_KEYS_MAX
 from dexnode.gate import CANCEL_METHODS
 from dexnode.intake import PAYLOAD_BYTES_MAX
 from dexnode.services.order_stream import STREAM_WAIT_SECONDS, STREAM_WINDOW
@@ -105,7 +105,8 @@ Calls say in their trailers what is left, in the words of the IETF's RateLimit h
 {_table("Setting in [limits]", _asked())}
 A budget of orders or cancels holds at least {ORDER_BURST_MIN:,} items. A connection remembers
 {PROVEN_KEYS_MAX} keys that have verified on it; one that has run dry is refused there from the
-payload alone, before its signature costs anything.
+payload alone, before its signature costs anything. A preview (`CheckOrder`, `QuoteSwap`,
+`QuotePoolSwap`) costs {PREVIEW_READS} reads, or all that the budget holds where that is less.
 
 ## What the node takes at once
 
@@ -315,17 +316,6 @@ def _waiting() -> list[Row]:
             beyond,
         ),
         ("those of one account there", f"{core.FOLLOWERS_PER_ACCOUNT_MAX:,}", beyond),
-        ("positions of a pool", f"{core.POOL_POSITIONS_MAX:,}", "`TOO_MANY_POSITIONS`"),
-        (
-            "those of one account",
-            f"{core.POOL_POSITIONS_PER_ACCOUNT_MAX:,}",
-            "`TOO_MANY_POSITIONS`",
-        ),
-        (
-            "pool ticks where positions of a pool begin or end",
-            f"{core.POOL_BOUNDS_MAX:,}",
-            "`TOO_MANY_POSITIONS`",
-        ),
     ]
 
 
@@ -367,7 +357,7 @@ def _pools() -> list[Row]:
     return [
         ("positions of a pool", f"{core.POOL_POSITIONS_MAX:,}", positions),
         ("those of one account", f"{core.POOL_POSITIONS_PER_ACCOUNT_MAX:,}", positions),
-        ("pool ticks where they end", f"{core.POOL_BOUNDS_MAX:,}", positions),
+        ("pool ticks where they begin or end", f"{core.POOL_BOUNDS_MAX:,}", positions),
         ("liquidity of a pool", f"{core.INT64_MAX:,}", "`LIQUIDITY_OUT_OF_RANGE`"),
     ]
 

@@ -193,6 +193,8 @@ def add(
     """
     if (lower is None) != (upper is None):
         raise click.UsageError("--lower and --upper go together")
+    if lower is not None and upper is not None and upper <= lower:
+        raise click.UsageError(f"--upper {upper:f} must be above --lower {lower:f}")
     with target.client() as client:
         market = client.get_market(market_id)
         spacing = client.get_pool(market_id).tick_spacing
@@ -254,10 +256,15 @@ def remove(
     with target.client() as client:
         market = client.get_market(market_id)
         position = _position(client, market_id, ticks)
-        part = position.liquidity * (percent or Decimal(0)) / 100
+        if fees_only and not _has_range(position):
+            raise click.UsageError(
+                "--fees-only is for concentrated pools: the fees of a constant product are in its "
+                "shares, and come with --percent"
+            )
+        part = _part(position, percent)
         done = client.remove_liquidity(
             market_id,
-            int(part),
+            part,
             lower_tick=position.lower_tick,
             upper_tick=position.upper_tick,
             base_atoms_min=_atoms(market, min_base, is_base=True),
@@ -354,6 +361,20 @@ def _position(client: SyncClient, market_id: str, ticks: str | None) -> Position
         choices = ", ".join(f"{each.lower_tick}:{each.upper_tick}" for each in found)
         raise click.UsageError(f"say which position: --ticks {choices}")
     return found[0]
+
+
+def _part(position: Position, percent: Decimal | None) -> int:
+    """So much of the position's liquidity; zero, which takes its fees alone, without a percent."""
+    if percent is None:
+        return 0
+    part = int(position.liquidity * percent / 100)
+    if not part:
+        fees = ", or --fees-only for the fees" if _has_range(position) else ""
+        raise click.UsageError(
+            f"--percent {percent:f} of the {position.liquidity} of liquidity you have comes to "
+            f"nothing: give more{fees}"
+        )
+    return part
 
 
 def _atoms(market: Market, amount: Decimal, *, is_base: bool) -> int:

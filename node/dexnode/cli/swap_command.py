@@ -46,8 +46,13 @@ def swap(target: Target, market_id: str, side: str, quantity: Decimal, take: boo
 def _say_quoted(target: Target, market: Market, quoted: QuoteSwapResponse) -> None:
     if target.as_json:
         print_json(quoted)
-        return
+    else:
+        _print_quoted(market, quoted)
+    if not quoted.better:
+        sys.exit(1)
 
+
+def _print_quoted(market: Market, quoted: QuoteSwapResponse) -> None:
     def amount(atoms: int) -> str:
         return market.format_amount(market.quote_asset_id, atoms)
 
@@ -55,11 +60,15 @@ def _say_quoted(target: Target, market: Market, quoted: QuoteSwapResponse) -> No
     parts = f"book {market.format_quantity(order.book_lots)}"
     if order.pool_lots:
         parts += f", pool {market.format_quantity(order.pool_lots)}"
-    limit = market.format_price(order.limit_price_ticks) if order.limit_price_ticks else "-"
-    worst = amount(order.limit_quote_atoms)
-    rows.append(
-        (f"order ({parts})", limit, amount(order.quote_atoms), worst, amount(order.fee_atoms))
-    )
+    available_lots = order.book_lots + order.pool_lots
+    if available_lots < quoted.quantity_lots:
+        # What a part costs would be read as the price of the whole.
+        rows.append((f"order ({parts})", "-", "-", "-", "-"))
+    else:
+        limit, worst = market.format_price(order.limit_price_ticks), amount(order.limit_quote_atoms)
+        rows.append(
+            (f"order ({parts})", limit, amount(order.quote_atoms), worst, amount(order.fee_atoms))
+        )
     if quoted.HasField("quote"):
         from_quote = quoted.quote
         total = amount(from_quote.quote_atoms)
@@ -68,11 +77,14 @@ def _say_quoted(target: Target, market: Market, quoted: QuoteSwapResponse) -> No
         rows.append((name, price, total, total, amount(from_quote.fee_atoms)))
     verb = "pay" if quoted.side == Side.BUY else "get"
     print_table(("by", "limit", f"you {verb}", "at worst", "fee in it"), rows)
+    if available_lots < quoted.quantity_lots:
+        available = market.format_quantity(available_lots)
+        wanted = f"{market.format_quantity(quoted.quantity_lots)} {market.base_asset_id}"
+        click.echo(printable(f"an order finds {available} of {wanted}: not the whole of it"))
     for name, rejection in (("order", order.rejection), ("quote", quoted.quote.rejection)):
         _say_refused(name, rejection)
-    if not quoted.better:
-        sys.exit(1)
-    click.echo(f"better: the {SwapSource(quoted.better).name.lower()}")
+    if quoted.better:
+        click.echo(f"better: the {SwapSource(quoted.better).name.lower()}")
 
 
 def _say_refused(name: str, rejection: Rejection) -> None:

@@ -22,6 +22,8 @@ _GZIP_MAGIC: Final = b"\x1f\x8b"
 # Binance counts milliseconds, or microseconds when the stream was opened with timeUnit.
 _MILLISECONDS_BELOW: Final = 10**14
 _MICROSECONDS_BELOW: Final = 10**17
+# Of a line that is none, in the message about it.
+_SHOWN_BYTES: Final = 60
 
 
 class RecordingError(click.ClickException):
@@ -106,6 +108,12 @@ class Recording:
 
     def _parse(self, line: bytes) -> Message | None:
         local_time, _, text = line.partition(b" ")
+        if not (local_time.isdigit() and text.lstrip().startswith(b"{")):
+            found = line[:_SHOWN_BYTES].decode(errors="replace").strip()
+            raise RecordingError(
+                f"expected a Binance stream message after its local time in ns "
+                f'(1723161601000000000 {{"stream": ...}}), found {found!r}'
+            )
         message = msgspec.json.decode(text, type=dict[str, Any])
         data = message.get("data", message)
         if not isinstance(data, dict):

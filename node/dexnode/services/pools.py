@@ -114,7 +114,7 @@ class PoolsService:
     async def quote_pool_swap(
         self, request: pb.QuotePoolSwapRequest, _ctx: CallContext
     ) -> pb.QuotePoolSwapResponse:
-        """What a swap with the pool would give now; refused as the swap would be."""
+        """What a swap with the pool would give now; looks at no limit and at no funds."""
         market = find_market(self._shard, request.swap.market_id)
         try:
             return self._quoted(market, request.swap)

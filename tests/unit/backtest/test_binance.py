@@ -108,3 +108,17 @@ def test_a_recorded_excerpt_trades_what_was_traded(tmp_path: Path) -> None:
     assert report["source"]["recorded_trade_count"] == len(trades) > 500
     quantity = sum(Decimal(data["q"]) for data in trades)
     assert Decimal(report["markets"][0]["quantity"]) == quantity
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["time_ns,account,action,order_id,side,price,quantity", '{"e": "trade"}', "1 2", "x {}"],
+)
+def test_a_file_of_another_format_is_told_in_words(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "other.csv"
+    path.write_text(f"{line}\n")
+    with pytest.raises(RecordingError) as refused:
+        run_backtest(Wanted([path], format_name="binance"))
+    told = refused.value.message
+    assert "line 1: expected a Binance stream message after its local time in ns" in told
+    assert f"found {line!r}" in told

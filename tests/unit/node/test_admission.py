@@ -5,15 +5,23 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any, final
 
 import pytest
+import trio
 from google.rpc.error_details_pb2 import RetryInfo
+from msgspec import structs
 from nacl.signing import SigningKey
 
+from dex.matching.v1 import matching_pb2
+from dex.orders.v1 import order_intake_pb2
 from dex.orders.v1 import signed_payload_pb2 as wire
+from dex.pools.v1 import pools_pb2
 from dexnode import admission
 from dexnode.admission import Admission
+from dexnode.admission_interceptor import READS, ReadBudgetInterceptor
+from dexnode.authz import IDENTITY_STATE, Identity, IdentityKind, PermissionTable
 from dexnode.errors import error_info
 from dexnode.ids import IdFormat
 from dexnode.intake import Intake
@@ -295,6 +303,45 @@ def test_a_connection_remembers_no_more_keys_than_it_may(monkeypatch: pytest.Mon
     remembered = [budgets.is_short(peer, key) for key in keys]
     assert remembered[-1], "the last key is forgotten"
     assert sum(remembered) <= 3, "a connection remembers every key it ever saw"
+
+
+@pytest.mark.parametrize("path", sorted(READS), ids=lambda path: path.rpartition("/")[2])
+async def test_a_preview_costs_more_than_a_read(path: str) -> None:
+    """It walks what an order would: cheap to ask, dear to answer."""
+    table = PermissionTable.from_services(
+        [
+            order_intake_pb2.DESCRIPTOR.services_by_name["OrderIntake"],
+            matching_pb2.DESCRIPTOR.services_by_name["Matching"],
+            pools_pb2.DESCRIPTOR.services_by_name["Pools"],
+        ]
+    )
+    assert table.asked(path) is not None, "a method that is not in the contract"
+    limits = LimitSettings(
+        account_reads_per_second=30, key_reads_per_second=30, connection_reads_per_second=30
+    )
+    for settings, served in ((limits, 3), (structs.replace(limits, burst_seconds=1), 1)):
+        charge = ReadBudgetInterceptor(Admission(settings, Clock()), table)
+        identity = Identity(IdentityKind.ACCOUNT, "a", public_key=bytes(32))
+        ctx: Any = SimpleNamespace(
+            method=SimpleNamespace(path=path),
+            peer=Peer("1.1.1.1:1", False),
+            state={IDENTITY_STATE: identity},
+            trailing_metadata=(),
+            set_trailing_metadata=lambda _: None,
+        )
+        for _ in range(served):
+            await charge(ctx, trio.lowlevel.checkpoint)
+        with pytest.raises(RpcError) as refused:
+            await charge(ctx, trio.lowlevel.checkpoint)
+        assert reason(refused.value) == "RATE_LIMITED"
+
+
+def test_a_budget_smaller_than_a_preview_lets_one_through() -> None:
+    limits = LimitSettings(connection_reads_per_second=1)
+    budgets, peer = Admission(limits, Clock()), Peer("1.1.1.1:1", False)
+    assert budgets.charge_anonymous(peer, admission.PREVIEW_READS) is not None
+    with pytest.raises(RpcError):
+        budgets.charge_anonymous(peer)
 
 
 async def test_limits_of_zero_limit_nothing() -> None:

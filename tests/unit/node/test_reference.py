@@ -39,6 +39,16 @@ def test_every_bound_is_on_the_page_of_limits() -> None:
     assert not missing, "limits that docs/limits.md does not have"
 
 
+def test_a_limit_stands_once() -> None:
+    rows = [
+        line.split("|")[1].strip()
+        for line in (FOLDER.parent / "limits.md").read_text().splitlines()
+        if line.startswith("| ") and not line.startswith(("| What |", "| Limit |", "| ---"))
+    ]
+    twice = sorted({row for row in rows if rows.count(row) > 1 and not row.startswith("Setting")})
+    assert not twice, "limits that docs/limits.md has twice"
+
+
 def test_every_bound_of_the_core_is_on_the_page_of_limits() -> None:
     page = (FOLDER.parent / "limits.md").read_text()
     bounds = {name: getattr(limits, name) for name in vars(limits) if "_MAX" in name}

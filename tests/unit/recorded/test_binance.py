@@ -74,7 +74,7 @@ def test_survey_finds_decimals_times_and_counts(tmp_path: Path) -> None:
         ('x {"e":"trade","s":"BTCUSDT","E":1,"T":1,"t":2,"p":"1","q":"1","m":true}', "line 2"),
         ('5 {"e":"trade","s":"BTCUSDT","E":1,"T":1,"t":2,"p":1.5,"q":"1","m":true}', "$.p"),
         ('5 {"e":"depthUpdate","s":"BTCUSDT","E":1,"b":[["1"]],"a":[]}', "$.b"),
-        ("5 [1]", "object"),
+        ("5 [1]", "found '5 [1]'"),
         ('5 {"e":"trade","data":5}', "line 2"),
     ],
 )

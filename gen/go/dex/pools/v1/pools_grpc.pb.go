@@ -64,8 +64,9 @@ type PoolsClient interface {
 	// (SLIPPAGE). No trade of the market, and no fee but the pool's.
 	// cli: dex pool swap
 	SwapWithPool(ctx context.Context, in *SwapWithPoolRequest, opts ...grpc.CallOption) (*SwapWithPoolResponse, error)
-	// What SwapWithPool would give now. Changes nothing and promises nothing: sign the
-	// answer, or what it may become at worst, as the limit.
+	// What SwapWithPool would give now, refused where the market or the pool would refuse
+	// it; nobody's limit and nobody's funds are looked at. Changes nothing and promises
+	// nothing: sign the answer, or what it may become at worst, as the limit.
 	// cli: dex pool swap
 	QuotePoolSwap(ctx context.Context, in *QuotePoolSwapRequest, opts ...grpc.CallOption) (*QuotePoolSwapResponse, error)
 }
@@ -200,8 +201,9 @@ type PoolsServer interface {
 	// (SLIPPAGE). No trade of the market, and no fee but the pool's.
 	// cli: dex pool swap
 	SwapWithPool(context.Context, *SwapWithPoolRequest) (*SwapWithPoolResponse, error)
-	// What SwapWithPool would give now. Changes nothing and promises nothing: sign the
-	// answer, or what it may become at worst, as the limit.
+	// What SwapWithPool would give now, refused where the market or the pool would refuse
+	// it; nobody's limit and nobody's funds are looked at. Changes nothing and promises
+	// nothing: sign the answer, or what it may become at worst, as the limit.
 	// cli: dex pool swap
 	QuotePoolSwap(context.Context, *QuotePoolSwapRequest) (*QuotePoolSwapResponse, error)
 	mustEmbedUnimplementedPoolsServer()

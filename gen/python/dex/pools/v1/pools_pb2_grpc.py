@@ -147,8 +147,9 @@ class PoolsServicer:
         raise NotImplementedError('Method not implemented!')
 
     def QuotePoolSwap(self, request, context):
-        """What SwapWithPool would give now. Changes nothing and promises nothing: sign the
-        answer, or what it may become at worst, as the limit.
+        """What SwapWithPool would give now, refused where the market or the pool would refuse
+        it; nobody's limit and nobody's funds are looked at. Changes nothing and promises
+        nothing: sign the answer, or what it may become at worst, as the limit.
         cli: dex pool swap
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -69,8 +69,9 @@ class PoolsStub:
     cli: dex pool swap
     """
     QuotePoolSwap: _grpc.UnaryUnaryMultiCallable[_pools_pb2.QuotePoolSwapRequest, _pools_pb2.QuotePoolSwapResponse]
-    """What SwapWithPool would give now. Changes nothing and promises nothing: sign the
-    answer, or what it may become at worst, as the limit.
+    """What SwapWithPool would give now, refused where the market or the pool would refuse
+    it; nobody's limit and nobody's funds are looked at. Changes nothing and promises
+    nothing: sign the answer, or what it may become at worst, as the limit.
     cli: dex pool swap
     """
 
@@ -115,8 +116,9 @@ class PoolsAsyncStub(PoolsStub):
     cli: dex pool swap
     """
     QuotePoolSwap: _aio.UnaryUnaryMultiCallable[_pools_pb2.QuotePoolSwapRequest, _pools_pb2.QuotePoolSwapResponse]  # type: ignore[assignment]
-    """What SwapWithPool would give now. Changes nothing and promises nothing: sign the
-    answer, or what it may become at worst, as the limit.
+    """What SwapWithPool would give now, refused where the market or the pool would refuse
+    it; nobody's limit and nobody's funds are looked at. Changes nothing and promises
+    nothing: sign the answer, or what it may become at worst, as the limit.
     cli: dex pool swap
     """
 
@@ -206,8 +208,9 @@ class PoolsServicer(metaclass=_abc_1.ABCMeta):
         request: _pools_pb2.QuotePoolSwapRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_pools_pb2.QuotePoolSwapResponse, _abc.Awaitable[_pools_pb2.QuotePoolSwapResponse]]:
-        """What SwapWithPool would give now. Changes nothing and promises nothing: sign the
-        answer, or what it may become at worst, as the limit.
+        """What SwapWithPool would give now, refused where the market or the pool would refuse
+        it; nobody's limit and nobody's funds are looked at. Changes nothing and promises
+        nothing: sign the answer, or what it may become at worst, as the limit.
         cli: dex pool swap
         """
 

@@ -780,8 +780,9 @@ export declare const Pools: GenService<{
     output: typeof SwapWithPoolResponseSchema;
   },
   /**
-   * What SwapWithPool would give now. Changes nothing and promises nothing: sign the
-   * answer, or what it may become at worst, as the limit.
+   * What SwapWithPool would give now, refused where the market or the pool would refuse
+   * it; nobody's limit and nobody's funds are looked at. Changes nothing and promises
+   * nothing: sign the answer, or what it may become at worst, as the limit.
    * cli: dex pool swap
    *
    * @generated from rpc dex.pools.v1.Pools.QuotePoolSwap
