@@ -60,6 +60,27 @@ def wrong(dex: Dex, line: str) -> str:
     return done.stderr
 
 
+def mistakes_are_told_in_words(dex: Dex, shares: str, ranges: str) -> None:
+    upside_down = f"pool add {ranges} --base 1 --quote 2500 --lower 2900 --upper 2400"
+    assert "--upper 2400 must be above --lower 2900" in wrong(dex, upside_down)
+    too_much = wrong(dex, f"pool swap {shares} buy --get 1000")
+    assert "NO_LIQUIDITY" in too_much
+    assert "the pool has too little" in too_much
+    assert "are in its shares" in wrong(dex, f"pool remove {shares} --fees-only")
+    nothing = f"pool remove {ranges} --percent 0.0000000000000001 --ticks 77820:78660"
+    assert "--fees-only" in wrong(dex, nothing)
+    assert "comes to nothing" in wrong(dex, nothing)
+
+
+def a_part_has_no_price(dex: Dex, market_id: str) -> None:
+    done = dex(f"swap {market_id} sell 100000")
+    assert (done.returncode, "would be refused" in done.stdout) == (1, True)
+    assert "of 100000.0000 ETH: not the whole of it" in done.stdout
+    row = next(line for line in done.stdout.splitlines() if line.startswith("order ("))
+    assert row.split(")")[1].split() == ["-"] * 4, "the price of a part, as that of the whole"
+    assert dex(f"swap {market_id} sell 100000 --json").returncode == 1
+
+
 def test_a_pool_from_the_command_line_and_over_a_crash(tmp_path: Path) -> None:
     node = NodeProcess(tmp_path / "node").start()
     try:
@@ -85,13 +106,6 @@ def test_a_pool_from_the_command_line_and_over_a_crash(tmp_path: Path) -> None:
         assert "--pay or --get" in wrong(dex, f"pool swap {MARKET_ID} buy")
 
         assert "--lower and --upper" in wrong(dex, f"pool add {other} --base 1 --quote 2500")
-        upside_down = f"pool add {other} --base 1 --quote 2500 --lower 2900 --upper 2400"
-        assert "--upper 2400 must be above --lower 2900" in wrong(dex, upside_down)
-        too_much = wrong(dex, f"pool swap {MARKET_ID} buy --get 1000")
-        assert "NO_LIQUIDITY" in too_much
-        assert "the pool has too little" in too_much
-        in_shares = wrong(dex, f"pool remove {MARKET_ID} --fees-only")
-        assert "are in its shares" in in_shares
         node.fund(told(dex, "account show")["account_id"], "ETH", 10**12)
         within = f"pool add {other} --base 10 --quote 25000 --lower 2400 --upper 2600"
         assert "in pool ticks 77820:78660" in said(dex, within)
@@ -99,20 +113,13 @@ def test_a_pool_from_the_command_line_and_over_a_crash(tmp_path: Path) -> None:
         assert "--ticks" in wrong(dex, f"pool remove {other} --percent 50")
         assert "nothing" in wrong(dex, f"pool remove {other} --percent 50 --ticks 60:120")
 
-        nothing = f"pool remove {other} --percent 0.0000000000000001 --ticks 77820:78660"
-        assert "--fees-only" in wrong(dex, nothing)
-        assert "comes to nothing" in wrong(dex, f"{nothing} --json")
+        mistakes_are_told_in_words(dex, MARKET_ID, other)
 
         shown = said(dex, f"swap {other} buy 0.5")
         assert "better: the order" in shown
         assert "pool 0.5000" in shown
         assert "taken by order" in said(dex, f"swap {other} buy 0.5 --take")
-        done = dex(f"swap {other} sell 100000")
-        assert (done.returncode, "would be refused" in done.stdout) == (1, True)
-        assert "of 100000.0000 ETH: not the whole of it" in done.stdout
-        assert dex(f"swap {other} sell 100000 --json").returncode == 1
-        row = next(line for line in done.stdout.splitlines() if line.startswith("order ("))
-        assert row.split(")")[1].split() == ["-"] * 4, "the price of a part, as that of the whole"
+        a_part_has_no_price(dex, other)
 
         before = everything(dex)
         assert [len(part) for part in before[:2]] == [2, 3]
