@@ -343,6 +343,8 @@ class Exchange:
             outcome.logged.append(CommandRefused(orders.account_key, refused.reason))
 
     def _countersign(self, command: CountersignSession, outcome: Outcome) -> None:
+        # Said by the node, whatever becomes of the client's signature beside it.
+        self.sessions.skip(command, outcome.time_ns)
         self._judge_once(command, TRADE, self.sessions.countersign, outcome)
 
     def _register_key(self, command: RegisterKey, outcome: Outcome) -> None:

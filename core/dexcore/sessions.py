@@ -142,6 +142,15 @@ class SessionDesk:
         if session.is_unsigned(time_ns):
             self._break(session, Reason.SESSION_UNSIGNED, outcome)
 
+    def skip(self, command: CountersignSession, time_ns: int) -> None:
+        """Count as sent what the node refused before a countersignature of the session's key."""
+        session = self.by_key.get(command.session_key)
+        if session is None:
+            return
+        signer = session.signer
+        if (signer.account.key, signer.public_key) == (command.account_key, command.public_key):
+            session.add_skipped(command.skipped, time_ns)
+
     def countersign(self, account: Account, command: CountersignSession, outcome: Outcome) -> None:
         """Everything that the session sent so far is signed for.
 
@@ -152,7 +161,6 @@ class SessionDesk:
         signer = self._accounts.key_of(account.key, command.public_key)
         if session is None or session.signer is not signer:
             raise Refused(Reason.UNKNOWN_SESSION, "session_id")
-        session.add_skipped(command.skipped, outcome.time_ns)
         signed = command.order_number, command.running_hash
         if signed != (session.order_number, session.running_hash):
             self._break(session, Reason.SESSION_HASH_MISMATCH, outcome)

@@ -16,27 +16,19 @@ from google.protobuf.message import DecodeError
 from dex.errors.v1 import errors_pb2
 from dex.orders.v1 import signed_payload_pb2 as payload_pb
 from dexcore.accounts import MANAGE_KEYS, TRADE, TRANSFER, Key
-from dexcore.commands import (
-    Command,
-    OrderCommand,
-    RegisterKey,
-    RevokeKey,
-    SetDeadMansSwitch,
-    Transfer,
-)
-from dexcore.limits import EXPIRY_AHEAD_NS_MAX, is_control
+from dexcore.commands import Command
+from dexcore.limits import EXPIRY_AHEAD_NS_MAX
 from dexcore.reasons import Reason, Refused
 from dexcore.results import Outcome
 from dexcore.session_commands import CountersignSession, SessionOrders
 from dexnode.admission import Admission, cost_of, say_standing
 from dexnode.errors import refuse, refuse_field
 from dexnode.ids import IdFormat
-from dexnode.order_items import OrderItems, check_size
-from dexnode.pool_intake import POOL_ACTIONS, PoolIntake
-from dexnode.quote_intake import QUOTE_ACTIONS, QuoteIntake
+from dexnode.order_items import check_size
 from dexnode.rate_limit import Standing
 from dexnode.settings import LimitSettings
-from dexnode.times import duration_ns_of, time_ns_of
+from dexnode.times import time_ns_of
+from dexnode.translation import Head, Translation
 from dexrpc import CallContext, Peer, RpcError
 from dexruntime.clock import ClockNs
 from dexruntime.journal import JournalFull
@@ -50,12 +42,8 @@ SIGNING_PREFIX: Final = b"triodex.payload.v1\0"
 DIGEST_BYTES: Final = 16
 PAYLOAD_BYTES_MAX: Final = 65_536
 ACCOUNTS_KNOWN_MAX: Final = 65_536
-ORDER_ACTIONS: Final = frozenset({"place", "cancel", "amend", "cancel_all", "batch"})
 # What the key that signs must be allowed; everything else is trading.
 SCOPES: Final = {"transfer": TRANSFER, "register_key": MANAGE_KEYS, "revoke_key": MANAGE_KEYS}
-
-_KEY_SCOPES: Final = frozenset(payload_pb.KeyScope.values()) - {0}
-
 
 _new: Final = tuple.__new__
 
@@ -72,9 +60,6 @@ class Signed(NamedTuple):
     # The payload as it was signed, and what is journaled beside its command.
     data: bytes
     envelope: bytes
-
-
-Head = tuple[int, int, int, bytes, bytes]
 
 
 def head_of(signed: Signed) -> Head:
@@ -101,9 +86,8 @@ class Intake:
         self._network_id = shard.identity.network_id
         # Account keys by id, of accounts that have shown to be there.
         self._account_keys: dict[str, int] = {}
-        self.items = OrderItems(ids, shard.exchange.markets_by_id)
-        self._quotes = QuoteIntake(ids, shard.exchange.markets_by_id)
-        self._pools = PoolIntake(shard.exchange.markets_by_id)
+        self._translation = Translation(ids, shard.exchange.markets_by_id)
+        self.items = self._translation.items
 
     # --- a call with one envelope
 
@@ -242,7 +226,8 @@ class Intake:
         Raises:
             RpcError: the node takes nothing at the moment, or a field is wrong.
         """
-        return self.submit_command(self._command(signed), signed.envelope)
+        command = self._translation.command(head_of(signed), signed.payload, signed.action)
+        return self.submit_command(command, signed.envelope)
 
     def submit_in_session(
         self, signed: Signed, session_key: int, number: int, skipped: bytes, envelope: bytes
@@ -252,7 +237,7 @@ class Intake:
         Raises:
             RpcError: the node takes nothing at the moment, or a field is wrong.
         """
-        orders = self._orders(head_of(signed), signed.payload, signed.action)
+        orders = self._translation.orders(head_of(signed), signed.payload, signed.action)
         hash_ = payload_hash(signed.data)
         command = SessionOrders(session_key, number, hash_, skipped, orders)
         return self.submit_command(command, envelope)
@@ -348,59 +333,6 @@ class Intake:
     def _is_durably_revoked(self, key: Key) -> bool:
         return key.revoke_sequence <= self._shard.sequencer.durable_sequence
 
-    # --- translation
-
-    def _command(self, signed: Signed) -> Command:
-        payload = signed.payload
-        head = head_of(signed)
-        if signed.action in ORDER_ACTIONS:
-            return self._orders(head, payload, signed.action)
-        if signed.action in QUOTE_ACTIONS:
-            return self._quotes.command(head, signed.action, getattr(payload, signed.action))
-        if signed.action in POOL_ACTIONS:
-            return self._pools.command(head, signed.action, getattr(payload, signed.action))
-        if signed.action == "dead_mans_switch":
-            timeout = payload.dead_mans_switch.timeout
-            timeout_ns = duration_ns_of(timeout, "dead_mans_switch.timeout")
-            return SetDeadMansSwitch(*head, timeout_ns)
-        if signed.action == "register_key":
-            return self._register_key(head, payload.register_key)
-        if signed.action == "revoke_key":
-            revoked = payload.revoke_key
-            _check_public_key(revoked.public_key, "revoke_key.public_key")
-            return RevokeKey(*head, revoked.public_key, int(revoked.cancel_all))
-        transfer = payload.transfer
-        to_key = self._ids.key_of(transfer.to_account_id)
-        if to_key is None:
-            raise refuse(errors_pb2.ERROR_REASON_UNKNOWN_ACCOUNT, field="transfer.to_account_id")
-        return Transfer(*head, to_key, transfer.asset_id, transfer.amount_atoms)
-
-    def _orders(self, head: Head, payload: payload_pb.Payload, action: str) -> OrderCommand:
-        terms: list[bytes] = []
-        if action != "batch":
-            items = self.items.pack(action, getattr(payload, action), terms)
-            return OrderCommand(*head, items, b"".join(terms))
-        batch = payload.batch
-        items = self.items.pack_batch(batch, terms)
-        return OrderCommand(*head, items, b"".join(terms), int(batch.phased))
-
-    def _register_key(self, head: Head, added: payload_pb.KeyRegistration) -> RegisterKey:
-        _check_public_key(added.public_key, "register_key.public_key")
-        scopes = 0
-        for scope in added.scopes:
-            if scope not in _KEY_SCOPES:
-                raise refuse_field("register_key.scopes", "must be scopes of the contract")
-            scopes |= 1 << (scope - 1)
-        expire_time_ns = 0
-        if added.HasField("expire_time"):
-            expire_time_ns = time_ns_of(added.expire_time, "register_key.expire_time")
-            if expire_time_ns <= 0:
-                raise refuse_field("register_key.expire_time", "must be ahead")
-        if any(map(is_control, added.label)):
-            # The exchange refuses it too; here it costs no record and says why.
-            raise refuse_field("register_key.label", "must have no control characters")
-        return RegisterKey(*head, added.public_key, scopes, expire_time_ns, added.label)
-
 
 async def accepted(promise: Promise[Outcome]) -> Outcome:
     """Wait for a durable outcome that is no refusal.
@@ -427,8 +359,3 @@ def result_of(promise: Promise[Outcome]) -> Outcome:
         raise refuse(
             errors_pb2.ERROR_REASON_OVERLOADED, "the journal's disk is full or behind"
         ) from None
-
-
-def _check_public_key(public_key: bytes, field: str) -> None:
-    if len(public_key) != 32:
-        raise refuse_field(field, "must be 32 bytes")

@@ -24,6 +24,7 @@ from dexnode.intake import Signed, head_of
 from dexrpc import RpcError
 from dexsdk import Key, PeerError
 from dexsdk.mac_session import (
+    HASH_BYTES,
     KeyShare,
     Mac,
     handshake_hash,
@@ -32,6 +33,9 @@ from dexsdk.mac_session import (
 )
 
 UNSIGNED_SECONDS_MAX: Final = SESSION_UNSIGNED_NS_MAX / 1e9
+# Orders that the node refuses by itself between two commands of a session: 128 KiB of hashes in one
+# record, which the exchange goes through in one piece.
+SKIPPED_ORDERS_MAX: Final = 4_096
 
 
 class Opening(NamedTuple):
@@ -41,6 +45,13 @@ class Opening(NamedTuple):
     client_share: bytes
     handshake: bytes
     command: OpenSession
+
+
+class Countersigning(NamedTuple):
+    """A countersignature that is under way: over how many orders, and since when."""
+
+    number: int
+    taken_at: float
 
 
 def begin(signed: Signed) -> Opening:
@@ -78,8 +89,10 @@ class StreamSession:
     __slots__ = (
         "_mac",
         "_number",
+        "_promised_number",
         "_signed_number",
         "_unsigned_since",
+        "account_key",
         "id",
         "key",
         "public_key",
@@ -89,10 +102,12 @@ class StreamSession:
     def __init__(self, session_id: str, key: int, opening: Opening) -> None:
         self.id = session_id
         self.key = key
+        self.account_key = opening.command.account_key
         self.public_key = opening.command.public_key
         mac_key = opening.share.mac_key(opening.client_share, opening.handshake)
         self._mac = Mac(mac_key, session_id)
-        self._number = self._signed_number = 0
+        # Sent; signed for, as the exchange has it; the same if what is under way to it is good.
+        self._number = self._signed_number = self._promised_number = 0
         # Hashes of what was sent and not journaled since the last command of the session.
         self.skipped = bytearray()
         # On Trio's clock; infinite while everything is signed for.
@@ -123,8 +138,13 @@ class StreamSession:
                 f"order {self._number + 1} of the session was due, this is {number}",
                 field="session_order.order_number",
             )
-        if number - self._signed_number > SESSION_UNSIGNED_ORDERS_MAX:
+        if number - self._promised_number > SESSION_UNSIGNED_ORDERS_MAX:
             raise refuse(errors_pb2.ERROR_REASON_SESSION_UNSIGNED)
+        if len(self.skipped) >= SKIPPED_ORDERS_MAX * HASH_BYTES:
+            raise refuse(
+                errors_pb2.ERROR_REASON_SESSION_UNSIGNED,
+                f"{SKIPPED_ORDERS_MAX} orders were refused in a row and none signed for",
+            )
         self._number = number
         if self._unsigned_since == inf:
             self._unsigned_since = trio.current_time()
@@ -133,11 +153,23 @@ class StreamSession:
         """An order that was sent is not journaled."""
         self.skipped += payload_hash(payload)
 
-    def signed(self) -> None:
-        """A countersignature over everything so far is on its way to the exchange."""
+    def promise(self, number: int) -> Countersigning:
+        """A countersignature over so many orders is on its way to the exchange, and what was
+        skipped with it."""
         self.skipped.clear()
-        self._signed_number = self._number
-        self._unsigned_since = inf
+        promised = min(number, self._number)
+        self._promised_number = max(promised, self._promised_number)
+        return Countersigning(promised, trio.current_time())
+
+    def settle(self, said: Countersigning, is_signed: bool) -> None:
+        """The exchange has judged it; what it refused or had answered before signs for nothing."""
+        if not is_signed:
+            if self._promised_number == said.number:
+                self._promised_number = self._signed_number
+            return
+        self._signed_number = max(self._signed_number, said.number)
+        # What was sent since then has waited since then at most.
+        self._unsigned_since = inf if self._signed_number == self._number else said.taken_at
 
 
 def fill_opened(message: pb.SessionOpened, session_id: str, opening: Opening, key: Key) -> None:

@@ -1,29 +1,26 @@
 """What the journal shows of sessions, offline: nothing of the node is trusted.
 
-Each session is gone through from its signed handshake: every order is the next one and its payload
-the one that was journaled, and each countersignature is the key's own over the running hash that
-these payloads make. So whoever holds a tree head over the journal can show that a client sent an
-order, up to the last order that it signed for.
+Each session is gone through from its signed handshake: every order is the next one, its command is
+what its payload says, and each countersignature is the key's own over the running hash that these
+payloads make. So whoever holds a tree head over the journal can show that a client sent an order,
+up to the last order that it signed for. What the exchange refuses or has answered before changes
+nothing of a session here either: an exchange of our own says so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from hashlib import blake2b
 from typing import Final
 
 from google.protobuf.message import DecodeError
 
-from dex.orders.v1 import order_intake_pb2 as orders_pb
 from dex.orders.v1 import signed_payload_pb2 as payload_pb
-from dexcore.commands import DIGEST_BYTES
 from dexcore.limits import ITEM_INDEX_LIMIT
 from dexcore.session_commands import CountersignSession, EndSession, OpenSession, SessionOrders
-from dexruntime.journal import Record
-from dexruntime.records import command_of
-from dexsdk.ids import parse_id
+from dexnode.audit.envelopes import Checked, EnvelopeCheck
+from dexruntime.journal import Identity, Record
 from dexsdk.keys import verify
-from dexsdk.mac_session import HASH_BYTES, handshake_hash, next_hash, payload_hash
+from dexsdk.mac_session import HASH_BYTES, handshake_hash, next_hash
 from dexsdk.signing import payload_signing_bytes
 
 PROGRESS_EVERY: Final = 10_000
@@ -37,6 +34,7 @@ class SessionTrail:
         self.session_key = session_key
         self.first_sequence = sequence
         self.account_id = ""
+        self.account_key = 0
         self.public_key = b""
         self.orders = 0
         self.sent = 0
@@ -50,33 +48,28 @@ class SessionTrail:
         try:
             envelope, payload = _signed(record.envelope)
         except ValueError as error:
-            self._fail(record, str(error))
+            self.fail(record, str(error))
             return
         handshake = handshake_hash(
             envelope.payload, envelope.public_key, command.node_share, command.node_random
         )
         if payload.WhichOneof("action") != "session_opening":
-            self._fail(record, "the envelope opens no session")
+            self.fail(record, "the envelope opens no session")
         elif envelope.public_key != command.public_key:
-            self._fail(record, "the handshake is signed by another key than the command says")
+            self.fail(record, "the handshake is signed by another key than the command says")
         elif handshake != command.handshake_hash:
-            self._fail(record, "the handshake hash is not over this handshake")
+            self.fail(record, "the handshake hash is not over this handshake")
         self.account_id = payload.account_id
+        self.account_key = command.account_key
         self.public_key = envelope.public_key
         self._running_hash = handshake
 
-    def take(self, command: SessionOrders, record: Record) -> None:
-        """An order: the next of the session, and its payload the one the command is made of."""
-        try:
-            order = orders_pb.SessionOrder.FromString(record.envelope)
-        except DecodeError:
-            self._fail(record, "the envelope holds no order of a session")
-            return
-        digest = blake2b(order.payload, digest_size=DIGEST_BYTES).digest()
-        if payload_hash(order.payload) != command.payload_hash or digest != command.orders.digest:
-            self._fail(record, "the payload is not the one the command was made of")
-        if order.order_number != command.order_number or _key_of(order) != self.session_key:
-            self._fail(record, "the envelope is another order than the command says")
+    def is_of(self, account_key: int, public_key: bytes) -> bool:
+        """Whether it is the session of this key, as the exchange sees it."""
+        return (account_key, public_key) == (self.account_key, self.public_key)
+
+    def take(self, command: SessionOrders) -> None:
+        """An order: the next of the session."""
         self._skip(command.skipped)
         if command.order_number != self.sent + 1:
             # The exchange refused it and ended the session there.
@@ -85,24 +78,12 @@ class SessionTrail:
         self._add(command.payload_hash)
         self.orders += 1
 
-    def countersign(self, command: CountersignSession, record: Record) -> None:
-        """A countersignature: the key's own, over what was sent."""
-        try:
-            envelope, payload = _signed(record.envelope)
-        except ValueError as error:
-            self._fail(record, str(error))
-            return
+    def countersign(self, command: CountersignSession) -> None:
+        """A countersignature by the session's own key. One that is over something else, sent again
+        or refused, signs for nothing here; where that ends the session the exchange says so."""
         self._skip(command.skipped)
-        said = payload.session_countersignature
-        if envelope.public_key != self.public_key:
-            self._fail(record, "the countersignature is another key's")
-        elif (said.order_number, said.running_hash) != (command.order_number, command.running_hash):
-            self._fail(record, "the countersignature is over something else than the command says")
-        elif (said.order_number, said.running_hash) == (self.sent, self._running_hash):
+        if (command.order_number, command.running_hash) == (self.sent, self._running_hash):
             self.signed = self.sent
-        else:
-            # The client signed for something else, and the session ended there.
-            self.is_ended = True
 
     def _skip(self, hashes: bytes) -> None:
         for at in range(0, len(hashes), HASH_BYTES):
@@ -112,41 +93,60 @@ class SessionTrail:
         self.sent += 1
         self._running_hash = next_hash(self._running_hash, self.sent, hash_of_payload)
 
-    def _fail(self, record: Record, problem: str) -> None:
+    def fail(self, record: Record, problem: str) -> None:
+        """Keep the first problem."""
         self.problem = self.problem or f"record {record.sequence}: {problem}"
 
 
-def trails(records: Iterable[Record], progress: Progress) -> Iterator[SessionTrail]:
-    """Every session that a journal's records hold from its opening on, each when it has ended, or
-    the records have."""
+def trails(
+    records: Iterable[Record], identity: Identity, progress: Progress
+) -> Iterator[SessionTrail]:
+    """Every session that a whole journal holds, each when it has ended, or the records have."""
+    check = EnvelopeCheck(identity)
     open_: dict[int, SessionTrail] = {}
     for record in records:
-        ended = _follow(open_, record)
-        if ended is not None:
-            yield open_.pop(ended)
+        found = _follow(open_, record, check.take(record))
+        if found is not None and (found.is_ended or not _is_open(check, found)):
+            yield open_.pop(found.session_key)
         if record.sequence % PROGRESS_EVERY == 0:
             progress(record.sequence)
     yield from open_.values()
 
 
-def _follow(open_: dict[int, SessionTrail], record: Record) -> int | None:
-    """Take in a record; returns the key of the session that it ended."""
-    command = command_of(record)
+def _is_open(check: EnvelopeCheck, trail: SessionTrail) -> bool:
+    return trail.session_key in check.exchange.sessions.by_key
+
+
+def _follow(
+    open_: dict[int, SessionTrail], record: Record, checked: Checked
+) -> SessionTrail | None:
+    """Take in a record; returns the session that it is of."""
+    command = checked.command
     if isinstance(command, OpenSession):
+        if checked.outcome.reason or checked.outcome.repeated:
+            return None
         key = record.sequence * ITEM_INDEX_LIMIT
         trail = open_[key] = SessionTrail(key, record.sequence)
         trail.open(command, record)
-        return None
+        if checked.problem:
+            trail.fail(record, checked.problem)
+        return trail
     if not isinstance(command, SessionOrders | CountersignSession | EndSession):
         return None
     found = open_.get(command.session_key)
     if found is None or isinstance(command, EndSession):
-        return None if found is None else command.session_key
+        return found
+    signed = command.orders if isinstance(command, SessionOrders) else command
+    if not found.is_of(signed.account_key, signed.public_key):
+        # A stranger's: the exchange refused it, and it says nothing of the session.
+        return found
+    if checked.problem:
+        found.fail(record, checked.problem)
     if isinstance(command, SessionOrders):
-        found.take(command, record)
-    else:
-        found.countersign(command, record)
-    return command.session_key if found.is_ended else None
+        found.take(command)
+    elif not checked.problem:
+        found.countersign(command)
+    return found
 
 
 def _signed(envelope: bytes) -> tuple[payload_pb.SignedEnvelope, payload_pb.Payload]:
@@ -159,8 +159,3 @@ def _signed(envelope: bytes) -> tuple[payload_pb.SignedEnvelope, payload_pb.Payl
     if not verify(signed.public_key, payload_signing_bytes(signed.payload), signed.signature):
         raise ValueError("the envelope's signature does not verify")
     return signed, payload
-
-
-def _key_of(order: orders_pb.SessionOrder) -> int:
-    found = parse_id(order.session_id)
-    return found.sequence * ITEM_INDEX_LIMIT + found.index

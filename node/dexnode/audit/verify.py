@@ -85,7 +85,7 @@ def verify_journal(
     checked = 0
     differing: int | None = None
     try:
-        identity = _identity(journal)
+        identity = identity_of(journal)
         if (identity.network_id, identity.shard) != (head.network_id, head.shard):
             return Verdict(head.tree_size, 0, first, "the head is of another journal", None)
         tree = _open_tree(tree_folder, identity)
@@ -124,7 +124,8 @@ def _trusted(tree: ReadOnlyTree | None, head: Head) -> ReadOnlyTree | None:
     return tree if merkle.root(tree, head.tree_size) == head.root_hash else None
 
 
-def _identity(journal: Storage) -> Identity:
+def identity_of(journal: Storage) -> Identity:
+    """Whose journal it is, by its first segment; there must be one."""
     segment = list_segments(journal)[0]
     file = journal.open(segment.name)
     try:

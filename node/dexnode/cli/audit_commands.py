@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 from google.protobuf.message import DecodeError
@@ -26,7 +27,12 @@ from dexnode.cli.common import (
 )
 from dexsdk import DexError, SyncClient, parse_id
 
+if TYPE_CHECKING:
+    from dexnode.audit.sessions import SessionTrail
+    from dexruntime.journal import Identity, Record
+
 EXIT_MISMATCH = 1
+Found = TypeVar("Found")
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -68,6 +74,7 @@ def audit() -> None:
       dex audit verify data/journal --head head.json
       dex audit prove --sequence 42 --output proof.json
       dex audit check proof.json --head head.json
+      dex audit envelopes data/journal             every command is what its client signed
       dex audit sessions data/journal              what clients of MAC sessions signed for
     """
 
@@ -296,19 +303,16 @@ def _say(facts: dict[str, object], as_json: bool) -> None:
         click.echo(f"{name:14} {'none' if value is None else printable(value)}")
 
 
-@audit.command()
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--from", "start", type=click.IntRange(min=1), default=1, show_default=True)
-@json_option
-def sessions(folder: Path, start: int, as_json: bool) -> None:
-    """Check every MAC session in the journal in FOLDER (<data_dir>/journal), without the node.
-
-    Each handshake and countersignature is verified, and the running hash made again from the
-    payloads: up to `signed` the client cannot deny what it sent. Ends with 1 when something does
-    not hold. That the journal is the node's own says `dex audit verify`.
-    """
-    from dexnode.audit.sessions import trails
+def _followed(
+    folder: Path,
+    as_json: bool,
+    follow: Callable[[Iterable[Record], Identity, Callable[[int], None]], list[Found]],
+) -> list[Found]:
+    """What is found in a journal that is gone through from its first record on."""
+    from dexcore.invariant import InvariantError
+    from dexnode.audit.verify import identity_of
     from dexruntime.journal import JournalError, JournalReader
+    from dexruntime.journal.segment import list_segments
     from dexruntime.storage import PosixStorage
 
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
@@ -319,11 +323,77 @@ def sessions(folder: Path, start: int, as_json: bool) -> None:
             progress.update(task, description=f"read {sequence} records")
 
         try:
-            reader = JournalReader(PosixStorage(folder, read_only=True), start)
-            with closing(reader):
-                found = list(trails(reader, tell))
-        except JournalError as error:
+            storage = PosixStorage(folder, read_only=True)
+            if not list_segments(storage):
+                raise click.ClickException(f"no journal here: {folder}")
+            with closing(JournalReader(storage)) as reader:
+                return follow(reader, identity_of(storage), tell)
+        except (JournalError, InvariantError) as error:
             raise click.ClickException(str(error)) from error
+
+
+@audit.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@json_option
+def envelopes(folder: Path, as_json: bool) -> None:
+    """Check that each signed command in the journal in FOLDER (<data_dir>/journal) is what its
+    client signed, without the node.
+
+    Every signature is verified, and each payload translated once more: account, items, prices,
+    quantities and all else of the command must come out. Orders of MAC sessions too; who signed for
+    those says `dex audit sessions`. Needs the journal from its first record on. Ends with 1 when
+    something does not hold.
+    """
+    from dexnode.audit.envelopes import EnvelopeCheck
+
+    signed = 0
+
+    def follow(
+        records: Iterable[Record], identity: Identity, tell: Callable[[int], None]
+    ) -> list[tuple[int, str]]:
+        nonlocal signed
+        check, problems = EnvelopeCheck(identity), []
+        for record in records:
+            checked = check.take(record)
+            signed += checked.is_signed
+            if checked.problem:
+                problems.append((record.sequence, checked.problem))
+            if record.sequence % 10_000 == 0:
+                tell(record.sequence)
+        return problems
+
+    problems = _followed(folder, as_json, follow)
+    facts: dict[str, object] = {
+        "signed": signed,
+        "problems": len(problems),
+        "first_at": problems[0][0] if problems else None,
+        "first": problems[0][1] if problems else None,
+    }
+    _say(facts, as_json)
+    if problems:
+        sys.exit(EXIT_MISMATCH)
+
+
+@audit.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--from", "start", type=click.IntRange(min=1), default=1, show_default=True)
+@json_option
+def sessions(folder: Path, start: int, as_json: bool) -> None:
+    """Check every MAC session in the journal in FOLDER (<data_dir>/journal), without the node.
+
+    Each handshake and countersignature is verified, each order held against its payload, and the
+    running hash made again from the payloads: up to `signed` the client cannot deny what it sent.
+    Needs the journal from its first record on; --from leaves out sessions that opened before. Ends
+    with 1 when something does not hold. That the journal is the node's own says `dex audit verify`.
+    """
+    from dexnode.audit.sessions import trails
+
+    def follow(
+        records: Iterable[Record], identity: Identity, tell: Callable[[int], None]
+    ) -> list[SessionTrail]:
+        return [each for each in trails(records, identity, tell) if each.first_sequence >= start]
+
+    found = _followed(folder, as_json, follow)
     rows = [
         {
             "opened_at": trail.first_sequence,

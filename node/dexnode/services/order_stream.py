@@ -24,9 +24,17 @@ from dexnode.admission import RateLimited
 from dexnode.disconnects import Disconnects
 from dexnode.errors import error_info, refuse, rejection, rejection_of
 from dexnode.ids import IdFormat
-from dexnode.intake import ORDER_ACTIONS, Intake, Signed, result_of
+from dexnode.intake import Intake, Signed, result_of
 from dexnode.rate_limit import Standing
-from dexnode.stream_session import Opening, StreamSession, begin, fill_opened, out_of_time
+from dexnode.stream_session import (
+    Countersigning,
+    Opening,
+    StreamSession,
+    begin,
+    fill_opened,
+    out_of_time,
+)
+from dexnode.translation import ORDER_ACTIONS
 from dexrpc import Peer, Receiver, RpcError, Sender
 from dexruntime.promise import Promise
 from dexruntime.shard import Shard
@@ -55,6 +63,7 @@ class _Answer(NamedTuple):
     standing: Standing | None = None
     opening: Opening | None = None
     session: StreamSession | None = None
+    countersigning: Countersigning | None = None
 
     @property
     def done(self) -> bool:
@@ -298,7 +307,7 @@ class OrderStream:
             outcome = self._intake.submit(signed)
             if request.cancel_on_disconnect:
                 self._ending[signed.account_key] = None
-            return _new(_Answer, (nonce, outcome, _NONE, standing, None, None))
+            return _new(_Answer, (nonce, outcome, _NONE, standing, None, None, None))
         except RpcError as refusal:
             self._intake.admission.note_refusal(self._peer, refusal)
             return _refused(nonce, refusal)
@@ -313,11 +322,14 @@ class OrderStream:
     def _countersign(self, signed: Signed, standing: Standing | None) -> _Answer:
         said = signed.payload.session_countersignature
         session = self._sessions.get(said.session_id)
-        if session is None:
+        # Another key's would be refused in the exchange too, and nobody journals for strangers.
+        if session is None or (
+            (session.account_key, session.public_key) != (signed.account_key, signed.public_key)
+        ):
             raise refuse(errors_pb2.ERROR_REASON_UNKNOWN_SESSION, field="session_id")
         outcome = self._intake.countersign(signed, session.key, bytes(session.skipped))
-        session.signed()
-        return _Answer(signed.payload.nonce, outcome, _NONE, standing, None, session)
+        under_way = session.promise(said.order_number)
+        return _Answer(signed.payload.nonce, outcome, _NONE, standing, None, session, under_way)
 
     def _take_session_order(self, asked: _Asked, has_room: bool) -> _Answer:
         try:
@@ -352,7 +364,7 @@ class OrderStream:
         session.skipped.clear()
         if asked.request.cancel_on_disconnect:
             self._ending[signed.account_key] = None
-        return _new(_Answer, (nonce, outcome, _NONE, standing, None, session))
+        return _new(_Answer, (nonce, outcome, _NONE, standing, None, session, None))
 
     def _end_session(self, session: StreamSession, refusal: RpcError) -> None:
         """A session ends at its first fault."""
@@ -380,6 +392,9 @@ class OrderStream:
         except RpcError as full:
             response.rejection.CopyFrom(rejection_of(full))
             return response
+        if answer.session is not None and answer.countersigning is not None:
+            is_signed = outcome.reason == Reason.NONE and not outcome.repeated
+            answer.session.settle(answer.countersigning, is_signed)
         if outcome.reason != Reason.NONE:
             response.rejection.CopyFrom(rejection(outcome.reason, outcome.field))
             self._forget_ended(answer.session)

@@ -170,23 +170,39 @@ def check_envelope(leaf: bytes, envelope: bytes) -> payload_pb.Payload:
 
 
 def check_session_order(
-    order: bytes, running_hash: bytes, following: Sequence[bytes], countersignature: bytes
+    order: bytes,
+    running_hash: bytes,
+    following: Sequence[bytes],
+    countersignature: bytes,
+    public_key: bytes,
 ) -> payload_pb.Payload:
-    """Checks that a client signed for this serialized SessionOrder; returns its payload.
+    """Checks that the holder of ``public_key`` signed for this serialized SessionOrder.
 
+    Returns its payload, whose ``account_id`` is the one that the countersignature names too.
     ``running_hash`` is the session's before it, ``following`` are the hashes of the orders after it
-    up to the ``countersignature``, a serialized SignedEnvelope. That both are in the log their
-    leaves show.
+    up to the ``countersignature``, a serialized SignedEnvelope. Not shown here: that the key was
+    the account's, which the record that registered it shows, and that all of them are in the log,
+    which their leaves show.
     """
     try:
         sent = orders_pb.SessionOrder.FromString(order)
         payload = payload_pb.Payload.FromString(sent.payload)
         signed = payload_pb.SignedEnvelope.FromString(countersignature)
-        said = payload_pb.Payload.FromString(signed.payload).session_countersignature
+        signed_payload = payload_pb.Payload.FromString(signed.payload)
     except DecodeError as error:
         raise PeerError("MALFORMED_MESSAGE", "no order of a session, or no envelope") from error
-    if not verify(signed.public_key, payload_signing_bytes(signed.payload), signed.signature):
+    if signed.public_key != public_key:
+        raise PeerError(
+            "SIGNATURE_INVALID",
+            f"the countersignature is by {signed.public_key.hex()}, not by {public_key.hex()}",
+            field="public_key",
+        )
+    if not verify(public_key, payload_signing_bytes(signed.payload), signed.signature):
         raise PeerError("SIGNATURE_INVALID", "the countersignature does not verify")
+    of_order = (payload.network_id, payload.account_id)
+    if of_order != (signed_payload.network_id, signed_payload.account_id):
+        raise _invalid("the countersignature is of another account or network than the order")
+    said = signed_payload.session_countersignature
     number = sent.order_number
     found = next_hash(running_hash, number, payload_hash(sent.payload))
     for each in following:

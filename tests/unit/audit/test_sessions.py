@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from hashlib import blake2b
 
 import pytest
+from nacl.signing import SigningKey
 
 from dex.orders.v1 import order_intake_pb2 as orders_pb
 from dex.orders.v1 import signed_payload_pb2 as payload_pb
-from dexcore.commands import encode_command
+from dexcore.commands import OrderCommand, encode_command
+from dexcore.items import ITEM
 from dexcore.session_commands import CountersignSession, OpenSession, SessionOrders
 from dexnode.audit.sessions import SessionTrail, trails
 from dexruntime.journal import JournalReader, Record
@@ -18,8 +21,10 @@ from dexsdk import DexError
 from dexsdk.audit import check_session_order
 from tests.unit.node.session_client import hash_of
 from tests.unit.node.test_order_stream import KEY
-from tests.unit.node.test_stream_sessions import Talk, talking
-from tests.unit.runtime.shards import until
+from tests.unit.node.test_stream_sessions import Talk, reason, talking
+from tests.unit.runtime.shards import IDENTITY, until
+
+OTHER = SigningKey(bytes([77]) * 32)
 
 
 async def journal() -> list[Record]:
@@ -47,7 +52,7 @@ async def ended(talk: Talk) -> None:
 
 
 def found(records: list[Record]) -> list[SessionTrail]:
-    return sorted(trails(records, lambda _: None), key=lambda trail: trail.session_key)
+    return sorted(trails(records, IDENTITY, lambda _: None), key=lambda trail: trail.session_key)
 
 
 async def test_a_journal_shows_what_was_signed_for() -> None:
@@ -143,12 +148,108 @@ async def test_one_order_is_proven_without_the_others() -> None:
     first, third = (each for each in mine[:2] if isinstance(each[0], SessionOrders))
     signed = next(record for command, record in mine if isinstance(command, CountersignSession))
     following = [third[0].skipped, third[0].payload_hash]  # type: ignore[union-attr]
-    proof = (opened.handshake_hash, following, signed.envelope)
+    key_of_client = bytes(KEY.verify_key)
+    proof = (opened.handshake_hash, following, signed.envelope, key_of_client)
     payload = check_session_order(first[1].envelope, *proof)
     assert payload.WhichOneof("action") == "place"
     with pytest.raises(DexError, match="PROOF_INVALID"):
         check_session_order(third[1].envelope, *proof)
     with pytest.raises(DexError, match="PROOF_INVALID"):
         check_session_order(other_payload(first[1])[1], *proof)
+    forged = other_countersignature(signed)[1]
     with pytest.raises(DexError, match="SIGNATURE_INVALID"):
-        check_session_order(first[1].envelope, *proof[:2], other_countersignature(signed)[1])
+        check_session_order(first[1].envelope, *proof[:2], forged, key_of_client)
+
+
+def forged_proof(account_id: str) -> tuple[bytes, bytes, list[bytes], bytes]:
+    """What a node makes up for a victim: an order that it never sent, signed for with a key of the
+    node's own."""
+    payload = payload_pb.Payload(network_id=IDENTITY.network_id, account_id="victim", nonce=1)
+    payload.place.quantity_lots = 10**6
+    data = payload.SerializeToString()
+    order = orders_pb.SessionOrder(session_id="s", order_number=7, payload=data, mac=bytes(16))
+    hash_ = hash_of(bytes(32) + struct.pack("<Q", 7) + hash_of(data))
+    said = payload_pb.SessionCountersignature(session_id="s", order_number=7, running_hash=hash_)
+    signed = payload_pb.Payload(
+        network_id=IDENTITY.network_id, account_id=account_id, session_countersignature=said
+    ).SerializeToString()
+    signature = OTHER.sign(b"triodex.payload.v1\0" + signed).signature
+    envelope = payload_pb.SignedEnvelope(
+        payload=signed, signature=signature, public_key=bytes(OTHER.verify_key)
+    )
+    return order.SerializeToString(), bytes(32), [], envelope.SerializeToString()
+
+
+def test_nobody_signs_for_anothers_order() -> None:
+    own, victims = bytes(OTHER.verify_key), bytes(KEY.verify_key)
+    assert check_session_order(*forged_proof("victim"), own).account_id == "victim"
+    with pytest.raises(DexError, match="SIGNATURE_INVALID"):
+        check_session_order(*forged_proof("victim"), victims)
+    with pytest.raises(DexError, match="PROOF_INVALID"):
+        check_session_order(*forged_proof("own"), own)
+
+
+def other_items(record: Record) -> tuple[bytes, bytes]:
+    """What was signed and sent, hashes and all; but the node journals another price."""
+    command = command_of(record)
+    assert isinstance(command, SessionOrders)
+    return encode_command(command._replace(orders=other_price(command.orders))), record.envelope
+
+
+def other_price(orders: OrderCommand) -> OrderCommand:
+    item = list(ITEM.unpack(orders.items))
+    item[6] += 1
+    return orders._replace(items=ITEM.pack(*item))
+
+
+async def test_an_order_that_its_payload_does_not_say_is_a_problem() -> None:
+    trail = found(_changed(await journal(), SessionOrders, other_items))[0]
+    assert "not what the payload says" in trail.problem, "a node trades as nobody asked"
+
+
+async def test_a_strangers_countersignature_says_nothing_of_a_session() -> None:
+    """Another account's key; journaled as refused, as a node may."""
+    records = await journal()
+    at = next(n for n, r in enumerate(records) if isinstance(command_of(r), CountersignSession))
+    strangers = payload_pb.Payload.FromString(
+        payload_pb.SignedEnvelope.FromString(records[at].envelope).payload
+    )
+    strangers.nonce += 1_000
+    data = strangers.SerializeToString()
+    signature = OTHER.sign(b"triodex.payload.v1\0" + data).signature
+    envelope = payload_pb.SignedEnvelope(
+        payload=data, signature=signature, public_key=bytes(OTHER.verify_key)
+    )
+    command = command_of(records[at])
+    assert isinstance(command, CountersignSession)
+    command = command._replace(
+        nonce=strangers.nonce,
+        digest=blake2b(data, digest_size=16).digest(),
+        public_key=bytes(OTHER.verify_key),
+        skipped=bytes(32),
+    )
+    time_ns = records[at].time_ns
+    record = Record(at + 1, time_ns, encode_command(command), envelope.SerializeToString())
+    moved = [each._replace(sequence=each.sequence + 1) for each in records[at:]]
+    first, _ = found([*records[:at], record, *moved])
+    assert not first.problem
+    assert (first.sent, first.signed) == (4, 3), "a stranger's words count in a session"
+
+
+async def test_a_countersignature_that_is_sent_again_loses_no_order() -> None:
+    """The node's, the exchange's and the auditor's running hash stay the client's."""
+    async with talking() as talk:
+        client = await talk.open()
+        countersignature = talk.order(client), talk.countersignature(client)
+        await talk.ask(*countersignature)
+        dead = orders_pb.OrderStreamRequest(session_order=client.order(b"\xff"))
+        again = [dead, countersignature[1], talk.order(client), talk.countersignature(client)]
+        answers = [reason(answer) for answer in await talk.ask(*again)]
+        assert answers == ["MALFORMED_MESSAGE", "", "", ""], "a retry loses an order of a session"
+        talk.close()
+        await ended(talk)
+        reader = JournalReader(talk.stand.disk, 1)
+        [trail] = found(list(reader))
+        reader.close()
+    assert not trail.problem
+    assert (trail.orders, trail.sent, trail.signed) == (2, 3, 3)

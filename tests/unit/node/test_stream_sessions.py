@@ -336,6 +336,62 @@ async def test_a_countersignature_over_something_else_ends_the_session() -> None
         ]
 
 
+@pytest.mark.parametrize("whose", ["old", "stranger"])
+async def test_no_other_countersignature_signs_for_a_session(
+    mock_clock: MockClock, whose: str
+) -> None:
+    """One that was answered before, and one of another account's key: time goes on."""
+    async with talking() as talk:
+        client = await talk.open()
+        await talk.ask(talk.order(client))
+        request = talk.countersignature(client)
+        await talk.ask(request)
+        await talk.ask(talk.order(client))
+        records = talk.stand.exchange.sequence
+        if whose == "stranger":
+            opening = wire.KeyRegistration(public_key=bytes(BOT.verify_key))
+            outcome = await talk.stand.intake.run(
+                talk.stand.sign(key=BOT, register_key=opening), "register_key"
+            )
+            records = talk.stand.exchange.sequence
+            said = wire.SessionCountersignature(
+                session_id=client.id, order_number=client.number, running_hash=client.running_hash
+            )
+            account_id = talk.stand.ids.format(outcome.key)
+            request = pb.OrderStreamRequest(
+                envelope=talk.stand.sign(
+                    key=BOT, account_id=account_id, session_countersignature=said
+                )
+            )
+        mock_clock.jump(UNSIGNED_SECONDS - 0.1)
+        [answer] = await talk.ask(request)
+        assert reason(answer) == ("UNKNOWN_SESSION" if whose == "stranger" else "")
+        if whose == "stranger":
+            assert talk.stand.exchange.sequence == records, "a stranger's words are journaled"
+        mock_clock.jump(0.2)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert talk.ended_with == "SESSION_UNSIGNED", "it counts as signed for"
+
+
+async def test_so_many_orders_are_refused_in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their hashes go into one record."""
+    monkeypatch.setattr(stream_session, "SKIPPED_ORDERS_MAX", 3)
+    async with talking() as talk:
+        client = await talk.open()
+
+        def dead(count: int) -> list[pb.OrderStreamRequest]:
+            orders = [client.order(b"\xff") for _ in range(count)]
+            return [pb.OrderStreamRequest(session_order=order) for order in orders]
+
+        answers = await talk.ask(*dead(3), talk.countersignature(client), *dead(4))
+        assert [reason(answer) for answer in answers] == [
+            *["MALFORMED_MESSAGE"] * 3,
+            "",
+            *["MALFORMED_MESSAGE"] * 3,
+            "SESSION_UNSIGNED",
+        ], "refused orders pile up"
+
+
 async def test_what_the_node_refuses_by_itself_is_signed_for_too() -> None:
     """The running hash is over what was sent, and the journal holds what makes it again."""
     async with talking() as talk:
