@@ -21,7 +21,6 @@ from dexcore.items import (
 from dexcore.limits import OPEN_ORDERS_PER_ACCOUNT_MAX
 from dexcore.market import Market, MarketStatus
 from dexcore.reasons import Reason, Refused
-from dexcore.reserve import Takeable, enough
 from dexcore.said import LASTING, check_said, check_waiting_prices
 
 # Looked up once: reading an enumeration's member costs more than comparing it.
@@ -111,32 +110,23 @@ def best_opposite_ticks(market: Market, side: int) -> int | None:
     return min(of_book, of_pool) if side == BUY else max(of_book, of_pool)
 
 
-def check_against_book(
-    market: Market, order: Order, item: Item, said: Terms, meetings_max: int
-) -> Takeable | None:
-    """Refuse what the book as it stands makes impossible, or price the order by it.
-
-    Meeting no more than ``meetings_max`` it must find what it cannot do without.
-
-    Returns:
-        What it would take, if that had to be counted to its end.
-    """
-    _, side, order_type, tif, flags, _, price_ticks, quantity_lots, _, _ = item
+def check_against_book(market: Market, order: Order, item: Item) -> None:
+    """Refuse what the best price as it stands makes impossible, or price the order by it."""
+    _, side, order_type, tif, flags, _, price_ticks, _, _, _ = item
     if order.post_only and crosses(market, side, price_ticks):
         if not flags & SLIDE:
             raise Refused(Reason.POST_ONLY_WOULD_TAKE, "post_only")
         _slide(market, order)
     if order_type == TYPE_MARKET and tif <= FOK:
         _protect(market, order)
-    min_lots = quantity_lots if tif == FOK else said[1]
-    if not min_lots:
-        return None
-    found = None if market.may_be_crossed else enough(market, order, min_lots, meetings_max)
-    if found is None:
-        if tif == FOK:
-            raise Refused(Reason.FILL_OR_KILL_UNFILLABLE, "quantity_lots")
+
+
+def check_found(item: Item, said: Terms, lots: int) -> None:
+    """Refuse what cannot do with so many lots at once."""
+    if item[3] == FOK and lots < item[7]:
+        raise Refused(Reason.FILL_OR_KILL_UNFILLABLE, "quantity_lots")
+    if lots < said[1]:
         raise Refused(Reason.MIN_QUANTITY_UNFILLABLE, "min_lots")
-    return found if tif == FOK else None
 
 
 def _slide(market: Market, order: Order) -> None:

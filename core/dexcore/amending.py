@@ -163,6 +163,9 @@ def _replace(
         raise Refused(Reason.FIELD_INVALID, "quantity_lots")
     if order.post_only and crosses(market, order.side, price_ticks):
         raise Refused(Reason.POST_ONLY_WOULD_TAKE, "price_ticks")
+    meetings_max = matcher.meetings_max
+    if not meetings_max and crosses(market, order.side, price_ticks) and not market.may_be_crossed:
+        raise Refused(Reason.TOO_MANY_MEETINGS)
     funds = matcher.funds
     needed_atoms = funds.needed_again(market, order, open_lots, price_ticks)
     matcher.take_out(market, order)
@@ -171,5 +174,5 @@ def _replace(
     order.price_ticks = price_ticks
     funds.hold(order, needed_atoms)
     report_amended(matcher, order, 0)
-    fills = () if market.may_be_crossed else matcher.take(market, order)
+    fills = () if market.may_be_crossed else matcher.take(market, order, meetings_max)
     return matcher.settle(market, order, fills, rests=True)

@@ -23,7 +23,6 @@ from dexcore.reserve import (
     Takeable,
     buy_worst_case,
     maker_remainder,
-    takeable,
     worst_price_ticks,
 )
 
@@ -41,15 +40,12 @@ class Funds:
         self,
         market: Market,
         order: Order,
-        walks: int,
         beside: Order | None = None,
         found: Takeable | None = None,
     ) -> int:
         """Worst case of a new order's open lots at its price, less what the one beside it holds.
 
-        A buy that ``walks`` costs what it can take from the book at its price or better, price
-        zero meaning any, when it meets that many at most: what was ``found`` if that is known.
-        Zero is one that may rest.
+        A market order takes what was ``found`` at most, whatever its price.
 
         Raises:
             Refused: INSUFFICIENT_FUNDS.
@@ -123,7 +119,6 @@ class NoFunds(Funds):
         self,
         market: Market,
         order: Order,
-        walks: int,
         beside: Order | None = None,
         found: Takeable | None = None,
     ) -> int:
@@ -185,15 +180,13 @@ class LedgerFunds(Funds):
         self,
         market: Market,
         order: Order,
-        walks: int,
         beside: Order | None = None,
         found: Takeable | None = None,
     ) -> int:
         """See :meth:`Funds.needed`."""
         lots = order.open_lots
         if order.side == BUY:
-            if walks:
-                found = found or takeable(market, order, lots, walks)
+            if found is not None:
                 notional_atoms = found.notional_atoms
             else:
                 price_ticks = worst_price_ticks(order)

@@ -13,6 +13,9 @@ OPEN_ORDERS_PER_ACCOUNT_MAX: Final = 20_000
 # What an order meets when it comes in: orders, parts of icebergs, runs of the pool's lots and
 # self-trades prevented, one after the other. Then its rest expires.
 MEETINGS_PER_ENTRY_MAX: Final = 1_000
+# What all items of an order command meet: those of counts, too, and for each item that met anything
+# where there is a concentrated pool, as many more as that has bounds. About 20 us each.
+MEETINGS_PER_COMMAND_MAX: Final = 10_000
 # Stops that one command runs; and when its orders, these too, have met so many, no other begins.
 # The next command goes on with them.
 STOPS_PER_COMMAND_MAX: Final = 100
@@ -77,6 +80,7 @@ class Bounds(NamedTuple):
     meetings_before_stops: int = MEETINGS_BEFORE_STOPS_MAX
     followers_per_market: int = FOLLOWERS_PER_MARKET_MAX
     followers_per_account: int = FOLLOWERS_PER_ACCOUNT_MAX
+    meetings_per_command: int = MEETINGS_PER_COMMAND_MAX
 
 
 BOUNDS: Final = Bounds()

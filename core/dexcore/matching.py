@@ -39,10 +39,10 @@ from dexcore.items import (
     Item,
     Terms,
 )
-from dexcore.limits import BOUNDS, Bounds
+from dexcore.limits import BOUNDS, INT64_MAX, Bounds
 from dexcore.market import NO_LIMITS, Market
-from dexcore.reasons import Reason
-from dexcore.reserve import limit_of, takeable
+from dexcore.reasons import Reason, Refused
+from dexcore.reserve import NOTHING, Takeable, limit_of, takeable
 from dexcore.results import Fill, OrderStatus, Result
 from dexcore.said import pair_of
 from dexcore.self_trades import prevent
@@ -70,10 +70,12 @@ class Matcher:
         "is_cut_off",
         "keeps_last_price",
         "markets",
+        "meetings_left",
         "meetings_max",
         "met",
         "moved",
         "overdue",
+        "spent",
         "stirred",
         "stops_left",
         "time_ns",
@@ -103,8 +105,12 @@ class Matcher:
         self.expiries = Expiries()
         # Off for orders of version 1, whose journals' state has no last price.
         self.keeps_last_price = True
-        # What an entering order may meet: without bound for orders of version 1.
+        # What an entering order may meet, and all items of the running command together: without
+        # bound for orders of version 1.
         self.meetings_max = bounds.meetings_per_entry
+        self.meetings_left = bounds.meetings_per_command
+        # What of that the running item has spent.
+        self.spent = 0
         # Whether the one that takes would meet more.
         self.is_cut_off = False
 
@@ -157,6 +163,23 @@ class Matcher:
             events.append(row)
             before = row
 
+    def begin_items(self, *, bounded: bool) -> None:
+        """Before the items of a command."""
+        bounds = self.bounds
+        self.meetings_left = bounds.meetings_per_command if bounded else INT64_MAX
+        most = bounds.meetings_per_entry if bounded else INT64_MAX
+        self.meetings_max = min(most, self.meetings_left)
+        self.spent = 0
+
+    def end_item(self) -> None:
+        """Charge an item that spent something to the running command.
+
+        Not before it is done: a fill or kill takes what it was counted to take.
+        """
+        self.meetings_left -= self.spent
+        self.spent = 0
+        self.meetings_max = max(0, min(self.meetings_max, self.meetings_left))
+
     # --- new orders
 
     def place(self, account: Account, item: Item, order_key: int, said: Terms = NO_TERMS) -> Result:
@@ -184,7 +207,7 @@ class Matcher:
         if order.terms is not None and parking.waits(market, order.terms):
             limit = pair_of(account, item, order_key) if item[4] & OCO else None
             return parking.bring_in(self, market, order, order.terms, limit)
-        fills = () if market.may_be_crossed else self.take(market, order)
+        fills = () if market.may_be_crossed else self.take(market, order, self.meetings_max)
         tif = item[3]
         return self.settle(market, order, fills, rests=tif not in (IOC, FOK))
 
@@ -253,17 +276,40 @@ class Matcher:
             parking.prepare(market, order, terms, said[1], self.bounds)
             if parking.waits(market, terms):
                 limit = pair_of(account, item, order_key) if flags & OCO else None
-                return market, order, funds.needed(market, order, 0, limit)
-        meetings_max = self.meetings_max
-        found = None
+                return market, order, funds.needed(market, order, limit)
         if tif in (IOC, FOK) or flags:
-            found = admission.check_against_book(market, order, item, said, meetings_max)
-        walks = meetings_max if order_type == TYPE_MARKET and tif <= FOK else 0
-        return market, order, funds.needed(market, order, walks, found=found)
+            admission.check_against_book(market, order, item)
+        is_market = order_type == TYPE_MARKET and tif <= FOK
+        counts = tif == FOK or said[1] != 0 or (is_market and side == BUY)
+        if (
+            not self.meetings_max
+            and not market.may_be_crossed
+            and (counts or is_market or admission.crosses(market, side, order.price_ticks))
+        ):
+            raise Refused(Reason.TOO_MANY_MEETINGS)
+        found = None
+        if counts:
+            found = self._count(market, order)
+            admission.check_found(item, said, found.lots)
+        return market, order, funds.needed(market, order, found=found if is_market else None)
+
+    def _count(self, market: Market, order: Order) -> Takeable:
+        """What a new order would take at once; the command pays for the dry run."""
+        if market.may_be_crossed:
+            return NOTHING
+        found = takeable(market, order, order.open_lots, self.meetings_max)
+        self._spend(market, found.meetings)
+        return found
+
+    def _spend(self, market: Market, meetings: int) -> None:
+        """Note what the running item met; going through a pool's ranges costs for itself."""
+        if meetings:
+            pool = market.pool
+            self.spent += meetings if pool is None else meetings + pool.bound_count()
 
     # --- trading
 
-    def take(self, market: Market, order: Order) -> tuple[Fill, ...]:
+    def take(self, market: Market, order: Order, meetings_max: int) -> tuple[Fill, ...]:
         """Trade against the other side while it offers the order's price or better.
 
         A price of zero takes at any price. Not in a call phase, which only collects. An order that
@@ -276,7 +322,7 @@ class Matcher:
         fills: list[Fill] = []
         limit_ticks: int = order.price_ticks
         stp = 0 if order.terms is None else order.terms.stp
-        meetings_left = self.meetings_max
+        meetings_left = meetings_max
         while order.open_lots and level is not None:
             price_ticks: int = level.price_ticks
             if limit_ticks and (price_ticks > limit_ticks if buys else price_ticks < limit_ticks):
@@ -316,7 +362,9 @@ class Matcher:
                 level = opposite.best
         if swap is not None:
             meetings_left = self._end_swap(market, order, swap, fills, meetings_left)
-        self.met += self.meetings_max - meetings_left
+        met = meetings_max - meetings_left
+        self.met += met
+        self._spend(market, met)
         if fills and self.keeps_last_price:
             market.last_price_ticks = fills[-1][1]
         if fills and market.waiting is not None:

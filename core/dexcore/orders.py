@@ -24,7 +24,7 @@ from dexcore.items import (
     Item,
     Terms,
 )
-from dexcore.limits import BATCH_ITEMS_MAX, INT64_MAX, ITEM_INDEX_LIMIT
+from dexcore.limits import BATCH_ITEMS_MAX, ITEM_INDEX_LIMIT
 from dexcore.matching import Matcher
 from dexcore.reasons import Reason, Refused
 from dexcore.results import Outcome, Result, refused_item
@@ -55,9 +55,8 @@ class OrderDesk:
             raise Refused(Reason.BATCH_SIZE, "items")
         matcher = self._matcher
         matcher.time_ns = outcome.time_ns
-        if command.rules == RULES_1:
-            matcher.keeps_last_price = False
-            matcher.meetings_max = INT64_MAX
+        matcher.keeps_last_price = command.rules != RULES_1
+        matcher.begin_items(bounded=command.rules != RULES_1)
         first_key = outcome.sequence * ITEM_INDEX_LIMIT
         results: list[Result] = []
         item: Item
@@ -71,7 +70,7 @@ class OrderDesk:
             for index, item in enumerate(ITEM.iter_unpack(command.items)):
                 self._apply_item(account, item, NO_TERMS, index, first_key, results)
         matcher.keeps_last_price = True
-        matcher.meetings_max = matcher.bounds.meetings_per_entry
+        matcher.begin_items(bounded=True)
         outcome.results = tuple(results)
 
     def _apply_phased(
@@ -129,8 +128,12 @@ class OrderDesk:
             results.append(result)
             if result[6]:
                 matcher.events.append((REFUSED, account.key, index, result[6]))
+        if matcher.spent:
+            matcher.end_item()
         if matcher.stirred:
             end_step(matcher)
+            # What stops met is nothing of the command's.
+            matcher.spent = 0
 
 
 def carry_out(

@@ -65,6 +65,9 @@ def place(matcher: Matcher, account: Account, item: Item, order_key: Boxed) -> R
         takes = price_ticks >= best_ticks if buys else price_ticks <= best_ticks
     if flags and takes:
         return refused_item(_WOULD_TAKE, "post_only", client_id)
+    meetings_max = matcher.meetings_max
+    if takes and not meetings_max:
+        return None
     funds = matcher.funds
     base_cell, quote_cell = funds.cells(account.key, market)
     order = Order(
@@ -82,13 +85,13 @@ def place(matcher: Matcher, account: Account, item: Item, order_key: Boxed) -> R
         quote_cell,
     )
     if matcher.counts_money:
-        funds.hold(order, funds.needed(market, order, False))
+        funds.hold(order, funds.needed(market, order))
     matcher.events.append(
         (ACCEPTED, order_key, account.key, values[5], values[1], values[6], values[7], client_id)
     )
     fills: tuple[Fill, ...] = ()
     if takes:
-        fills = matcher.take(market, order)
+        fills = matcher.take(market, order, meetings_max)
         if not order.open_lots:
             return matcher.close(market, order, fills, _FILLED)
         if matcher.is_cut_off:

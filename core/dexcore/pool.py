@@ -58,6 +58,11 @@ class Pool:
         """A new swap for a taker of this side."""
         return LotSwap(self.curve.stretches(side), side, self.grid)
 
+    def bound_count(self) -> int:
+        """Pool ticks where positions end, each of which a taker may have to go through."""
+        curve = self.curve
+        return len(curve.bounds) if isinstance(curve, Concentrated) else 0
+
     def check_cells(self) -> None:
         """Check that the ledger's cells hold what the formula counts."""
         held = self.base_cell.available, self.quote_cell.available

@@ -76,6 +76,7 @@ class Reason(IntEnum):
     TOO_MANY_QUOTE_REQUESTS = 127
     TOO_MANY_QUOTES = 128
     SELF_TRADE = 129
+    TOO_MANY_MEETINGS = 130
 
 
 class Refused(Exception):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from dexcore.amm.router import LotSwap
 from dexcore.book import BUY, Level, Order
-from dexcore.items import STP_CANCEL_BOTH, STP_CANCEL_NEWEST, STP_CANCEL_OLDEST, STP_DECREMENT
+from dexcore.items import STP_CANCEL_BOTH, STP_CANCEL_NEWEST, STP_DECREMENT
 from dexcore.limits import INT64_MAX, PPM
 from dexcore.market import Market
 
@@ -46,6 +46,9 @@ class Takeable(NamedTuple):
     meetings: int
 
 
+NOTHING: Final = Takeable(0, 0, 0)
+
+
 def takeable(market: Market, order: Order, wanted_lots: int, meetings_max: int) -> Takeable:
     """What an order would take from book and pool as they stand: a dry run of ``Matcher.take``.
 
@@ -57,28 +60,6 @@ def takeable(market: Market, order: Order, wanted_lots: int, meetings_max: int) 
     swap = None if market.pool is None else market.pool.swap(order.side)
     stp = 0 if order.terms is None else order.terms.stp
     return _dry_run(market, order, wanted_lots, meetings_max, swap, stp)
-
-
-def enough(market: Market, order: Order, wanted_lots: int, meetings_max: int) -> Takeable | None:
-    """What an order would take if that is so many lots; None if it is less.
-
-    Where it is routed, book and pool are asked one by one first, which costs little: together they
-    give no more than both do alone.
-    """
-    pool = market.pool
-    if pool is not None:
-        stp = 0 if order.terms is None else order.terms.stp
-        # Own lots take less off it where the pool gave some before.
-        stp = STP_CANCEL_OLDEST if stp == STP_DECREMENT else stp
-        of_book = _dry_run(market, order, wanted_lots, meetings_max, None, stp)
-        missing_lots = wanted_lots - of_book.lots
-        if missing_lots > 0:
-            limit_ticks = limit_of(market, order)
-            of_pool_lots = pool.swap(order.side).lots_within(limit_ticks, missing_lots)
-            if of_pool_lots < missing_lots:
-                return None
-    found = takeable(market, order, wanted_lots, meetings_max)
-    return found if found.lots >= wanted_lots else None
 
 
 def _dry_run(

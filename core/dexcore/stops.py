@@ -122,12 +122,14 @@ def _run(matcher: Matcher, market: Market, order: Order) -> None:
     terms = order.terms
     if terms is None:
         raise InvariantError("a stop without terms")
+    # Whatever the items of the command that runs it have met: it is somebody else's.
+    meetings_max = matcher.bounds.meetings_per_entry
     if terms.time_in_force == FOK:
-        found = takeable(market, order, order.open_lots, matcher.meetings_max)
+        found = takeable(market, order, order.open_lots, meetings_max)
         matcher.met += found.meetings
         if found.lots < order.open_lots:
             matcher.close(market, order, (), _EXPIRED)
             return
     rests = terms.order_type == TYPE_STOP_LIMIT and terms.time_in_force not in (IOC, FOK)
-    fills = matcher.take(market, order)
+    fills = matcher.take(market, order, meetings_max)
     matcher.settle(market, order, fills, rests=rests)

@@ -224,6 +224,9 @@ RULES: Final[Mapping[int, ErrorRule]] = {
         _STATE, "The account, or the request, may have no more quotes."
     ),
     pb.ERROR_REASON_SELF_TRADE: ErrorRule(_STATE, "An owner does not trade with itself."),
+    pb.ERROR_REASON_TOO_MANY_MEETINGS: ErrorRule(
+        _STATE, "The items before it used up what one command may take and count."
+    ),
     pb.ERROR_REASON_NODE_DRAINING: ErrorRule(
         StatusCode.UNAVAILABLE, "The node is stopping.", retry_delay_ms=1000
     ),

@@ -295,8 +295,17 @@ def _work() -> list[Row]:
         "its rest ends `ORDER_STATUS_EXPIRED`; `FILL_OR_KILL_UNFILLABLE`, `MIN_QUANTITY_UNFILLABLE`"
     )
     goes_on = "the next command goes on"
+    whole = (
+        "what all items of a command meet, their counts too, and for each that met any the bounds "
+        "of a concentrated pool"
+    )
     return [
         (entry, f"{core.MEETINGS_PER_ENTRY_MAX:,}", beyond),
+        (
+            whole,
+            f"{core.MEETINGS_PER_COMMAND_MAX:,}",
+            "an item that takes or is counted: `TOO_MANY_MEETINGS`",
+        ),
         ("triggered stops that a command runs", f"{core.STOPS_PER_COMMAND_MAX:,}", goes_on),
         (
             "what its orders, stops too, have met when no other stop begins",
@@ -355,7 +364,7 @@ def _quotes() -> list[Row]:
 def _pools() -> list[Row]:
     positions = "`TOO_MANY_POSITIONS`"
     return [
-        ("positions of a pool", f"{core.POOL_POSITIONS_MAX:,}", positions),
+        ("positions of a concentrated pool", f"{core.POOL_POSITIONS_MAX:,}", positions),
         ("those of one account", f"{core.POOL_POSITIONS_PER_ACCOUNT_MAX:,}", positions),
         ("pool ticks where they begin or end", f"{core.POOL_BOUNDS_MAX:,}", positions),
         ("liquidity of a pool", f"{core.INT64_MAX:,}", "`LIQUIDITY_OUT_OF_RANGE`"),

@@ -123,6 +123,7 @@ def fill_or_kill() -> None:
         item = place(BUY, ASK_TICKS + LEVELS, lots, tif=FOK)
         row(f"fill or kill, refused: {why}", made, item, times=3)
         row(f"  100 of them: {why}", made, *[item] * 100)
+        row(f"  1,000 of them: {why}", made, *[item] * 1_000)
 
 
 def takers() -> None:

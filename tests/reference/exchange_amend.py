@@ -58,6 +58,9 @@ def amend(books: Books, order: Order, item: Item, terms: Terms) -> Result:
     opposite = best_met(order)
     if order.post_only and opposite is not None and changed.crosses(opposite):
         raise No("POST_ONLY_WOULD_TAKE", "price_ticks")
+    takes = opposite is not None and changed.crosses(opposite) and order in market.resting
+    if takes and not market.is_call and not books.meetings_max() and order.kind != PEGGED:
+        raise No("TOO_MANY_MEETINGS")
     if changed.worst() > books.available(order.owner, order.asset()) + order.holds():
         raise No("INSUFFICIENT_FUNDS", "quantity_lots")
     parked = order in market.parked

@@ -39,13 +39,18 @@ def carry_out(
         order.sort(key=lambda index: _phase(items, index))
     results: dict[int, list[Result]] = {}
     placed: dict[int, Order] = {}
+    budget = books.bounds.of_command
     for index in order:
+        books.left, books.spent = budget, 0
         try:
             results[index] = _item(books, owner, first_key, items, said, index, placed)
         except No as no:
             client_id = items[index][8] if items[index][0] == PLACE else 0
             refused = Result(0, client_id, "REJECTED", 0, 0, (), no.reason, no.where)
             results[index] = [refused]
+        # An item is charged when it is done, and may spend more than was left.
+        budget -= books.spent
+        books.left = None
         end_step(books)
     return [result for index in range(len(items)) for result in results[index]]
 

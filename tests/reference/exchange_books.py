@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from tests.reference.exchange_orders import Market, Order, Trade
 from tests.reference.exchange_pool import Pool
 from tests.reference.exchange_rules import BUY, Bounds, No, Result
+from tests.reference.pool_curves import Ranges
 
 
 @dataclass
@@ -31,6 +32,9 @@ class Books:
         # Of the running command: triggered stops that it ran, and what all of its orders met.
         self.stops_run = 0
         self.met = 0
+        # What the running item may meet at most for its command's sake, and what it spent of that.
+        self.left: int | None = None
+        self.spent = 0
         self.markets: list[Market] = []
         self.owned: dict[tuple[int, str], int] = {}
         self.fees: dict[str, int] = {}
@@ -74,6 +78,19 @@ class Books:
         if group:
             return group == self.groups.get(other, 0)
         return one == other
+
+    def meetings_max(self) -> int:
+        """What an entering order may meet; a stop whatever the items of the command met."""
+        most = self.bounds.meetings
+        return most if self.left is None else max(0, min(most, self.left))
+
+    def spend(self, market: Market, meetings: int) -> None:
+        """What the running item met, and where that was any, each end of a pool's ranges."""
+        ends: set[int] = set()
+        if market.pool and isinstance(market.pool.curve, Ranges):
+            ends = market.pool.curve.ends()
+        if meetings:
+            self.spent += meetings + len(ends)
 
     def take_out(self, order: Order) -> None:
         """Take an order out of the book or the park, if it is in either."""

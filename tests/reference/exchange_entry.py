@@ -351,8 +351,17 @@ def _check_book(books: Books, order: Order, wish: Wish) -> None:
             order.price = market.banded(order.side, opposite, market.protection)
     if order.is_stop:
         return
-    enters = not market.is_call and order.tif != AT_CLOSE
-    lots = sum(lots for lots, _ in tradable(books, order)) if enters else 0
+    enters = not market.is_call and order.tif != AT_CLOSE and order.kind != PEGGED
+    found: list[tuple[int, int]] = []
+    is_counted = order.tif == FOK or wish.least or (order.kind == MARKET and order.side == BUY)
+    if enters and not books.meetings_max():
+        takes = opposite is not None and order.crosses(opposite)
+        if is_counted or takes or order.kind == MARKET:
+            raise No("TOO_MANY_MEETINGS")
+    if enters and is_counted:
+        found = tradable(books, order)
+        books.spend(market, len(found))
+    lots = sum(lots for lots, _ in found)
     if order.tif == FOK and lots < order.size:
         raise No("FILL_OR_KILL_UNFILLABLE", "quantity_lots")
     if lots < wish.least:

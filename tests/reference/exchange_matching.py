@@ -49,8 +49,9 @@ def _take(books: Books, taker: Order) -> tuple[tuple[Fill, ...], bool]:
         run = swap.lots_before(queue[0].price if queue else None, taker.price, taker.left)
         if not run and not queue:
             break
-        if met == books.bounds.meetings:
+        if met == books.meetings_max():
             swap.settle()
+            books.spend(market, met)
             return tuple(fills), True
         met += 1
         books.met += 1
@@ -71,6 +72,7 @@ def _take(books: Books, taker: Order) -> tuple[tuple[Fill, ...], bool]:
             books.take_out(maker)
             books.rest(maker)
     swap.settle()
+    books.spend(market, met)
     return tuple(fills), False
 
 
@@ -100,7 +102,7 @@ def tradable(books: Books, taker: Order) -> list[tuple[int, int]]:
     swap = Swap(taker.market, taker.side)
     queue = [o for o in taker.market.queue(taker.other_side) if taker.crosses(o.price)]
     line = [(o, o.shown, o.left - o.shown) for o in queue]
-    while left and len(found) < books.bounds.meetings:
+    while left and len(found) < books.meetings_max():
         run = swap.lots_before(line[0][0].price if line else None, taker.price, left)
         if run:
             cost = sum(taker.cost(lots, price) for price, lots in swap.take(run))

@@ -45,6 +45,8 @@ class Bounds(NamedTuple):
     # Pegged orders and trailing stops, of each kind.
     of_market: int = 200
     of_account: int = 20
+    # What all items of a command meet, their counts too.
+    of_command: int = 10_000
 
 
 class Result(NamedTuple):

@@ -154,6 +154,10 @@ class Ranges:
     def total_of(self, side: int) -> Total:
         return ranges_total(self.pieces(), root_of(self.root), self.fee_ppm, side)
 
+    def ends(self) -> set[int]:
+        """Pool ticks where liquidity begins or ends."""
+        return {tick for place, p in self.positions.items() if p.liquidity for tick in place[1:]}
+
     # --- liquidity
 
     def _amounts(self, place: Place, liquidity: int) -> tuple[Fraction, Fraction]:

@@ -57,7 +57,13 @@ from tests.unit.core.pool_reader import PoolReader
 from tests.unit.core.quote_reader import QuoteReader
 
 # Those of the contract take thousands of orders to be met, the others a few.
-TIGHT = (BOUNDS, Bounds(4, 2, 6, 4, 2), Bounds(2, 1, 1, 2, 1), Bounds(7, 3, 4, 6, 3))
+TIGHT = (
+    BOUNDS,
+    Bounds(4, 2, 6, 4, 2, 6),
+    Bounds(2, 1, 1, 2, 1, 1),
+    Bounds(7, 3, 4, 6, 3, 9),
+    Bounds(4, 2, 6, 4, 2, 2),
+)
 
 
 class Pair:

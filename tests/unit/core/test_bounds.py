@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from dexcore.commands import RULES_1, ClockTick, CreateMarket, Deposit, SetMarketLimits
 from dexcore.events import SelfTradePrevented, Trade
 from dexcore.items import (
@@ -10,15 +12,19 @@ from dexcore.items import (
     OCO,
     STP_CANCEL_OLDEST,
     TYPE_MARKET,
+    Item,
 )
 from dexcore.limits import (
+    BATCH_ITEMS_MAX,
     MEETINGS_BEFORE_STOPS_MAX,
+    MEETINGS_PER_COMMAND_MAX,
     MEETINGS_PER_ENTRY_MAX,
     STOPS_PER_COMMAND_MAX,
 )
 from dexcore.market import MarketStatus
 from dexcore.pool import PoolKind
 from dexcore.pool_commands import AddLiquidity, CreatePool
+from dexcore.reasons import Reason
 from dexcore.results import OrderStatus, Outcome
 from tests.support.work import bytecodes
 from tests.unit.core.exchanges import (
@@ -228,13 +234,137 @@ def test_a_fill_or_kill_that_is_refused_looks_at_so_much() -> None:
     assert counted[1] < 1.1 * counted[0]
 
 
-def test_a_pool_is_asked_once_for_more_than_it_and_the_book_have() -> None:
-    counted = []
-    for pool in (False, True):
-        world = ladder_world(pool=pool)
-        item = place(BUY, 10**6, 10**6, tif=FOK)
-        counted.append(bytecodes(lambda: refusal(world, world.traders[1], item)))  # noqa: B023
-    assert counted[1] < 1.1 * counted[0]
+# --- what the items of one command meet together
+
+ALL = MEETINGS_PER_COMMAND_MAX
+
+
+def reasons(outcome: Outcome) -> Counter[str]:
+    """How many items ended with which reason."""
+    return Counter(Reason(result.reason).name for result in outcome.items)
+
+
+def test_fill_or_kills_of_a_command_are_counted_so_often() -> None:
+    world = ladder_world()
+    item = place(BUY, 10**6, 10**6, tif=FOK)
+    outcome = world.order(world.traders[1], *[item] * BATCH_ITEMS_MAX)
+    counted = ALL // MOST
+    expected = {"FILL_OR_KILL_UNFILLABLE": counted, "TOO_MANY_MEETINGS": 1_000 - counted}
+    assert reasons(outcome) == expected
+    assert refusal(world, world.traders[1], item)[0] == "FILL_OR_KILL_UNFILLABLE", "for ever"
+
+
+def spend(world: World, left: int) -> list[Item]:
+    """Items that leave so many meetings of a command, in a world with many orders at 105."""
+    whole, rest_lots = divmod(ALL - left, MOST)
+    return [place(BUY, 105, lots, tif=IOC) for lots in [MOST] * whole + [rest_lots] * (left > 0)]
+
+
+def test_an_item_that_takes_is_refused_when_the_command_has_met_so_many() -> None:
+    world = wide_world()
+    seller, buyer = world.traders[:2]
+    rest(world, seller, ALL + 2)
+    mine = key_of(world, buyer, place(BUY, 90, 5))
+    outcome = world.order(
+        buyer,
+        *spend(world, 0),
+        place(BUY, 105, 1),
+        place(BUY, 105, 1, tif=IOC),
+        place(BUY, 0, 1, order_type=TYPE_MARKET, tif=IOC),
+        place(BUY, 105, 1, tif=FOK),
+        with_terms(place(BUY, 90, 1), min_lots=1),
+        amend(5, 105, order_key=mine),
+        # These take nothing.
+        amend(6, 91, order_key=mine),
+        place(BUY, 104, 1),
+        place(BUY, 104, 1, post_only=True),
+        cancel(mine),
+    )
+    ended = [Reason(result.reason).name for result in outcome.items[ALL // MOST :]]
+    assert ended == ["TOO_MANY_MEETINGS"] * 6 + ["NONE"] * 4
+    assert trade_count(outcome) == ALL
+    assert last(world.order(buyer, place(BUY, 105, 1)))[0] == "FILLED"
+
+
+def test_an_item_is_cut_off_where_the_budget_of_its_command_ends() -> None:
+    world = wide_world()
+    seller, buyer = world.traders[:2]
+    rest(world, seller, ALL + 5)
+    outcome = world.order(buyer, *spend(world, 2), place(BUY, 105, 3))
+    assert (trade_count(outcome), last(outcome)) == (ALL, ("EXPIRED", 2, 1))
+    rest(world, seller, ALL)
+    outcome = world.order(buyer, *spend(world, 2), place(BUY, 105, 3, tif=FOK))
+    assert reasons(outcome)["FILL_OR_KILL_UNFILLABLE"] == 1
+    # It takes what it was counted to take, though both are charged.
+    rest(world, seller, ALL)
+    outcome = world.order(buyer, *spend(world, 2), place(BUY, 105, 2, tif=FOK))
+    assert last(outcome)[0] == "FILLED"
+
+
+def test_a_plain_order_is_refused_when_the_command_has_met_so_many() -> None:
+    world = ladder_world(pool=False)
+    counts = [place(BUY, 10**6, 10**6, tif=FOK)] * (ALL // MOST)
+    takes, rests = place(BUY, 100_302, 1), place(BUY, 100_000, 1)
+    outcome = world.order(world.traders[1], *counts, takes, rests)
+    assert [Reason(item.reason).name for item in outcome.items[-2:]] == [
+        "TOO_MANY_MEETINGS",
+        "NONE",
+    ]
+
+
+def test_a_stop_is_not_cut_off_by_the_command_that_triggers_it() -> None:
+    world = wide_world()
+    trader, other, buyer = world.traders[:3]
+    rest(world, other, MOST - 1, price_ticks=104)
+    rest(world, other, 1)
+    rest(world, other, 1, BUY, 99)
+    rest(world, other, 5, BUY, 95)
+    key = key_of(world, trader, stop(SELL, 99, 5))
+    counts = [place(BUY, 105, 10**6, tif=FOK)] * (ALL // MOST - 1)
+    # One meeting is left for the sell.
+    counts.append(place(BUY, 104, 10**6, tif=FOK))
+    outcome = world.order(buyer, *counts, place(SELL, 99, 1), place(SELL, 90, 1))
+    assert (triggered(outcome), ends(outcome)[key]) == ([key], "FILLED")
+    assert reasons(outcome)["NONE"] == 2
+
+
+def test_orders_of_the_first_release_have_no_budget() -> None:
+    world = wide_world()
+    seller, buyer = world.traders[:2]
+    rest(world, seller, 10)
+    items = [place(BUY, 105, 10**6, tif=FOK)] * BATCH_ITEMS_MAX
+    rest(world, seller, ALL // BATCH_ITEMS_MAX)
+    command = orders(buyer, 10**6, items, now_ns=START_NS)
+    outcome = world.do(command._replace(rules=RULES_1))
+    assert reasons(outcome) == {"FILL_OR_KILL_UNFILLABLE": BATCH_ITEMS_MAX}
+
+
+def test_an_honest_batch_does_not_feel_it() -> None:
+    world = wide_world()
+    seller, buyer = world.traders[:2]
+    rest(world, seller, 2_000)
+    outcome = world.order(buyer, *[place(BUY, 105, 20, tif=FOK)] * 100)
+    assert {OrderStatus(result.status).name for result in outcome.items} == {"FILLED"}
+
+
+def test_going_through_a_concentrated_pool_costs_its_bounds() -> None:
+    world = World()
+    market = spec("AAA", "QQQ", quantity_lots_max=10**6, price_ticks_max=10**7)
+    world.do(CreateMarket(OPERATOR, market))
+    trader = world.open_account(10**15)
+    world.do(CreatePool(OPERATOR, 0, PoolKind.CONCENTRATED, 100, 100_000))
+    for number in range(99):
+        head = (trader.account_key, 10**9 + number, START_NS + 10**9, bytes(16), trader.public_key)
+        # From the pool tick of 700 quote atoms a base atom on.
+        tick = 65_515 + number
+        world.do(AddLiquidity(*head, 0, tick, tick + 1, 10**6, 10**12, 0, 0))
+    pool = world.exchange.markets[0].pool
+    assert pool is not None
+    assert pool.bound_count() == 100
+    item = place(BUY, 10**6, 10**6, tif=FOK)
+    outcome = world.order(trader, *[item] * BATCH_ITEMS_MAX)
+    # Each meets one run of the pool's lots.
+    assert reasons(outcome)["FILL_OR_KILL_UNFILLABLE"] == -(-ALL // 101)
 
 
 # --- stops

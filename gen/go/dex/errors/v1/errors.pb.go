@@ -219,6 +219,10 @@ const (
 	ErrorReason_ERROR_REASON_TOO_MANY_QUOTES ErrorReason = 128
 	// Both sides of the trade would be one owner's.
 	ErrorReason_ERROR_REASON_SELF_TRADE ErrorReason = 129
+	// The items of the command before this one have met as much as those of one
+	// command may, and this one would take or has to be counted. Send it again in
+	// a command of its own.
+	ErrorReason_ERROR_REASON_TOO_MANY_MEETINGS ErrorReason = 130
 )
 
 // Enum value maps for ErrorReason.
@@ -308,6 +312,7 @@ var (
 		127: "ERROR_REASON_TOO_MANY_QUOTE_REQUESTS",
 		128: "ERROR_REASON_TOO_MANY_QUOTES",
 		129: "ERROR_REASON_SELF_TRADE",
+		130: "ERROR_REASON_TOO_MANY_MEETINGS",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":             0,
@@ -394,6 +399,7 @@ var (
 		"ERROR_REASON_TOO_MANY_QUOTE_REQUESTS": 127,
 		"ERROR_REASON_TOO_MANY_QUOTES":         128,
 		"ERROR_REASON_SELF_TRADE":              129,
+		"ERROR_REASON_TOO_MANY_MEETINGS":       130,
 	}
 )
 
@@ -511,7 +517,7 @@ const file_dex_errors_v1_errors_proto_rawDesc = "" +
 	"\x05field\x18\x02 \x01(\tR\x05field\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x12:\n" +
 	"\vretry_delay\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\n" +
-	"retryDelay*\xe0\x16\n" +
+	"retryDelay*\x85\x17\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eERROR_REASON_MALFORMED_MESSAGE\x10\x01\x12\"\n" +
@@ -596,7 +602,8 @@ const file_dex_errors_v1_errors_proto_rawDesc = "" +
 	"#ERROR_REASON_CLIENT_QUOTE_ID_IN_USE\x10~\x12(\n" +
 	"$ERROR_REASON_TOO_MANY_QUOTE_REQUESTS\x10\x7f\x12!\n" +
 	"\x1cERROR_REASON_TOO_MANY_QUOTES\x10\x80\x01\x12\x1c\n" +
-	"\x17ERROR_REASON_SELF_TRADE\x10\x81\x01B\xa5\x01\n" +
+	"\x17ERROR_REASON_SELF_TRADE\x10\x81\x01\x12#\n" +
+	"\x1eERROR_REASON_TOO_MANY_MEETINGS\x10\x82\x01B\xa5\x01\n" +
 	"\x11com.dex.errors.v1B\vErrorsProtoP\x01Z-triodex.example/gen/go/dex/errors/v1;errorsv1\xa2\x02\x03DEX\xaa\x02\rDex.Errors.V1\xca\x02\rDex\\Errors\\V1\xe2\x02\x19Dex\\Errors\\V1\\GPBMetadata\xea\x02\x0fDex::Errors::V1b\x06proto3"
 
 var (

@@ -232,6 +232,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The account has as many open quotes, or the request got as many, as it may."""
     ERROR_REASON_SELF_TRADE: _ErrorReason.ValueType  # 129
     """Both sides of the trade would be one owner's."""
+    ERROR_REASON_TOO_MANY_MEETINGS: _ErrorReason.ValueType  # 130
+    """The items of the command before this one have met as much as those of one
+    command may, and this one would take or has to be counted. Send it again in
+    a command of its own.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a request or an item of a batch was refused."""
@@ -437,6 +442,11 @@ ERROR_REASON_TOO_MANY_QUOTES: ErrorReason.ValueType  # 128
 """The account has as many open quotes, or the request got as many, as it may."""
 ERROR_REASON_SELF_TRADE: ErrorReason.ValueType  # 129
 """Both sides of the trade would be one owner's."""
+ERROR_REASON_TOO_MANY_MEETINGS: ErrorReason.ValueType  # 130
+"""The items of the command before this one have met as much as those of one
+command may, and this one would take or has to be counted. Send it again in
+a command of its own.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final

@@ -674,6 +674,15 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_SELF_TRADE = 129;
    */
   SELF_TRADE = 129,
+
+  /**
+   * The items of the command before this one have met as much as those of one
+   * command may, and this one would take or has to be counted. Send it again in
+   * a command of its own.
+   *
+   * @generated from enum value: ERROR_REASON_TOO_MANY_MEETINGS = 130;
+   */
+  TOO_MANY_MEETINGS = 130,
 }
 
 /**
