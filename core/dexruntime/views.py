@@ -370,6 +370,9 @@ class Views:
 
     def _tick(self, event: Ticked, outcome: Outcome) -> None:
         for view in self.markets:
+            if view.new_trades:
+                # Of the same moment, and before the windows that close now.
+                self._fold_trades(view)
             until_ns = event.time_ns
             if view.kind == MarketKind.EXTERNAL:
                 until_ns = min(until_ns, view.watermark_ns)

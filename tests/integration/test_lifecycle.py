@@ -265,6 +265,7 @@ def test_metrics_are_the_documented_ones(served: NodeProcess, api: Wire) -> None
     # What has not happened yet may have no series.
     assert documented - named <= {
         "dex_trade_ingest_lag_seconds",
+        "dex_pool_atoms",
         "dex_feed_subscribers",
         "dex_gate_refusals_total",
         "dex_rpc_connection_refusals_total",

@@ -28,7 +28,7 @@ def test_entries_add_up_to_what_is_owned() -> None:
     kinds = set()
     for trader in pair.traders:
         sums: Counter[int] = Counter()
-        for movement in views.movements[trader.account_key]:
+        for movement in views.movements.get(trader.account_key, ()):
             for entry in entries_of(movement, trader.account_key, exchange.markets):
                 sums[entry.asset_index] += entry.amount_atoms
                 kinds.add(entry.kind)
