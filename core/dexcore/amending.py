@@ -50,10 +50,10 @@ def cancel_all(
 ) -> list[Result]:
     """Cancel every open order of the account, or those of one market, or of one side, by key."""
     markets = matcher.markets
-    if side > SELL:
-        raise Refused(Reason.FIELD_INVALID, "side")
     if market_index != NO_MARKET:
         known_market(markets, market_index)
+    if side > SELL:
+        raise Refused(Reason.FIELD_INVALID, "side")
     # The account's own alone: what it costs is bounded by what each may have open.
     every_market, every_side = market_index == NO_MARKET, not side
     chosen = [

@@ -68,7 +68,11 @@ class Bench:
         """Run tests on the code as it is, in one go."""
         workshop = self._free.get()
         try:
-            self._sound.update(workshop.judge(tests) if tests else {})
+            found = workshop.judge(tests) if tests else {}
+            self._sound.update(found)
+            # Beside other work a test may miss a deadline of its own: once more, by itself.
+            for test in [test for test, outcome in found.items() if outcome.word != "passed"]:
+                self._sound.update(workshop.judge([test]))
         finally:
             self._free.put(workshop)
 

@@ -18,6 +18,7 @@ from tests.unit.core.exchanges import (
     Trader,
     World,
     amend,
+    cancel_all,
     place,
     small_world,
     with_terms,
@@ -209,3 +210,12 @@ def test_what_a_limit_order_cannot_use_is_refused(world: World) -> None:
         assert refusal(world, world.traders[2], item) == ("FIELD_INVALID", field)
     item = with_terms(place(BUY, 90, 5), 128)
     assert refusal(world, world.traders[2], item) == ("FIELD_INVALID", "terms")
+
+
+def test_a_cancel_of_all_names_an_unknown_market_before_an_unknown_side() -> None:
+    world = small_world()
+    trader = world.traders[0]
+    unknown_side = 3
+    for market, said in ((9, ("UNKNOWN_MARKET", "market_id")), (0, ("FIELD_INVALID", "side"))):
+        item = cancel_all(market)
+        assert refusal(world, trader, (item[0], unknown_side, *item[2:])) == said
