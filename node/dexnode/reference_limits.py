@@ -312,7 +312,11 @@ def _work() -> list[Row]:
             f"{core.MEETINGS_BEFORE_STOPS_MAX:,}",
             goes_on,
         ),
-        ("times that a pegged order is priced", "1", "it stays until the command is done"),
+        (
+            "times that it prices the pegged orders that stand",
+            "1",
+            "it stays until the command is done",
+        ),
     ]
 
 
@@ -330,7 +334,7 @@ def _waiting() -> list[Row]:
 
 def _sessions() -> list[Row]:
     return [
-        ("sessions of an account", f"{core.SESSIONS_PER_ACCOUNT_MAX:,}", "`TOO_MANY_SESSIONS`"),
+        ("MAC sessions of an account", f"{core.SESSIONS_PER_ACCOUNT_MAX:,}", "`TOO_MANY_SESSIONS`"),
         (
             "orders of a session that wait for a countersignature",
             f"{core.SESSION_UNSIGNED_ORDERS_MAX:,}",

@@ -62,8 +62,8 @@ JOBS: Final = (
     ),
     Job(
         "pools",
-        "The same with a pool in every market and half of the commands about pools, with restarts "
-        "from snapshots: the twin counts in exact fractions and routes lot by lot. Everything is "
+        "What `twin` does with a pool in every market and half of the commands about pools, with "
+        "restarts from snapshots: the twin counts in exact fractions and routes lot by lot. Everything is "
         "compared after each command.",
         "commands",
         1_000_000,
