@@ -326,11 +326,6 @@ class BookSide:
         if level is self.best:
             self.best = self.levels.first()
 
-    def quantity_at(self, price_ticks: int) -> int:
-        """Lots shown at a price; zero when there is no such level."""
-        level = self.levels.by_price.get(price_ticks)
-        return 0 if level is None else level.quantity_lots
-
     def depth(self, count: int) -> list[tuple[int, int]]:
         """The best ``count`` levels as (price_ticks, quantity_lots)."""
         best = islice(self.levels.values(), count)

@@ -488,6 +488,7 @@ class Exchange:
 
     def _tick(self, _command: ClockTick, outcome: Outcome) -> None:
         self.timekeeper.tick(self.time_ns)
+        # Pegs and levels before what quotes do: the hash is over the events in their order.
         end_command(self._matcher)
         self._quote_desk.expire(outcome)
         outcome.logged.append(Ticked(self.time_ns))

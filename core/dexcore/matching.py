@@ -238,7 +238,7 @@ class Matcher:
             order.terms is None or not parking.waits(market, order.terms)
         ):
             meetings_max = self.meetings_max
-            lots, notional_atoms, _ = takeable(market, order, order.open_lots, meetings_max)
+            lots, notional_atoms, _ = takeable(market, order, meetings_max)
         return cell.asset.index, needed_atoms, lots, notional_atoms
 
     def _admit(
@@ -297,7 +297,7 @@ class Matcher:
         """What a new order would take at once; the command pays for the dry run."""
         if market.may_be_crossed:
             return NOTHING
-        found = takeable(market, order, order.open_lots, self.meetings_max)
+        found = takeable(market, order, self.meetings_max)
         self._spend(market, found.meetings)
         return found
 
@@ -323,11 +323,13 @@ class Matcher:
         limit_ticks: int = order.price_ticks
         stp = 0 if order.terms is None else order.terms.stp
         meetings_left = meetings_max
+        asked_ticks = 0
         while order.open_lots and level is not None:
             price_ticks: int = level.price_ticks
             if limit_ticks and (price_ticks > limit_ticks if buys else price_ticks < limit_ticks):
                 break
-            if swap is not None and meetings_left:
+            if swap is not None and meetings_left and price_ticks != asked_ticks:
+                asked_ticks = price_ticks  # the pool has nothing better than this level after that
                 meetings_left -= self._pool_first(market, order, swap, price_ticks, fills)
                 if not order.open_lots:
                     break

@@ -70,6 +70,7 @@ class OrderDesk:
             for index, item in enumerate(ITEM.iter_unpack(command.items)):
                 self._apply_item(account, item, NO_TERMS, index, first_key, results)
         matcher.keeps_last_price = True
+        # A preview between commands is bounded as an order of now is.
         matcher.begin_items(bounded=True)
         outcome.results = tuple(results)
 
@@ -139,7 +140,7 @@ class OrderDesk:
 def carry_out(
     matcher: Matcher, account: Account, item: Item, order_key: Boxed, log: list[Logged]
 ) -> Result:
-    """One new order or cancel by itself, without command, signature and terms: for backtests.
+    """One new order or cancel by itself, unsigned and without terms: for measurements and tests.
 
     ``log`` takes what it does. A refusal is a result, and no event.
     """

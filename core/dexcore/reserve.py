@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from typing import Final, NamedTuple
 
-from dexcore.amm.router import LotSwap
 from dexcore.book import BUY, Level, Order
 from dexcore.items import STP_CANCEL_BOTH, STP_CANCEL_NEWEST, STP_DECREMENT
 from dexcore.limits import INT64_MAX, PPM
@@ -49,27 +48,15 @@ class Takeable(NamedTuple):
 NOTHING: Final = Takeable(0, 0, 0)
 
 
-def takeable(market: Market, order: Order, wanted_lots: int, meetings_max: int) -> Takeable:
+def takeable(market: Market, order: Order, meetings_max: int) -> Takeable:
     """What an order would take from book and pool as they stand: a dry run of ``Matcher.take``.
 
     It takes at its price or better, price zero meaning any, and meets what it would meet, in the
     same order: own lots count as nothing, end it or make it smaller, as its self-trade prevention
-    says, and icebergs show one part after the other. It ends when it has what is wanted, which may
-    be less than the order, or has met so many.
+    says, and icebergs show one part after the other. It ends when it is filled or has met so many.
     """
     swap = None if market.pool is None else market.pool.swap(order.side)
     stp = 0 if order.terms is None else order.terms.stp
-    return _dry_run(market, order, wanted_lots, meetings_max, swap, stp)
-
-
-def _dry_run(
-    market: Market,
-    order: Order,
-    wanted_lots: int,
-    meetings_max: int,
-    swap: LotSwap | None,
-    stp: int,
-) -> Takeable:
     buys = order.side == BUY
     limit_ticks: int = order.price_ticks
     owner = order.account.owner
@@ -88,12 +75,10 @@ def _dry_run(
             notional += sum([price * piece for price, piece in swap.take(pool_lots)])
             lots += pool_lots
             left_lots -= pool_lots
-            if not left_lots or lots >= wanted_lots:
+            if not left_lots:
                 ended = True
                 break
-        taken, left_lots, met, ended = _of_level(
-            level, owner, stp, left_lots, wanted_lots - lots, met, meetings_max
-        )
+        taken, left_lots, met, ended = _of_level(level, owner, stp, left_lots, met, meetings_max)
         lots += taken
         notional += taken * price_ticks
         if ended:
@@ -112,11 +97,10 @@ def _of_level(
     owner: int,
     stp: int,
     left_lots: int,
-    wanted_lots: int,
     met: int,
     meetings_max: int,
 ) -> tuple[int, int, int, bool]:
-    """Lots of a level for an order that has so many left and wants so many more.
+    """Lots of a level for an order that has so many left.
 
     Also what it has left then, what it has met, and whether it goes no further.
     """
@@ -145,7 +129,7 @@ def _of_level(
         taken = min(shown_lots, left_lots)
         lots += taken
         left_lots -= taken
-        if not left_lots or lots >= wanted_lots:
+        if not left_lots:
             return lots, left_lots, met, True
         maker = maker.next
     while later:
@@ -156,7 +140,7 @@ def _of_level(
         taken = min(hidden_lots, display_lots, left_lots)
         lots += taken
         left_lots -= taken
-        if not left_lots or lots >= wanted_lots:
+        if not left_lots:
             return lots, left_lots, met, True
         if hidden_lots > taken:
             later.append((hidden_lots - taken, display_lots))

@@ -125,7 +125,7 @@ def _run(matcher: Matcher, market: Market, order: Order) -> None:
     # Whatever the items of the command that runs it have met: it is somebody else's.
     meetings_max = matcher.bounds.meetings_per_entry
     if terms.time_in_force == FOK:
-        found = takeable(market, order, order.open_lots, meetings_max)
+        found = takeable(market, order, meetings_max)
         matcher.met += found.meetings
         if found.lots < order.open_lots:
             matcher.close(market, order, (), _EXPIRED)

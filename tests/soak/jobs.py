@@ -63,8 +63,8 @@ JOBS: Final = (
     Job(
         "pools",
         "What `twin` does with a pool in every market and half of the commands about pools, with "
-        "restarts from snapshots: the twin counts in exact fractions and routes lot by lot. Everything is "
-        "compared after each command.",
+        "restarts from snapshots: the twin counts in exact fractions and routes lot by lot. "
+        "Everything is compared after each command.",
         "commands",
         1_000_000,
         pools.work,

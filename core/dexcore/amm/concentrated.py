@@ -372,20 +372,19 @@ class Concentrated:
         active = 0
         for key, position in self.positions.items():
             liquidity = position.liquidity
+            fees = position.owed_base_atoms, position.owed_quote_atoms
             if liquidity:
+                fees = self.fees_of(key)
                 base_atoms, quote_atoms = self.burn_for(key, liquidity)
-                inside_base, inside_quote = self._inside(key)
                 owed_base += base_atoms
                 owed_quote += quote_atoms
-                owed_base += (inside_base - position.paid_base) * liquidity >> FEE_BITS
-                owed_quote += (inside_quote - position.paid_quote) * liquidity >> FEE_BITS
                 for tick, sign in ((key.lower_tick, 1), (key.upper_tick, -1)):
                     net[tick] = net.get(tick, 0) + sign * liquidity
                     gross[tick] = gross.get(tick, 0) + liquidity
                 if key.lower_tick <= self.pool_tick < key.upper_tick:
                     active += liquidity
-            owed_base += position.owed_base_atoms
-            owed_quote += position.owed_quote_atoms
+            owed_base += fees[0]
+            owed_quote += fees[1]
         check(owed_base <= self.base_atoms, "a pool owes more base than it holds")
         check(owed_quote <= self.quote_atoms, "a pool owes more quote than it holds")
         check(active == self.liquidity, "a pool's liquidity is off")

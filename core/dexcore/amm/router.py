@@ -175,8 +175,6 @@ def route(
     side: int,
     limit_ticks: int,
     quantity_lots: int,
-    *,
-    levels_end_it: bool = False,
 ) -> Iterator[Routed]:
     """What a taker gets from book and pool, step by step; changes neither.
 
@@ -186,7 +184,6 @@ def route(
         side: the taker's.
         limit_ticks: the worst price it takes.
         quantity_lots: what it wants.
-        levels_end_it: nothing is taken behind the last of the levels, not from the pool either.
     """
     sign = 1 if side == BUY else -1
     left = quantity_lots
@@ -200,10 +197,5 @@ def route(
         if lots:
             yield Routed(False, price_ticks, lots)
             left -= lots
-    if (
-        left
-        and swap is not None
-        and not levels_end_it
-        and (lots := swap.lots_within(limit_ticks, left))
-    ):
+    if left and swap is not None and (lots := swap.lots_within(limit_ticks, left)):
         yield from (Routed(True, *piece) for piece in swap.take(lots))

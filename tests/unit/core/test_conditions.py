@@ -74,7 +74,7 @@ def test_a_sliding_order_rests_outside_the_best_price(world: World) -> None:
         [result] = outcome.items
         assert result.status == OrderStatus.OPEN
         book = world.exchange.markets[0].book
-        assert book.side(side).quantity_at(rests) == 5
+        assert book.side(side).levels.by_price[rests].quantity_lots == 5
         moved = [event.price_ticks for event in outcome.events if isinstance(event, OrderRepriced)]
         assert moved == ([rests] if sent != rests else [])
         world.order(trader, *[(2, 0, 0, 0, 0, 0, 0, 0, 0, result.order_key)])
