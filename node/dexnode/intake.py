@@ -311,7 +311,11 @@ class Intake:
         exchange = self._shard.exchange
         try:
             key = exchange.accounts.key_of(account_key, public_key)
-            self._remember(account_id, account_key)
+        except Refused as refused:
+            # A stranger's copy of what was answered is no retry.
+            raise refuse(refused.reason, field=refused.field) from None
+        self._remember(account_id, account_key)
+        try:
             key.check_may(SCOPES.get(action, TRADE), now_ns)
         except Refused as refused:
             answered = exchange.nonces.answers.get((account_key, payload.nonce))

@@ -106,6 +106,23 @@ async def test_a_retry_passes_though_its_key_was_revoked() -> None:
         assert intake._shard.exchange.sequence == sequence + 1, "the retry alone"
 
 
+async def test_a_strangers_copy_of_what_was_answered_is_no_retry() -> None:
+    stranger = SigningKey(bytes(range(2, 34)))
+    async with open_intake() as (intake, _):
+        opened = await intake.run(envelope(), "register_key")
+        account_id = IdFormat(IDENTITY.shard, IDENTITY.epoch).format(opened.key)
+        another = wire.KeyRegistration(public_key=bytes(range(32)))
+        changes: dict[str, Any] = {
+            "account_id": account_id,
+            "nonce": 2,
+            "register_key": another,
+        }
+        assert (await refusal(intake, envelope(**changes))).startswith("applied as")
+        sequence = intake._shard.exchange.sequence
+        assert await refusal(intake, envelope(stranger, **changes)) == "UNKNOWN_KEY"
+        assert intake._shard.exchange.sequence == sequence
+
+
 async def test_a_label_with_control_characters_leaves_no_record() -> None:
     async with open_intake() as (intake, _):
         key = SigningKey(bytes(32)).verify_key
