@@ -119,6 +119,10 @@ class Feed(Generic[Item]):
         """What the window holds, oldest first."""
         return self._between(self.oldest_sequence, self.last_sequence)
 
+    def newest(self) -> Item:
+        """The last item. Raises IndexError: the window holds none."""
+        return self._items[(self.last_sequence - self._first_sequence) % self._capacity]
+
     def _between(self, first: int, last: int) -> list[Item]:
         items, capacity, before = self._items, self._capacity, self._first_sequence
         return [items[(n - before) % capacity] for n in range(first, last + 1)]

@@ -46,7 +46,7 @@ _STRIKES: Final = frozenset(
         "MAC_INVALID",
     }
 )
-# What takes risk away is charged apart from what adds some.
+# What takes risk away, and what keeps a session open, is charged apart from what adds some.
 _CANCELS: Final = frozenset(
     {"cancel", "cancel_all", "dead_mans_switch", "quote_cancel", "session_countersignature"}
 )

@@ -11,11 +11,7 @@ from typing import Final, final
 import structlog
 import trio
 
-from dexcore.commands import (
-    CAUSE_DISCONNECT,
-    Command,
-    MassCancel,
-)
+from dexcore.commands import CAUSE_DISCONNECT, Command, MassCancel
 from dexcore.items import NO_MARKET
 from dexcore.reasons import Reason
 from dexcore.results import Outcome
@@ -84,7 +80,7 @@ class Disconnects:
         with trio.move_on_after(FINISH_SECONDS):
             while self._waiting or self._openings or self._busy:
                 await self._done.wait()
-        if self._waiting or self._busy:
+        if self._waiting or self._openings or self._busy:
             log.error("orders of ended streams may still be open", commands=len(self._waiting))
 
     async def _await_openings(self) -> None:

@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 from dex.errors.v1 import errors_pb2
 from dex.orders.v1 import signed_payload_pb2 as payload_pb
 from dexcore.accounts import MANAGE_KEYS, TRADE, TRANSFER, Key
-from dexcore.commands import Command
+from dexcore.commands import DIGEST_BYTES, Command
 from dexcore.limits import EXPIRY_AHEAD_NS_MAX
 from dexcore.reasons import Reason, Refused
 from dexcore.results import Outcome
@@ -37,9 +37,8 @@ from dexruntime.sequencer import DrainingError, QueueFull
 from dexruntime.shard import Shard
 from dexruntime.verifier import VerifierFull
 from dexsdk.mac_session import HASH_BYTES, payload_hash
+from dexsdk.signing import payload_signing_bytes
 
-SIGNING_PREFIX: Final = b"triodex.payload.v1\0"
-DIGEST_BYTES: Final = 16
 PAYLOAD_BYTES_MAX: Final = 65_536
 ACCOUNTS_KNOWN_MAX: Final = 65_536
 # What the key that signs must be allowed; everything else is trading.
@@ -136,7 +135,7 @@ class Intake:
             self._check_short(peer, public_key, data)
         try:
             return self._shard.verifier.enqueue(
-                SIGNING_PREFIX + data, envelope.signature, public_key
+                payload_signing_bytes(data), envelope.signature, public_key
             )
         except VerifierFull:
             raise self._overloaded() from None

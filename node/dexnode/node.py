@@ -178,7 +178,7 @@ class Node:
             PosixStorage(self.data_dir, read_only=True),
             PosixStorage(data_dir / "audit"),
             shard.identity,
-            Key(self._key("audit heads")),
+            self._audit_key(),
             lambda: shard.sequencer.durable_point,
         )
         audit.check(self._telemetry.replaying)
@@ -224,7 +224,7 @@ class Node:
         pages = PageTokens(self._key("page tokens"))
         servicers: dict[str, object] = {
             binding.ORDER_INTAKE.full_name: OrderIntakeService(
-                shard, intake, ids, disconnects, Key(self._key("audit heads"))
+                shard, intake, ids, disconnects, self._audit_key()
             ),
             binding.MATCHING.full_name: MatchingService(
                 shard, intake, ids, pages, lambda: self._feeds.is_stopping
@@ -283,6 +283,9 @@ class Node:
                 else None
             ),
         )
+
+    def _audit_key(self) -> Key:
+        return Key(self._key("audit heads"))
 
     def _key(self, purpose: str) -> bytes:
         """A key that outlives restarts: tokens and tickets given out before one stay good."""

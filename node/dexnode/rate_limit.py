@@ -88,7 +88,7 @@ class Bucket:
         return level // self._period_ns
 
     def standing(self) -> Standing:
-        """What is left, as of the last `wait_ns`."""
+        """What is left, as of the last `wait_ns` or `fits`."""
         budget = self._budget
         missing = self._capacity - self._level
         return Standing(

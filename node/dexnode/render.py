@@ -75,7 +75,10 @@ def fill_result(ids: IdFormat, message: orders_pb.OrderResult, result: Result) -
 def fill_outcome(
     ids: IdFormat,
     message: (
-        orders_pb.OrderStreamResponse | orders_pb.SubmitBatchResponse | orders_pb.CancelAllResponse
+        orders_pb.OrderStreamResponse
+        | orders_pb.SubmitBatchResponse
+        | orders_pb.CancelAllResponse
+        | accounts_pb.RevokeKeyResponse
     ),
     outcome: Outcome,
 ) -> None:

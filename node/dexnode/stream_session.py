@@ -25,6 +25,8 @@ from dexrpc import RpcError
 from dexsdk import Key, PeerError
 from dexsdk.mac_session import (
     HASH_BYTES,
+    RANDOM_BYTES,
+    SHARE_BYTES,
     KeyShare,
     Mac,
     handshake_hash,
@@ -42,7 +44,7 @@ class Opening(NamedTuple):
     """A handshake whose command is under way."""
 
     share: KeyShare
-    client_share: bytes
+    mac_key: bytes
     handshake: bytes
     command: OpenSession
 
@@ -62,7 +64,7 @@ def begin(signed: Signed) -> Opening:
     """
     said = signed.payload.session_opening
     client_share = said.key_share
-    if len(client_share) != 32 or len(said.random) != 32:
+    if len(client_share) != SHARE_BYTES or len(said.random) != RANDOM_BYTES:
         raise refuse(
             errors_pb2.ERROR_REASON_FIELD_INVALID,
             "session_opening must hold a key_share and random bytes of 32 bytes each",
@@ -71,7 +73,7 @@ def begin(signed: Signed) -> Opening:
     share = KeyShare()
     handshake = handshake_hash(signed.data, signed.public_key, share.public_bytes, share.random)
     try:
-        share.mac_key(client_share, handshake)
+        mac_key = share.mac_key(client_share, handshake)
     except PeerError as error:
         raise refuse(
             errors_pb2.ERROR_REASON_FIELD_INVALID,
@@ -79,7 +81,7 @@ def begin(signed: Signed) -> Opening:
             field="session_opening.key_share",
         ) from error
     command = OpenSession(*head_of(signed), share.public_bytes, share.random, handshake)
-    return Opening(share, client_share, handshake, command)
+    return Opening(share, mac_key, handshake, command)
 
 
 @final
@@ -104,8 +106,7 @@ class StreamSession:
         self.key = key
         self.account_key = opening.command.account_key
         self.public_key = opening.command.public_key
-        mac_key = opening.share.mac_key(opening.client_share, opening.handshake)
-        self._mac = Mac(mac_key, session_id)
+        self._mac = Mac(opening.mac_key, session_id)
         # Sent; signed for, as the exchange has it; the same if what is under way to it is good.
         self._number = self._signed_number = self._promised_number = 0
         # Hashes of what was sent and not journaled since the last command of the session.

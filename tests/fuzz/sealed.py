@@ -17,7 +17,6 @@ from dex.flight.v1 import flight_pb2
 from dex.matching.v1.matching_pb2 import ListTradesRequest
 from dex.orders.v1 import signed_payload_pb2 as wire
 from dexflight.ticket import TicketOffice
-from dexnode.intake import SIGNING_PREFIX
 from dexnode.pagination import PageTokens
 from dexnode.tokens import TokenVerifier
 from dexrpc import RpcError
@@ -32,6 +31,7 @@ NETWORK = "triodex-test"
 EXPIRY_S = START_NS // SECOND_NS + 60
 CURSORS = 4
 SLOTS = ("ticket", "page", "token", "envelope", "ticket", "page", "text", "granted")
+PAYLOAD_PREFIX = b"triodex.payload.v1\0"
 ACCESS_PREFIX = b"triodex.access.v1\0"
 
 
@@ -63,7 +63,7 @@ def good_envelope() -> wire.SignedEnvelope:
     payload = b"anything that was signed"
     return wire.SignedEnvelope(
         payload=payload,
-        signature=KEY.sign(SIGNING_PREFIX + payload).signature,
+        signature=KEY.sign(PAYLOAD_PREFIX + payload).signature,
         public_key=bytes(KEY.verify_key),
     )
 
@@ -144,7 +144,7 @@ class Forgeries:
             spoken = wire.SignedEnvelope.FromString(data)
         except DecodeError:
             return False
-        good = verify_one(SIGNING_PREFIX + spoken.payload, spoken.signature, spoken.public_key)
+        good = verify_one(PAYLOAD_PREFIX + spoken.payload, spoken.signature, spoken.public_key)
         if good and spoken.public_key == self.signed.public_key:
             assert spoken.payload == self.signed.payload, "a payload was taken that nobody signed"
         return good

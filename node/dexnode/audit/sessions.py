@@ -15,7 +15,6 @@ from typing import Final
 from google.protobuf.message import DecodeError
 
 from dex.orders.v1 import signed_payload_pb2 as payload_pb
-from dexcore.limits import ITEM_INDEX_LIMIT
 from dexcore.session_commands import CountersignSession, EndSession, OpenSession, SessionOrders
 from dexnode.audit.envelopes import Checked, EnvelopeCheck
 from dexruntime.journal import Identity, Record
@@ -125,7 +124,7 @@ def _follow(
     if isinstance(command, OpenSession):
         if checked.outcome.reason or checked.outcome.repeated:
             return None
-        key = record.sequence * ITEM_INDEX_LIMIT
+        key = checked.outcome.key
         trail = open_[key] = SessionTrail(key, record.sequence)
         trail.open(command, record)
         if checked.problem:

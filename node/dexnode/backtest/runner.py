@@ -71,7 +71,7 @@ def run_backtest(wanted: Wanted) -> dict[str, Any]:
         with (
             progress_bar("bytes", total, shown=wanted.shows_progress) as advance,
             _uncollected(),
-            interrupted_between() as check,
+            _interrupted_between() as check,
         ):
             timed = _drive(engine, source, recorder, inputs, advance, check)
         recorder.end()
@@ -127,7 +127,7 @@ def _uncollected() -> Iterator[None]:
 
 
 @contextmanager
-def interrupted_between() -> Iterator[Callable[[], None]]:
+def _interrupted_between() -> Iterator[Callable[[], None]]:
     """Holds Ctrl-C back until the function that it gives is called, which raises it.
 
     Compiled code takes an interrupt in the middle of a large integer for the end of all memory, and

@@ -56,9 +56,8 @@ class AccountsService:
     ) -> pb.RevokeKeyResponse:
         """End a key, and the account's open orders with it if asked."""
         outcome = await self._intake.run(request.envelope, "revoke_key")
-        response = pb.RevokeKeyResponse(applied=render.applied(outcome))
-        for result in outcome.results:
-            render.fill_result(self._ids, response.results.add(), result)
+        response = pb.RevokeKeyResponse()
+        render.fill_outcome(self._ids, response, outcome)
         return response
 
     async def list_keys(self, request: pb.ListKeysRequest, ctx: CallContext) -> pb.ListKeysResponse:

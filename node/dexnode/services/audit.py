@@ -14,10 +14,7 @@ from dex.audit.v1 import audit_pb2 as pb
 from dex.errors.v1 import errors_pb2
 from dex.orders.v1 import signed_payload_pb2 as payload_pb
 from dexcore import merkle
-from dexcore.commands import (
-    Command,
-    decode_command,
-)
+from dexcore.commands import Command, decode_command
 from dexcore.leaf import digests, encode_leaf
 from dexcore.limits import EXPIRY_AHEAD_NS_MAX, ITEM_INDEX_LIMIT
 from dexcore.session_commands import SessionOrders

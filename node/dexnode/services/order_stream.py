@@ -22,7 +22,7 @@ from dexcore.results import Outcome
 from dexnode import render
 from dexnode.admission import RateLimited
 from dexnode.disconnects import Disconnects
-from dexnode.errors import error_info, refuse, rejection, rejection_of
+from dexnode.errors import refuse, rejection, rejection_of
 from dexnode.ids import IdFormat
 from dexnode.intake import Intake, Signed, result_of
 from dexnode.rate_limit import Standing
@@ -137,6 +137,8 @@ class OrderStream:
         self._answers: deque[_Answer] = deque()
         self._sending = 0
         self._changed = _Changes()
+        # Of its own: a stream without a session is not to wake at every change.
+        self._session_opened = trio.Event()
         self._reading = self._queueing = True
         # Accounts whose orders end with the stream, as a set with an order.
         self._ending: dict[int, None] = {}
@@ -240,7 +242,8 @@ class OrderStream:
         while True:
             dues = [session.due for session in self._sessions.values()]
             if not dues:
-                await self._changed.wait()
+                self._session_opened = trio.Event()
+                await self._session_opened.wait()
                 continue
             await trio.sleep_until(min(dues))
             if any(session.is_late for session in self._sessions.values()):
@@ -370,9 +373,7 @@ class OrderStream:
         """A session ends at its first fault."""
         self._intake.admission.note_refusal(self._peer, refusal)
         del self._sessions[session.id]
-        info = error_info(refusal)
-        reason = 0 if info is None else errors_pb2.ErrorReason.Value(f"ERROR_REASON_{info.reason}")
-        self._disconnects.end_session(session.key, reason)
+        self._disconnects.end_session(session.key, rejection_of(refusal).reason)
 
     # --- answers
 
@@ -421,6 +422,7 @@ class OrderStream:
             return
         session_id = self._ids.format(outcome.key)
         self._sessions[session_id] = StreamSession(session_id, outcome.key, opening)
+        self._session_opened.set()
         render.fill_applied(response.applied, outcome)
         fill_opened(response.session_opened, session_id, opening, self._node_key)
 

@@ -74,7 +74,7 @@ class PoolsService:
                 [pool] = await read_pools(self._shard, self._ids, [market])
                 sequence = pool.sequence
                 await send.send(pb.StreamPoolResponse(pool=pool))
-                while feed.held()[-1].sequence <= sequence:
+                while feed.newest().sequence <= sequence:
                     await feed.wait_wake()
         except SendStalled:
             raise refuse(
