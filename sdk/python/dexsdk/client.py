@@ -114,8 +114,8 @@ class Client(TrioFace):
         """A pipelined stream with at most `window` unanswered actions.
 
         With `session` they carry a MAC instead of a signature each, and the client signs for all of
-        them once a second: many orders then cost a fraction. `node_key` is the node's audit key, if
-        nobody else may open the session.
+        them once a second and whenever all is answered: keep some in flight, and many orders cost a
+        fraction. `node_key` is the node's audit key, if nobody else may open the session.
 
         With `cancel_on_disconnect` the node cancels every open order of the account when the
         stream ends, however it ends: leaving the block, losing the connection, dying.

@@ -52,6 +52,10 @@ class _Sent:
     payload: bytes = b""
     request: bytes = b""
 
+    @property
+    def is_countersignature(self) -> bool:
+        return not self.payload and not self.request
+
 
 @final
 class OrderWindow:
@@ -59,6 +63,7 @@ class OrderWindow:
 
     __slots__ = (
         "_cancel_on_disconnect",
+        "_is_broken",
         "_is_session",
         "_node_key",
         "_open_session",
@@ -84,12 +89,14 @@ class OrderWindow:
         self._is_session = is_session
         self._node_key = node_key
         self._open_session: OrderSession | None = None
+        # Kept here, since a cancelled `receive` leaves the next one to open the connection.
+        self._is_broken = False
         self.breaks = 0
         self._unanswered: deque[_Sent] = deque()
         self.limit: Final = limit
 
     def __len__(self) -> int:
-        return sum(1 for sent in self._unanswered if sent.payload or sent.request)
+        return sum(1 for sent in self._unanswered if not sent.is_countersignature)
 
     def is_full(self) -> bool:
         """Whether an answer must come before the next may go."""
@@ -132,25 +139,25 @@ class OrderWindow:
     def receive(self) -> Operation[orders.OrderStreamResponse]:
         """The answer to the oldest unanswered action, over as many connections as it takes."""
         outage: Backoff | None = None
-        is_broken = False
         while True:
             try:
-                if is_broken:
+                if self._is_broken:
                     yield from self._open()
-                    is_broken = False
                 return (yield from self._next_answer())
             except DexError as error:
                 if not isinstance(error, Unavailable) and error.reason not in _SESSION_OVER:
                     raise
                 self.breaks += 1
+                self._is_broken = True
+                # What is added from now on waits for the next session.
+                self._open_session = None
                 if outage is None:
                     outage = Backoff(self._session, self._deadline_ns())
                 yield outage.after(error)
-                is_broken = True
 
     def finish(self) -> Operation[None]:
         """Waits until the node has the last countersignature, if all else is answered."""
-        while self._unanswered and not len(self):
+        while self._unanswered and not len(self) and not self._is_broken:
             data = yield Read()
             if data is None:
                 return
@@ -164,8 +171,8 @@ class OrderWindow:
         if not self._is_session:
             waiting = tuple(sent.request for sent in self._unanswered)
             yield Open(path, waiting, (), duplex=True)
+            self._is_broken = False
             return
-        self._open_session = None
         handshake = Handshake(self._session)
         request = self._request(envelope=handshake.opening.envelope)
         yield Open(path, (request,), (), duplex=True)
@@ -175,10 +182,11 @@ class OrderWindow:
             raise error
         self._open_session = handshake.finish(answer.session_opened, self._node_key)
         # Old countersignatures are of a session that is over.
-        waiting_again = [sent for sent in self._unanswered if sent.payload or sent.request]
+        waiting_again = [sent for sent in self._unanswered if not sent.is_countersignature]
         self._unanswered = deque(waiting_again)
         for sent in waiting_again:
             yield Write(self._bytes_of(sent))
+        self._is_broken = False
 
     def _next_answer(self) -> Operation[orders.OrderStreamResponse]:
         while True:
@@ -188,7 +196,7 @@ class OrderWindow:
             if error is not None and error.reason in _SESSION_OVER and not sent.request:
                 self._unanswered.appendleft(sent)
                 raise error
-            if not sent.payload and not sent.request:
+            if sent.is_countersignature:
                 continue
             session = self._open_session
             if session is not None and not self._unanswered and not session.is_signed:

@@ -36,14 +36,14 @@ def list_positions(
     session: Session,
     account_id: str | None = None,
     *,
-    market: str = "",
+    market: str | None = None,
     limit: int | None = None,
 ) -> Operation[list[pools.Position]]:
     """What the account has in pools, by market and pool ticks; at most `limit`, else all."""
     found: list[pools.Position] = []
     request = pools.ListPositionsRequest(
         account_id=session.require_account(account_id),
-        market_id=market,
+        market_id=market or "",
         page_size=page_size(limit, 1_000),
     )
     while True:

@@ -110,7 +110,11 @@ class SyncOrderStream:
         self._performer: Final = _Performer(face._channel, face._flight)
 
     def __enter__(self) -> Self:
-        self._performer.run(self._window.start())
+        try:
+            self._performer.run(self._window.start())
+        except BaseException:
+            self._performer.close()
+            raise
         return self
 
     def __exit__(

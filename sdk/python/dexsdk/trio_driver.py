@@ -132,7 +132,12 @@ class TrioOrderStream:
         self._answered: Final = trio.lowlevel.ParkingLot()
 
     async def __aenter__(self) -> Self:
-        await self._performer.run(self._window.start())
+        await trio.lowlevel.checkpoint()
+        try:
+            await self._performer.run(self._window.start())
+        except BaseException:
+            self._performer.close()
+            raise
         return self
 
     async def __aexit__(
@@ -196,6 +201,7 @@ class TrioQuoteSession:
         self._performer: Final = _Performer(face._channel, face._flight)
 
     async def __aenter__(self) -> Self:
+        await trio.lowlevel.checkpoint()
         await self._performer.perform(self._open())
         return self
 
@@ -273,7 +279,7 @@ class _Performer:
             case Write():
                 self.write(effect.request)
             case Open():
-                await trio.lowlevel.checkpoint()
+                # No checkpoint: what another task wrote meanwhile would go to the old stream.
                 self.close()
                 self._stream = _Mailbox(self._channel.open(effect))
             case Sleep():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import grpc
 import pytest
 import trio
@@ -16,6 +18,7 @@ from dexsdk import (
     LocalBook,
     NewOrder,
     OrderStatus,
+    PeerError,
     Side,
     SyncClient,
     Unavailable,
@@ -23,6 +26,7 @@ from dexsdk import (
 )
 from dexsdk.keys import verify
 from dexsdk.signing import payload_signing_bytes
+from dexsdk.trio_driver import TrioOrderStream
 from tests.unit.sdk.fake_node import FakeNode, Hang, Refuse
 
 ORDER = NewOrder("BTC-USDT", Side.BUY, quantity_lots=3, price_ticks=100)
@@ -158,6 +162,42 @@ async def test_an_order_stream_resends_what_is_unanswered(
     assert [stream_answer(data).nonce for data in seen] == nonces
 
 
+async def test_what_is_sent_while_a_stream_is_opened_again_goes_out_in_it(
+    client: Client, fake_node: FakeNode
+) -> None:
+    fake_node.script(methods.ORDER_STREAM, stream_answer, LOST)
+    fake_node.script(methods.ORDER_STREAM, *[stream_answer] * 100_000, Hang())
+    sent: list[int] = []
+    is_back = False
+
+    async def send(stream: TrioOrderStream) -> None:
+        while not is_back:
+            sent.append(await stream.send(ORDER))
+
+    async with client as dex, dex.order_stream(window=100_000) as stream:
+        sent.append(await stream.send(ORDER))
+        answers = [await stream.receive()]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send, stream)
+            answers.append(await stream.receive())
+            is_back = True
+        with trio.fail_after(10):
+            answers += [await stream.receive() for _ in range(stream.unanswered())]
+    assert [answer.nonce for answer in answers] == sent
+
+
+async def test_an_order_stream_that_cannot_start_ends_its_call(
+    client: Client, fake_node: FakeNode
+) -> None:
+    fake_node.script(methods.ORDER_STREAM, stream_answer, Hang())
+    async with client as dex:
+        with pytest.raises(PeerError):
+            async with dex.order_stream(session=True):
+                pass
+        has_left = partial(fake_node.cancelled.wait, 5)
+        assert await trio.to_thread.run_sync(has_left), "the call stays open"
+
+
 async def test_a_full_window_waits_for_an_answer(client: Client, fake_node: FakeNode) -> None:
     fake_node.script(methods.ORDER_STREAM, *[stream_answer] * 2, Hang())
     async with client as dex, dex.order_stream(window=1) as stream, trio.open_nursery() as nursery:
@@ -187,6 +227,11 @@ def test_the_sync_face_shares_the_rules(sync_client: SyncClient, fake_node: Fake
         with pytest.raises(CallerError, match="OVERLOADED"):
             stream.send(ORDER)
         assert stream.receive().nonce == nonce
+    fake_node.cancelled.clear()
+    fake_node.script(methods.ORDER_STREAM, stream_answer, Hang())
+    with pytest.raises(PeerError), sync_client.order_stream(session=True):
+        pass
+    assert fake_node.cancelled.wait(5), "the call stays open"
 
 
 async def test_a_token_goes_where_it_is_asked_for(client: Client, fake_node: FakeNode) -> None:

@@ -49,9 +49,10 @@ class Node:
         self.opened = 0
         self.seen: list[wire.Payload] = []
         self.signed: list[int] = []
-        self.answers: list[Message | DexError] = []
+        self.answers: list[Message | BaseException] = []
         # What the next answers are instead, by the position among all of them.
-        self.instead: dict[int, Message | DexError] = {}
+        self.instead: dict[int, Message | BaseException] = {}
+        self.while_asleep: Callable[[], object] = lambda: None
         self.given = 0
         self.change: Callable[[orders.SessionOpened], None] = lambda _: None
 
@@ -65,7 +66,7 @@ class Node:
                 if isinstance(effect, Read):
                     assert self.answers, "it waits for what will not come"
                     found = self.answers.pop(0)
-                    if isinstance(found, DexError):
+                    if isinstance(found, BaseException):
                         step, answer = operation.throw, found
                     else:
                         answer = found.SerializeToString()
@@ -77,6 +78,7 @@ class Node:
                     self.take(effect.request)
                 elif isinstance(effect, Sleep):
                     self.now_ns += effect.duration_ns
+                    self.while_asleep()
         except StopIteration as stop:
             return stop.value
 
@@ -206,6 +208,29 @@ def test_orders_sent_while_a_session_opens_go_out_in_it(node: Node) -> None:
     assert not node.seen
     node.play(window.start())
     assert node.play(window.receive()).nonce == nonce
+
+
+def test_orders_sent_while_a_session_is_over_go_out_in_the_next(node: Node) -> None:
+    window = node.window()
+    node.play(window.start())
+    nonces = [node.send(window)]
+    node.answers[0] = rejected("UNKNOWN_SESSION")
+    node.while_asleep = lambda: nonces.append(node.send(window))
+    assert node.play(window.receive()).nonce == nonces[0]
+    assert [payload.nonce for payload in node.seen] == [nonces[0], *nonces], "sent to the old one"
+    assert node.play(window.receive()).nonce == nonces[1]
+
+
+def test_a_receive_given_up_while_a_session_opens_leaves_it_to_the_next(node: Node) -> None:
+    window = node.window()
+    node.play(window.start())
+    nonce = node.send(window)
+    node.answers[0] = Unavailable("UNAVAILABLE", "lost")
+    node.instead[node.given + 1] = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        node.play(window.receive())
+    assert node.play(window.receive()).nonce == nonce
+    assert node.opened == 3
 
 
 def test_a_refused_handshake_is_the_callers(node: Node) -> None:
