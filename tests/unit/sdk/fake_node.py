@@ -127,8 +127,8 @@ class FakeNode(grpc.GenericRpcHandler):
                 _refuse(step, context)
             elif isinstance(step, Hang):
                 gone = threading.Event()
-                context.add_callback(gone.set)
-                gone.wait()
+                if context.add_callback(gone.set):  # else it has left already
+                    gone.wait()
                 self.cancelled.set()
                 return
             elif isinstance(step, Message):
