@@ -118,6 +118,11 @@ class FakeNode(grpc.GenericRpcHandler):
         context: grpc.ServicerContext,
     ) -> Iterator[bytes]:
         script = self._scripts[path].popleft()
+        gone = threading.Event()
+        if not context.add_callback(gone.set):
+            gone.set()
+        if any(isinstance(step, Hang) for step in script):
+            context.add_callback(self.cancelled.set)
         request = b""
         if not path.endswith("/OrderStream"):
             request = next(requests)
@@ -126,10 +131,7 @@ class FakeNode(grpc.GenericRpcHandler):
             if isinstance(step, Refuse):
                 _refuse(step, context)
             elif isinstance(step, Hang):
-                gone = threading.Event()
-                if context.add_callback(gone.set):  # else it has left already
-                    gone.wait()
-                self.cancelled.set()
+                gone.wait()
                 return
             elif isinstance(step, Message):
                 yield step.SerializeToString()

@@ -227,7 +227,11 @@ def test_the_sync_face_shares_the_rules(sync_client: SyncClient, fake_node: Fake
         with pytest.raises(CallerError, match="OVERLOADED"):
             stream.send(ORDER)
         assert stream.receive().nonce == nonce
-    fake_node.cancelled.clear()
+
+
+def test_a_sync_order_stream_that_cannot_start_ends_its_call(
+    sync_client: SyncClient, fake_node: FakeNode
+) -> None:
     fake_node.script(methods.ORDER_STREAM, stream_answer, Hang())
     with pytest.raises(PeerError), sync_client.order_stream(session=True):
         pass
