@@ -43,6 +43,7 @@ COMPILED_MODULES: Final = (
     "dexcore.ledger",
     "dexcore.market",
     "dexcore.matching",
+    "dexcore.nonces",
     "dexcore.orders",
     "dexcore.parking",
     "dexcore.pegs",

@@ -1,20 +1,16 @@
-"""Accounts, their keys, and the nonces that make a signed payload count once."""
+"""Accounts and their keys."""
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple, final
+from typing import Final, final
 
 from dexcore.book import Boxed, Order
 from dexcore.invariant import check
 from dexcore.limits import (
-    EXPIRY_AHEAD_NS_MAX,
     KEYS_EVER_PER_ACCOUNT_MAX,
     KEYS_PER_ACCOUNT_MAX,
 )
 from dexcore.reasons import Reason, Refused
-from dexcore.results import Result
-
-SECOND_NS = 10**9
 
 # What a key may do, as bits: 1 << (dex.accounts.v1.KeyScope - 1).
 READ: Final = 1
@@ -120,20 +116,6 @@ class Account:
         return [key.public_key for key in self.keys.values() if not key.revoke_sequence]
 
 
-class Answered(NamedTuple):
-    """What a signed command was answered; kept until the payload expires."""
-
-    digest: bytes
-    expire_time_ns: int
-    sequence: int
-    time_ns: int
-    reason: int
-    field: str
-    key: int
-    items: tuple[Result, ...]
-    amounts: tuple[int, ...] = ()
-
-
 @final
 class Accounts:
     """All accounts and the table of keys."""
@@ -177,62 +159,3 @@ class Accounts:
         if key is None or key.account is not account:
             raise Refused(Reason.UNKNOWN_KEY, "public_key")
         return key
-
-
-@final
-class NonceTable:
-    """First answers by (account, nonce), forgotten when the payload expires.
-
-    A payload is refused once it has expired, so its nonce need not be remembered
-    any longer. Entries are dropped in whole seconds of expiry as time goes by.
-    """
-
-    __slots__ = ("answers", "expiring", "oldest_s")
-
-    def __init__(self) -> None:
-        self.answers: dict[tuple[int, int], Answered] = {}
-        self.expiring: dict[int, list[tuple[int, int]]] = {}
-        self.oldest_s = 0
-
-    def first_answer(
-        self, account_key: int, nonce: int, digest: bytes, expire_time_ns: int, time_ns: int
-    ) -> Answered | None:
-        """The answer the same payload got before; None when it is new.
-
-        Raises:
-            Refused: it expired, expires too far ahead, or reuses a nonce.
-        """
-        if expire_time_ns <= time_ns:
-            raise Refused(Reason.PAYLOAD_EXPIRED, "expire_time")
-        if expire_time_ns > time_ns + EXPIRY_AHEAD_NS_MAX:
-            raise Refused(Reason.EXPIRY_TOO_FAR, "expire_time")
-        known = self.answers.get((account_key, nonce))
-        if known is None or known.expire_time_ns <= time_ns:
-            return None
-        if known.digest != digest:
-            raise Refused(Reason.NONCE_REUSED, "nonce")
-        return known
-
-    def remember(self, account_key: int, nonce: int, answer: Answered) -> None:
-        """Keep the first answer until its payload expires."""
-        key = (account_key, nonce)
-        self.answers[key] = answer
-        second = answer.expire_time_ns // SECOND_NS
-        bucket = self.expiring.get(second)
-        if bucket is None:
-            self.expiring[second] = [key]
-        else:
-            bucket.append(key)
-
-    def forget_expired(self, time_ns: int) -> None:
-        """Drop what expired before the whole second of ``time_ns``."""
-        now_s = time_ns // SECOND_NS
-        if now_s <= self.oldest_s:
-            return
-        self.oldest_s = now_s
-        for second in [s for s in self.expiring if s < now_s]:
-            for key in self.expiring.pop(second):
-                known = self.answers.get(key)
-                # The nonce may have been used again after its first payload expired.
-                if known is not None and known.expire_time_ns // SECOND_NS == second:
-                    del self.answers[key]

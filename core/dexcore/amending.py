@@ -20,9 +20,9 @@ from dexcore.results import OrderStatus, Result
 # Looked up once: reading an enumeration's member costs more than comparing it.
 _MARKET_OPEN: Final = MarketStatus.OPEN
 _HALTED: Final = MarketStatus.HALTED
-_OPEN: Final = OrderStatus.OPEN
-_PARTIALLY_FILLED: Final = OrderStatus.PARTIALLY_FILLED
-_CANCELLED: Final = OrderStatus.CANCELLED
+_OPEN: Final = int(OrderStatus.OPEN)
+_PARTIALLY_FILLED: Final = int(OrderStatus.PARTIALLY_FILLED)
+_CANCELLED: Final = int(OrderStatus.CANCELLED)
 
 
 def cancel(matcher: Matcher, account: Account, order_key: int, client_order_id: int) -> Result:
@@ -34,7 +34,7 @@ def cancel(matcher: Matcher, account: Account, order_key: int, client_order_id: 
     return end(matcher, market, order, _CANCELLED)
 
 
-def end(matcher: Matcher, market: Market, order: Order, status: OrderStatus) -> Result:
+def end(matcher: Matcher, market: Market, order: Order, status: int) -> Result:
     """End an open order, wherever it is."""
     matcher.take_out(market, order)
     return matcher.close(market, order, (), status)

@@ -11,16 +11,16 @@ import json
 from hashlib import blake2b
 from typing import Any, Final
 
-from dexcore.accounts import Account, Answered, Key
+from dexcore.accounts import Account, Key
 from dexcore.book import Order
 from dexcore.exchange import Exchange
 from dexcore.invariant import InvariantError, check
 from dexcore.ledger import FEE_ACCOUNT_KEY
 from dexcore.market import NO_LIMITS, Market, MarketLimits, MarketSpec, MarketStatus
+from dexcore.nonces import Answered, answered, row_of
 from dexcore.pegs import best_unpegged
 from dexcore.pool_state import encode_pool, restore_pool
 from dexcore.quote_checkpoint import encode_quotes, restore_quotes
-from dexcore.results import ItemResult, Result
 from dexcore.sessions import Session
 from dexcore.terms import OrderTerms
 from dexcore.waiting import UNSEEN
@@ -38,6 +38,7 @@ _ORDER_VALUES: Final = 13
 
 def encode_state(exchange: Exchange) -> bytes:
     """Canonical bytes of the state."""
+    answers = [(key, answered(row)) for key, row in sorted(exchange.nonces.rows.items())]
     state: dict[str, Any] = {
         "version": FORMAT_VERSION_OLDEST,
         "sequence": exchange.sequence,
@@ -54,10 +55,7 @@ def encode_state(exchange: Exchange) -> bytes:
         ],
         "markets": [_market(market) for market in exchange.markets],
         "references": [[*key, *value] for key, value in sorted(exchange.references.items())],
-        "nonces": [
-            [*key, answer.digest.hex(), *answer[1:_AMOUNTS]]
-            for key, answer in sorted(exchange.nonces.answers.items())
-        ],
+        "nonces": [[*key, answer.digest.hex(), *answer[1:_AMOUNTS]] for key, answer in answers],
         "nonces_oldest_s": exchange.nonces.oldest_s,
     }
     if exchange.epochs:
@@ -66,11 +64,7 @@ def encode_state(exchange: Exchange) -> bytes:
         state["version"] = FORMAT_VERSION_KEYS
     if switches := exchange.timekeeper.switches:
         state["switches"] = [list(switch) for switch in switches]
-    amounts = [
-        [*key, list(answer.amounts)]
-        for key, answer in sorted(exchange.nonces.answers.items())
-        if answer.amounts
-    ]
+    amounts = [[*key, list(answer.amounts)] for key, answer in answers if answer.amounts]
     if amounts:
         state["amounts"] = amounts
     if switches or _has_more(state):
@@ -398,19 +392,21 @@ def _restore_nonces(exchange: Exchange, state: dict[str, Any]) -> None:
     nonces = exchange.nonces
     nonces.oldest_s = state["nonces_oldest_s"]
     from_hex = bytes.fromhex
+    amounts = {(space, nonce): tuple(row) for space, nonce, row in state.get("amounts", ())}
     for space, nonce, digest, *rest, items in state["nonces"]:
-        results = tuple([_result(row) for row in items])
-        answer = Answered._make((from_hex(digest), *rest, results, ()))
-        nonces.remember(space, nonce, answer)
-    for space, nonce, amounts in state.get("amounts", ()):
-        answer = nonces.answers[(space, nonce)]
-        nonces.answers[(space, nonce)] = answer._replace(amounts=tuple(amounts))
+        expire_time_ns, sequence, time_ns, reason, field, key = rest
+        row = row_of(
+            from_hex(digest),
+            expire_time_ns,
+            sequence,
+            time_ns,
+            reason,
+            field,
+            key,
+            [tuple(item) for item in items],
+            amounts.get((space, nonce), ()),
+        )
+        nonces.remember(space, nonce, row)
 
 
-def _result(row: list[Any]) -> Result:
-    row[_FILLS] = tuple([tuple(fill) for fill in row[_FILLS]])
-    return tuple(row)
-
-
-_FILLS: Final = ItemResult._fields.index("fills")
 _AMOUNTS: Final = Answered._fields.index("amounts")

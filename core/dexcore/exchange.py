@@ -20,9 +20,7 @@ from dexcore.accounts import (
     TRANSFER,
     Account,
     Accounts,
-    Answered,
     Key,
-    NonceTable,
 )
 from dexcore.admin import Epochs, OperatorDesk
 from dexcore.amending import cancel_all
@@ -73,6 +71,7 @@ from dexcore.limits import (
 )
 from dexcore.market import Market
 from dexcore.matching import Matcher
+from dexcore.nonces import NonceTable, row_of
 from dexcore.orders import OrderDesk
 from dexcore.phases import indicative
 from dexcore.pool_commands import AddLiquidity, CreatePool, PoolSwap, RemoveLiquidity
@@ -105,7 +104,7 @@ SignedCommand = (
     | OpenSession
     | CountersignSession
 )
-_new: Final = tuple.__new__
+_ACCEPTED: Final = Reason.NONE
 
 
 @final
@@ -243,7 +242,7 @@ class Exchange:
 
     def reopen(self, order: Order) -> None:
         """Know an order of a restored state that is open."""
-        self._matcher.keep_open(order, (), OrderStatus.OPEN)
+        self._matcher.keep_open(order, (), int(OrderStatus.OPEN))
 
     def preview(
         self, account_key: int, item: Item, said: Terms = NO_TERMS
@@ -285,22 +284,19 @@ class Exchange:
         return True
 
     def _remember(self, command: SignedCommand, nonce_space: int, outcome: Outcome) -> None:
-        # Half the price of Answered(...).
-        answer = _new(
-            Answered,
-            (
-                command.digest,
-                command.expire_time_ns,
-                outcome.sequence,
-                outcome.time_ns,
-                outcome.reason,
-                outcome.field,
-                outcome.key,
-                outcome.results,
-                outcome.amounts,
-            ),
+        reason = outcome.reason
+        row = row_of(
+            command.digest,
+            command.expire_time_ns,
+            outcome.sequence,
+            outcome.time_ns,
+            0 if reason is _ACCEPTED else reason.value,
+            outcome.field,
+            outcome.key,
+            outcome.results,
+            outcome.amounts,
         )
-        self.nonces.remember(nonce_space, command.nonce, answer)
+        self.nonces.remember(nonce_space, command.nonce, row)
 
     def _signer(self, command: SignedCommand, scope: int, outcome: Outcome) -> Key | None:
         """The key that signed, if it may do this now; None when the payload was answered before.

@@ -12,7 +12,7 @@ from typing import Final, final
 
 from sortedcontainers import SortedDict
 
-from dexcore.accounts import SECOND_NS, Account
+from dexcore.accounts import Account
 from dexcore.amending import cancel_all, end
 from dexcore.commands import CAUSE_DEAD_MANS_SWITCH
 from dexcore.events import DeadMansSwitchSet, MassCancelled
@@ -24,7 +24,7 @@ from dexcore.reasons import Reason, Refused
 from dexcore.results import OrderStatus
 from dexcore.steps import end_step
 
-TIMEOUT_NS_MIN: Final = SECOND_NS
+TIMEOUT_NS_MIN: Final = 10**9
 TIMEOUT_NS_MAX: Final = DAY_NS
 
 
@@ -88,7 +88,7 @@ class Timekeeper:
         matcher = self._matcher
         markets = matcher.markets
         for order in matcher.expiries.due(time_ns):
-            end(matcher, markets[order.market_index], order, OrderStatus.EXPIRED)
+            end(matcher, markets[order.market_index], order, int(OrderStatus.EXPIRED))
         end_step(matcher)
         switches = self._switches
         while switches and switches.peekitem(0)[0][0] <= time_ns:

@@ -49,12 +49,12 @@ from dexcore.self_trades import prevent
 from dexcore.terms import OrderTerms
 
 # Looked up once: reading an enumeration's member costs more than comparing it.
-_OPEN: Final = OrderStatus.OPEN
-_PARTIALLY_FILLED: Final = OrderStatus.PARTIALLY_FILLED
-_FILLED: Final = OrderStatus.FILLED
-_CANCELLED: Final = OrderStatus.CANCELLED
-_EXPIRED: Final = OrderStatus.EXPIRED
-_ACCEPTED: Final = Reason.NONE
+_OPEN: Final = int(OrderStatus.OPEN)
+_PARTIALLY_FILLED: Final = int(OrderStatus.PARTIALLY_FILLED)
+_FILLED: Final = int(OrderStatus.FILLED)
+_CANCELLED: Final = int(OrderStatus.CANCELLED)
+_EXPIRED: Final = int(OrderStatus.EXPIRED)
+_ACCEPTED: Final = int(Reason.NONE)
 
 
 @final
@@ -498,7 +498,7 @@ class Matcher:
             self.touch(market.book.asks.add(order))
         return self.keep_open(order, fills, _PARTIALLY_FILLED if order.filled_lots else _OPEN)
 
-    def keep_open(self, order: Order, fills: tuple[Fill, ...], status: OrderStatus) -> Result:
+    def keep_open(self, order: Order, fills: tuple[Fill, ...], status: int) -> Result:
         """Know an order that is in the book or waits by its account, and when it ends."""
         account = order.account
         account.open_orders[order.key] = order
@@ -528,7 +528,7 @@ class Matcher:
         market: Market,
         order: Order,
         fills: tuple[Fill, ...],
-        status: OrderStatus,
+        status: int,
         *,
         decremented: bool = False,
     ) -> Result:
@@ -537,7 +537,7 @@ class Matcher:
         return result_of(order, fills, status)
 
     def forget(
-        self, market: Market, order: Order, status: OrderStatus, *, decremented: bool = False
+        self, market: Market, order: Order, status: int, *, decremented: bool = False
     ) -> None:
         """End an order that is in no book: give the rest of what it holds back and forget it.
 
@@ -557,14 +557,14 @@ class Matcher:
             if client_id:
                 del account.client_orders[client_id]
         open_lots = order.open_lots
-        if (open_lots == 0) is not (status is _FILLED) and not (decremented and not open_lots):
+        if (open_lots == 0) is not (status == _FILLED) and not (decremented and not open_lots):
             raise InvariantError("wrong end of an order")
         self.events.append(
             (CLOSED, key, account.key, market.index, status, order.filled_lots, open_lots)
         )
 
 
-def result_of(order: Order, fills: tuple[Fill, ...], status: OrderStatus) -> Result:
+def result_of(order: Order, fills: tuple[Fill, ...], status: int) -> Result:
     """What is answered about an order."""
     return (
         order.key,

@@ -34,9 +34,9 @@ from dexcore.waiting import UNSEEN
 if TYPE_CHECKING:
     from dexcore.matching import Matcher
 
-_OPEN: Final = OrderStatus.OPEN
-_PARTIALLY_FILLED: Final = OrderStatus.PARTIALLY_FILLED
-_PARKED: Final = OrderStatus.PARKED
+_OPEN: Final = int(OrderStatus.OPEN)
+_PARTIALLY_FILLED: Final = int(OrderStatus.PARTIALLY_FILLED)
+_PARKED: Final = int(OrderStatus.PARKED)
 
 
 def prepare(market: Market, order: Order, terms: OrderTerms, min_lots: int, bounds: Bounds) -> None:

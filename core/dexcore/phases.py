@@ -24,8 +24,8 @@ from dexcore.waiting import UNSEEN
 if TYPE_CHECKING:
     from dexcore.matching import Matcher
 
-_FILLED: Final = OrderStatus.FILLED
-_EXPIRED: Final = OrderStatus.EXPIRED
+_FILLED: Final = int(OrderStatus.FILLED)
+_EXPIRED: Final = int(OrderStatus.EXPIRED)
 
 
 def set_status(matcher: Matcher, market: Market, status: MarketStatus) -> None:

@@ -26,12 +26,12 @@ from dexcore.results import Fill, OrderStatus, Result, refused_item
 # Looked up once: reading an enumeration's member costs more than comparing it.
 _MARKET_OPEN: Final = MarketStatus.OPEN
 _HALTED: Final = MarketStatus.HALTED
-_OPEN: Final = OrderStatus.OPEN
-_PARTIALLY_FILLED: Final = OrderStatus.PARTIALLY_FILLED
-_FILLED: Final = OrderStatus.FILLED
-_CANCELLED: Final = OrderStatus.CANCELLED
-_EXPIRED: Final = OrderStatus.EXPIRED
-_NONE: Final = Reason.NONE
+_OPEN: Final = int(OrderStatus.OPEN)
+_PARTIALLY_FILLED: Final = int(OrderStatus.PARTIALLY_FILLED)
+_FILLED: Final = int(OrderStatus.FILLED)
+_CANCELLED: Final = int(OrderStatus.CANCELLED)
+_EXPIRED: Final = int(OrderStatus.EXPIRED)
+_NONE: Final = int(Reason.NONE)
 _WOULD_TAKE: Final = Reason.POST_ONLY_WOULD_TAKE
 _UNKNOWN_ORDER: Final = Reason.UNKNOWN_ORDER
 

@@ -25,7 +25,7 @@ class OrderStatus(IntEnum):
 
 # Reading an enumeration's member costs more than all else an outcome begins with.
 _ACCEPTED: Final = Reason.NONE
-_REJECTED: Final = OrderStatus.REJECTED
+_REJECTED: Final = int(OrderStatus.REJECTED)
 
 Fill = tuple[int, int, int, int]
 """trade_sequence, price_ticks, quantity_lots, fee_atoms of the order's owner."""
@@ -45,12 +45,13 @@ class ItemResult(NamedTuple):
 
 
 Result = tuple[Any, ...]
-"""The values of an ItemResult: made and kept without names, which cost as much again."""
+"""The values of an ItemResult: made and kept without names, which cost as much again. Plain ints
+and texts alone, no members of enumerations: such a tuple is nothing to the garbage collector."""
 
 
 def refused_item(reason: Reason, field: str, client_order_id: int = 0) -> Result:
     """The result of a refused item."""
-    return (0, client_order_id, _REJECTED, 0, 0, (), reason, field)
+    return (0, client_order_id, _REJECTED, 0, 0, (), reason.value, field)
 
 
 @final

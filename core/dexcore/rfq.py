@@ -186,8 +186,8 @@ class QuoteDesk:
         self._close(request, RequestEnd.FILLED, outcome)
         outcome.key = quote.key
         fills = ((0, price_ticks, lots, taker_fee),)
-        filled = (OrderStatus.FILLED, lots, 0, fills)
-        outcome.results = ((quote.key, 0, *filled, Reason.NONE, ""),)
+        filled = (int(OrderStatus.FILLED), lots, 0, fills)
+        outcome.results = ((quote.key, 0, *filled, int(Reason.NONE), ""),)
 
     # --- what the node says, and time
 

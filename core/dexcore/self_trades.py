@@ -14,7 +14,7 @@ from dexcore.results import OrderStatus
 if TYPE_CHECKING:
     from dexcore.matching import Matcher
 
-_CANCELLED: Final = OrderStatus.CANCELLED
+_CANCELLED: Final = int(OrderStatus.CANCELLED)
 
 
 def prevent(matcher: Matcher, market: Market, maker: Order, taker: Order, stp: int) -> bool:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dexcore.waiting import Waiting
 
 _OPEN: Final = MarketStatus.OPEN
-_CANCELLED: Final = OrderStatus.CANCELLED
+_CANCELLED: Final = int(OrderStatus.CANCELLED)
 
 
 def begin_command(matcher: Matcher, log: list[Logged]) -> None:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from dexcore.waiting import Waiting
 
 _MARKET_OPEN: Final = MarketStatus.OPEN
-_CANCELLED: Final = OrderStatus.CANCELLED
-_EXPIRED: Final = OrderStatus.EXPIRED
+_CANCELLED: Final = int(OrderStatus.CANCELLED)
+_EXPIRED: Final = int(OrderStatus.EXPIRED)
 
 
 def prepare_stop(market: Market, order: Order, terms: OrderTerms, bounds: Bounds) -> None:

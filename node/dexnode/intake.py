@@ -317,8 +317,7 @@ class Intake:
         try:
             key.check_may(SCOPES.get(action, TRADE), now_ns)
         except Refused as refused:
-            answered = exchange.nonces.answers.get((account_key, payload.nonce))
-            if answered is not None and answered.digest == digest:
+            if exchange.nonces.is_answered(account_key, payload.nonce, digest):
                 # The core has the first answer to what is sent again, whatever became of the key.
                 return account_key
             # What is not durable yet may still be lost: the core says it, in journal order.
