@@ -6,11 +6,12 @@ from typing import Final, final
 
 from dex.kline.v1 import kline_query_pb2 as pb
 from dexcore.limits import INT64_MAX
+from dexcore.market import Market
 from dexkline import Interval
 from dexnode import render
 from dexnode.pagination import PageTokens
 from dexnode.services.matching import find_market
-from dexnode.services.streams import follow
+from dexnode.services.streams import SharedMessages, follow
 from dexnode.times import time_ns_of
 from dexrpc import CallContext, Sender
 from dexruntime.shard import Shard
@@ -27,6 +28,9 @@ class KlineQueryService:
     def __init__(self, shard: Shard, pages: PageTokens) -> None:
         self._shard = shard
         self._pages = pages
+        self._changes: dict[
+            tuple[int, Interval], SharedMessages[KlineChange, pb.StreamKlinesResponse]
+        ] = {}
 
     async def list_klines(
         self, request: pb.ListKlinesRequest, _ctx: CallContext
@@ -73,11 +77,26 @@ class KlineQueryService:
                     )
                 )
 
-        async def send_changes(changes: list[KlineChange]) -> None:
-            market_id = market.spec.market_id
-            await send.send_many([_message(market_id, interval, change) for change in changes])
+        shared = self._changes_of(market, interval)
+
+        async def send_changes(after: int, changes: list[KlineChange]) -> None:
+            await send.send_many(shared.of(after, changes))
 
         await follow(feed, after, CHANGES_AT_ONCE, send_changes)
+
+    def _changes_of(
+        self, market: Market, interval: Interval
+    ) -> SharedMessages[KlineChange, pb.StreamKlinesResponse]:
+        key = market.index, interval
+        shared = self._changes.get(key)
+        if shared is None:
+            market_id = market.spec.market_id
+
+            def make(changes: list[KlineChange]) -> list[pb.StreamKlinesResponse]:
+                return [_message(market_id, interval, change) for change in changes]
+
+            shared = self._changes[key] = SharedMessages(make)
+        return shared
 
 
 def _message(market_id: str, interval: Interval, change: KlineChange) -> pb.StreamKlinesResponse:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
 from dex.errors.v1 import errors_pb2
 from dex.matching.v1 import matching_pb2 as pb
@@ -17,7 +17,7 @@ from dexnode.instant_swap import quote_swap
 from dexnode.intake import Intake
 from dexnode.pagination import PageTokens
 from dexnode.services.quotes import QuoteMethods
-from dexnode.services.streams import follow, gone
+from dexnode.services.streams import SharedMessages, follow, gone
 from dexrpc import CallContext, Sender
 from dexruntime.feed import SequenceGone
 from dexruntime.shard import Shard
@@ -29,6 +29,13 @@ BOOK_DEPTH_STREAM: Final = 1_000_000
 TRADES_PAGE: Final = 100
 TRADES_PER_MESSAGE: Final = 256
 CHANGES_AT_ONCE: Final = 256
+
+
+class _Shared(NamedTuple):
+    """What the subscribers of one market get in common."""
+
+    changes: SharedMessages[BookChange, pb.StreamBookResponse]
+    trades: SharedMessages[PublicTrade, pb.StreamTradesResponse]
 
 
 @final
@@ -46,6 +53,7 @@ class MatchingService(QuoteMethods):
         super().__init__(shard, intake, ids, pages, is_stopping)
         # By market index: what its auction would give, and the sequence of the state that is of.
         self._indicatives: dict[int, tuple[int, pb.IndicativeUncross]] = {}
+        self._shared: dict[int, _Shared] = {}
 
     async def list_markets(
         self, request: pb.ListMarketsRequest, _ctx: CallContext
@@ -83,10 +91,15 @@ class MatchingService(QuoteMethods):
             after = snapshot.sequence
             await send.send(pb.StreamBookResponse(snapshot=snapshot))
 
-        async def send_changes(changes: list[BookChange]) -> None:
-            items = [_book_item(change) for change in changes]
+        shared = self._shared_of(market).changes
+
+        async def send_changes(after: int, changes: list[BookChange]) -> None:
             indicative = self._indicative(market)
-            if indicative is not None:
+            if indicative is None:
+                items = shared.of(after, changes)
+            else:
+                # It may have changed since others got theirs.
+                items = _book_items(changes)
                 for item in items:
                     item.delta.indicative.CopyFrom(indicative)
             await send.send_many(items)
@@ -106,8 +119,10 @@ class MatchingService(QuoteMethods):
         if request.start_sequence:
             after = await self._catch_up(market, view, request.start_sequence, send)
 
-        async def send_trades(trades: list[PublicTrade]) -> None:
-            await send.send(self._trades_message(market, trades))
+        shared = self._shared_of(market).trades
+
+        async def send_trades(after: int, trades: list[PublicTrade]) -> None:
+            await send.send_many(shared.of(after, trades))
 
         await follow(view.trade_feed, after, TRADES_PER_MESSAGE, send_trades)
 
@@ -198,6 +213,15 @@ class MatchingService(QuoteMethods):
             after = trades[-1].trade_sequence
         return after
 
+    def _shared_of(self, market: Market) -> _Shared:
+        shared = self._shared.get(market.index)
+        if shared is None:
+            shared = self._shared[market.index] = _Shared(
+                SharedMessages(_book_items),
+                SharedMessages(lambda trades: [self._trades_message(market, trades)]),
+            )
+        return shared
+
     def _trades_message(self, market: Market, trades: list[PublicTrade]) -> pb.StreamTradesResponse:
         message = pb.StreamTradesResponse()
         render.add_trades(self._ids, message.trades, market.spec.market_id, trades)
@@ -231,5 +255,5 @@ def past_trades(view: MarketView, start_sequence: int, count: int) -> list[Publi
     return rows
 
 
-def _book_item(change: BookChange) -> pb.StreamBookResponse:
-    return pb.StreamBookResponse(delta=render.book_delta(change))
+def _book_items(changes: list[BookChange]) -> list[pb.StreamBookResponse]:
+    return [pb.StreamBookResponse(delta=render.book_delta(change)) for change in changes]

@@ -108,11 +108,9 @@ class MakerSession:
         after = self._opening.after_sequence
         opened = pb.QuoteSessionOpened()
 
-        async def send_items(items: list[FeedItem]) -> None:
-            nonlocal after
-            messages = [self._item(after + n, item) for n, item in enumerate(items, 1)]
+        async def send_items(after: int, items: list[FeedItem]) -> None:
+            messages = [self._item(number, item) for number, item in enumerate(items, after + 1)]
             await self._send(send, messages)
-            after += len(items)
 
         try:
             if after:

@@ -63,18 +63,15 @@ class QuoteMethods:
         request_id = self._ids.format(outcome.key)
         self._waiting[outcome.key] += 1
         taker_left = False
-        sent = 0
 
-        async def send_states(states: list[QuoteState | None]) -> None:
-            nonlocal sent
+        async def send_states(after: int, states: list[QuoteState | None]) -> None:
             messages = []
-            for sequence, state in enumerate(states, sent + 1):
+            for sequence, state in enumerate(states, after + 1):
                 message = pb.RequestQuoteResponse(quote_request_id=request_id, sequence=sequence)
                 if state is not None:
                     message.quote.CopyFrom(self._quote(state, state.taker_key))
                 messages.append(message)
             await send.send_many(messages)
-            sent += len(states)
 
         try:
             await follow(view.log, 0, QUOTES_AT_ONCE, send_states)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Final, Generic, TypeVar, final
 
 from dex.errors.v1 import errors_pb2
 from dexnode.errors import refuse
@@ -11,15 +11,42 @@ from dexrpc import RpcError, SendStalled
 from dexruntime.feed import Feed, SequenceGone
 
 Item = TypeVar("Item")
+Message = TypeVar("Message")
+
+# Messages of so many spans of a feed are kept: readers that keep up are all at one of the last.
+SPANS_KEPT: Final = 4
+
+
+@final
+class SharedMessages(Generic[Item, Message]):
+    """What a feed's readers get, made once for all that are at the same place."""
+
+    __slots__ = ("_made", "_make")
+
+    def __init__(self, make: Callable[[list[Item]], list[Message]]) -> None:
+        self._make = make
+        self._made: dict[tuple[int, int], list[Message]] = {}
+
+    def of(self, after_sequence: int, items: list[Item]) -> list[Message]:
+        """The messages of the items that follow the sequence; nobody may change them."""
+        span = after_sequence, len(items)
+        messages = self._made.get(span)
+        if messages is None:
+            if len(self._made) == SPANS_KEPT:
+                del self._made[next(iter(self._made))]
+            messages = self._made[span] = self._make(items)
+        return messages
 
 
 async def follow(
     feed: Feed[Item],
     after_sequence: int,
     limit: int,
-    send: Callable[[list[Item]], Awaitable[None]],
+    send: Callable[[int, list[Item]], Awaitable[None]],
 ) -> None:
     """Send a feed's items after a sequence, up to ``limit`` at once, until call or feed ends.
+
+    ``send`` is told the sequence before its items.
 
     Raises:
         RpcError: OUT_OF_RANGE when the feed cannot resume there; SLOW_CONSUMER, with the last
@@ -34,7 +61,7 @@ async def follow(
     feed.readers += 1
     try:
         while items := await feed.read_after(after, limit):
-            await send(items)
+            await send(after, items)
             after += len(items)
     except (SequenceGone, SendStalled):
         raise refuse(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dexnode.errors import error_info
-from dexnode.services.streams import follow
+from dexnode.services.streams import SharedMessages, follow
 from dexrpc import RpcError, SendStalled
 from dexruntime.feed import Feed
 
@@ -22,7 +22,7 @@ async def cut(feed: Feed[int], stalls_at: int) -> tuple[dict[str, str], list[int
     sent: list[int] = []
     batches = 0
 
-    async def send(items: list[int]) -> None:
+    async def send(_after: int, items: list[int]) -> None:
         nonlocal batches
         batches += 1
         if batches == stalls_at:
@@ -53,3 +53,31 @@ async def test_a_reader_out_of_the_window_is_told_the_same() -> None:
     told, sent = await cut(feed, stalls_at=100)
     assert told == {"last_sequence": str(sent[-1]), "oldest_sequence": "151"}
     assert feed.readers == 0
+
+
+async def test_readers_at_one_place_get_messages_made_once() -> None:
+    feed = feed_of(50)
+    made: list[list[int]] = []
+
+    def make(items: list[int]) -> list[str]:
+        made.append(items)
+        return [str(item) for item in items]
+
+    shared = SharedMessages(make)
+
+    async def read(after: int) -> list[str]:
+        got: list[str] = []
+
+        async def send(after: int, items: list[int]) -> None:
+            got.extend(shared.of(after, items))
+            if after + len(items) == feed.last_sequence:
+                raise SendStalled
+
+        with pytest.raises(RpcError):
+            await follow(feed, after, 10, send)
+        return got
+
+    for _ in range(3):
+        assert await read(30) == [str(number) for number in range(31, 51)], "a reader got another's"
+    assert made == [list(range(31, 41)), list(range(41, 51))], "each reader's are made anew"
+    assert await read(25) == [str(number) for number in range(26, 51)], "a reader got another's"
