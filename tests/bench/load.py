@@ -34,11 +34,22 @@ from dex.orders.v1 import order_intake_pb2 as orders_pb
 from dexsdk import Key
 from dexsdk.order_session import Handshake
 from dexsdk.session import Session
+from tests.support.http2_frames import (
+    ACK,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    GOAWAY,
+    HEADERS,
+    PING,
+    PREFACE,
+    RST,
+    SETTINGS,
+    WINDOW,
+    WINDOW_MAX,
+    frame,
+)
 
-PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-DATA, HEADERS, RST, SETTINGS, PING, GOAWAY, WINDOW = 0, 1, 3, 4, 6, 7, 8
-END_STREAM, ACK, END_HEADERS = 1, 1, 4
-WINDOW_MAX: Final = 2**31 - 1
 # Longest wait without looking.
 LOOK_NS: Final = 100_000_000
 METHOD: Final = "/dex.orders.v1.OrderIntake/OrderStream"
@@ -46,12 +57,6 @@ METHOD: Final = "/dex.orders.v1.OrderIntake/OrderStream"
 COUNTERSIGN_NS: Final = 1_000_000_000
 # One of each session fits beside an order.
 COUNTERSIGNATURE_BYTES_MAX: Final = 4_096
-
-
-def frame(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
-    """One HTTP/2 frame."""
-    size = len(payload)
-    return struct.pack(">BHBBI", size >> 16, size & 0xFFFF, kind, flags, stream_id) + payload
 
 
 class Connection:

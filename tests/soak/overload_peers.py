@@ -16,7 +16,8 @@ import time
 from typing import Any, Final
 
 from dex.matching.v1 import matching_pb2
-from tests.soak.overload_client import (
+from tests.soak.overload_client import SUBMIT_BATCH, header_block, hello
+from tests.support.http2_frames import (
     CONTINUATION,
     DATA,
     END_HEADERS,
@@ -24,10 +25,7 @@ from tests.soak.overload_client import (
     GOAWAY,
     HEADERS,
     RST,
-    SUBMIT_BATCH,
     frame,
-    header_block,
-    hello,
 )
 
 STREAM_TRADES: Final = "/dex.matching.v1.Matching/StreamTrades"
@@ -37,6 +35,8 @@ STALLED_WINDOW: Final = 2_000
 CUT_SECONDS_MAX: Final = 15.0
 # A flooder that hears nothing for so long comes again.
 PATIENCE_SECONDS: Final = 1.0
+# What a reader that has come back shows to have missed nothing.
+RESUMED_TRADES: Final = 1_000
 COME_EVERY_SECONDS: Final = 0.2
 COME_SECONDS_MAX: Final = 2.0
 
@@ -191,47 +191,87 @@ class Reader:
             self.latencies_ns.append(now_ns - trades[-1].time.ToNanoseconds())
 
 
+class Turns:
+    """Readers that stall, one after the other, with as long a time without one before each."""
+
+    def __init__(self, address: str, market_id: str, count: int, seconds: float) -> None:
+        self._address = address
+        self._market_id = market_id
+        self._left = count
+        self._seconds = seconds
+        self._next_at = time.monotonic() + seconds
+        self._cut: list[Reader] = []
+        self.now: Reader | None = None
+        """The one that stalls at the moment."""
+        self.cut_after_seconds: list[float] = []
+
+    @property
+    def are_over(self) -> bool:
+        """Whether all have had theirs."""
+        return not self._left and self.now is None
+
+    def look(self) -> None:
+        """Let the next one come, or see that the present one is cut."""
+        if self.now is None:
+            if self._left and time.monotonic() >= self._next_at:
+                self._left -= 1
+                self.now = Reader(self._address, self._market_id, 0, stalled=True)
+            return
+        if self.now.ended_at is not None:
+            self.cut_after_seconds.append(self.now.ended_at - self.now.last_data_at)
+            self._cut.append(self.now)
+            self.now = None
+            self._next_at = time.monotonic() + self._seconds
+            return
+        stalled = time.monotonic() - self.now.last_data_at
+        assert stalled < CUT_SECONDS_MAX, "a stalled reader was never cut"
+
+    def lost_on_resume(self) -> int:
+        """Trades missing after each has come back and gone on after what it had."""
+        return sum(self._resume(reader.sequences) for reader in self._cut)
+
+    def _resume(self, seen: list[int]) -> int:
+        assert seen, "it stalled before it had anything"
+        again = Reader(self._address, self._market_id, seen[-1] + 1)
+        end = time.monotonic() + 3
+        while time.monotonic() < end and len(again.sequences) < RESUMED_TRADES:
+            if select.select([again.socket], [], [], 0.1)[0]:
+                again.read()
+        again.socket.close()
+        assert again.sequences, "a resumed reader got nothing"
+        return _gaps(seen + again.sequences)
+
+
 def follow(plan: dict[str, Any]) -> dict[str, Any]:
-    """Follow until the time is up; latencies of the live ones, and what became of the stalled."""
+    """Follow until all that stall were cut; latencies of the live ones beside one and without, and
+    what became of the stalled."""
     address, market_id = plan["address"], plan["market_id"]
     live = [Reader(address, market_id, 0) for _ in range(plan["live"])]
-    stalled = Reader(address, market_id, 0, stalled=True) if plan["stalled"] else None
-    readers = {reader.socket: reader for reader in [*live, *([stalled] if stalled else [])]}
-    end = time.monotonic() + plan["seconds"]
-    while time.monotonic() < end or _awaited(stalled, end + CUT_SECONDS_MAX):
-        for ready in select.select(list(readers), [], [], 0.1)[0]:
-            readers[ready].read()
-            if readers[ready].ended_at is not None:
-                del readers[ready]
-    result: dict[str, Any] = {
-        "latencies_ns": [latency for reader in live for latency in reader.latencies_ns],
+    sockets = {reader.socket: reader for reader in live}
+    turns = Turns(address, market_id, plan["stalled"], plan["seconds"])
+    latencies_ns: dict[bool, list[int]] = {False: [], True: []}
+    while not turns.are_over:
+        stalled = turns.now
+        waiting = [*sockets, *([stalled.socket] if stalled else [])]
+        for ready in select.select(waiting, [], [], 0.1)[0]:
+            if stalled is not None and ready is stalled.socket:
+                stalled.read()
+                continue
+            reader = sockets[ready]
+            reader.read()
+            latencies_ns[stalled is not None] += reader.latencies_ns
+            reader.latencies_ns.clear()
+            if reader.ended_at is not None:
+                del sockets[ready]
+        turns.look()
+    return {
+        "without": latencies_ns[False],
+        "beside": latencies_ns[True],
         "gaps": sum(_gaps(reader.sequences) for reader in live),
         "ended": sum(reader.ended_at is not None for reader in live),
+        "cut_after_seconds": turns.cut_after_seconds,
+        "lost_on_resume": turns.lost_on_resume(),
     }
-    if stalled is not None:
-        cut = stalled.ended_at is not None
-        result["cut_after_seconds"] = (
-            stalled.ended_at - stalled.last_data_at if stalled.ended_at else None
-        )
-        if cut and stalled.sequences:
-            result["lost_on_resume"] = _resume(address, market_id, stalled.sequences)
-    return result
-
-
-def _awaited(stalled: Reader | None, until: float) -> bool:
-    """Whether the stalled one may still be cut."""
-    return stalled is not None and stalled.ended_at is None and time.monotonic() < until
-
-
-def _resume(address: str, market_id: str, seen: list[int]) -> int:
-    """Trades missing after the stalled one has come back and gone on after what it had."""
-    again = Reader(address, market_id, seen[-1] + 1)
-    end = time.monotonic() + 3
-    while time.monotonic() < end:
-        if select.select([again.socket], [], [], 0.1)[0]:
-            again.read()
-    assert again.sequences, "a resumed reader got nothing"
-    return _gaps(seen + again.sequences)
 
 
 def _gaps(sequences: list[int]) -> int:

@@ -57,13 +57,13 @@ type OrderIntakeClient interface {
 	// Applies up to 1,000 items under one signature. The call succeeds when the
 	// batch was applied; each item has its own result.
 	SubmitBatch(ctx context.Context, in *SubmitBatchRequest, opts ...grpc.CallOption) (*SubmitBatchResponse, error)
-	// A session of envelopes, each holding a batch, any single action on orders, or the
-	// dead man's switch. Answers
-	// come in the order of the requests. A bad envelope is answered with a
-	// rejection and the stream goes on. A node that is behind first reads the
-	// stream more slowly, so that flow control holds the sender back; an envelope
-	// that still waits after a second is rejected with OVERLOADED. With a
-	// session_opening the orders that follow may carry a MAC instead of a signature.
+	// A stream of envelopes, each holding a batch, any single action on orders, the
+	// dead man's switch, or a session's opening or countersignature. Answers come
+	// in the order of the requests. A bad envelope is answered with a rejection
+	// and the stream goes on. A node that is behind first reads the stream more
+	// slowly, so that flow control holds the sender back; an envelope that still
+	// waits after a second is rejected with OVERLOADED. Orders of a session carry
+	// a MAC instead of a signature.
 	OrderStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[OrderStreamRequest, OrderStreamResponse], error)
 	// Says what an order would do now without placing it: whether it would be
 	// refused, what it would reserve, what it would fill.
@@ -187,13 +187,13 @@ type OrderIntakeServer interface {
 	// Applies up to 1,000 items under one signature. The call succeeds when the
 	// batch was applied; each item has its own result.
 	SubmitBatch(context.Context, *SubmitBatchRequest) (*SubmitBatchResponse, error)
-	// A session of envelopes, each holding a batch, any single action on orders, or the
-	// dead man's switch. Answers
-	// come in the order of the requests. A bad envelope is answered with a
-	// rejection and the stream goes on. A node that is behind first reads the
-	// stream more slowly, so that flow control holds the sender back; an envelope
-	// that still waits after a second is rejected with OVERLOADED. With a
-	// session_opening the orders that follow may carry a MAC instead of a signature.
+	// A stream of envelopes, each holding a batch, any single action on orders, the
+	// dead man's switch, or a session's opening or countersignature. Answers come
+	// in the order of the requests. A bad envelope is answered with a rejection
+	// and the stream goes on. A node that is behind first reads the stream more
+	// slowly, so that flow control holds the sender back; an envelope that still
+	// waits after a second is rejected with OVERLOADED. Orders of a session carry
+	// a MAC instead of a signature.
 	OrderStream(grpc.BidiStreamingServer[OrderStreamRequest, OrderStreamResponse]) error
 	// Says what an order would do now without placing it: whether it would be
 	// refused, what it would reserve, what it would fill.

@@ -358,7 +358,8 @@ const (
 	KeyScope_KEY_SCOPE_UNSPECIFIED KeyScope = 0
 	// Its access tokens read the account.
 	KeyScope_KEY_SCOPE_READ KeyScope = 1
-	// Places, changes and cancels orders.
+	// Everything that is not named below: orders and their sessions, quotes, swaps, liquidity in pools,
+	// the dead man's switch.
 	KeyScope_KEY_SCOPE_TRADE KeyScope = 2
 	// Moves funds to other accounts.
 	KeyScope_KEY_SCOPE_TRANSFER KeyScope = 3

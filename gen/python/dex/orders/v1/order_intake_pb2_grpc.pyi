@@ -61,13 +61,13 @@ class OrderIntakeStub:
     batch was applied; each item has its own result.
     """
     OrderStream: _grpc.StreamStreamMultiCallable[_order_intake_pb2.OrderStreamRequest, _order_intake_pb2.OrderStreamResponse]
-    """A session of envelopes, each holding a batch, any single action on orders, or the
-    dead man's switch. Answers
-    come in the order of the requests. A bad envelope is answered with a
-    rejection and the stream goes on. A node that is behind first reads the
-    stream more slowly, so that flow control holds the sender back; an envelope
-    that still waits after a second is rejected with OVERLOADED. With a
-    session_opening the orders that follow may carry a MAC instead of a signature.
+    """A stream of envelopes, each holding a batch, any single action on orders, the
+    dead man's switch, or a session's opening or countersignature. Answers come
+    in the order of the requests. A bad envelope is answered with a rejection
+    and the stream goes on. A node that is behind first reads the stream more
+    slowly, so that flow control holds the sender back; an envelope that still
+    waits after a second is rejected with OVERLOADED. Orders of a session carry
+    a MAC instead of a signature.
     """
     CheckOrder: _grpc.UnaryUnaryMultiCallable[_order_intake_pb2.CheckOrderRequest, _order_intake_pb2.CheckOrderResponse]
     """Says what an order would do now without placing it: whether it would be
@@ -106,13 +106,13 @@ class OrderIntakeAsyncStub(OrderIntakeStub):
     batch was applied; each item has its own result.
     """
     OrderStream: _aio.StreamStreamMultiCallable[_order_intake_pb2.OrderStreamRequest, _order_intake_pb2.OrderStreamResponse]  # type: ignore[assignment]
-    """A session of envelopes, each holding a batch, any single action on orders, or the
-    dead man's switch. Answers
-    come in the order of the requests. A bad envelope is answered with a
-    rejection and the stream goes on. A node that is behind first reads the
-    stream more slowly, so that flow control holds the sender back; an envelope
-    that still waits after a second is rejected with OVERLOADED. With a
-    session_opening the orders that follow may carry a MAC instead of a signature.
+    """A stream of envelopes, each holding a batch, any single action on orders, the
+    dead man's switch, or a session's opening or countersignature. Answers come
+    in the order of the requests. A bad envelope is answered with a rejection
+    and the stream goes on. A node that is behind first reads the stream more
+    slowly, so that flow control holds the sender back; an envelope that still
+    waits after a second is rejected with OVERLOADED. Orders of a session carry
+    a MAC instead of a signature.
     """
     CheckOrder: _aio.UnaryUnaryMultiCallable[_order_intake_pb2.CheckOrderRequest, _order_intake_pb2.CheckOrderResponse]  # type: ignore[assignment]
     """Says what an order would do now without placing it: whether it would be
@@ -190,13 +190,13 @@ class OrderIntakeServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_order_intake_pb2.OrderStreamRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_order_intake_pb2.OrderStreamResponse], _abc.AsyncIterator[_order_intake_pb2.OrderStreamResponse]]:
-        """A session of envelopes, each holding a batch, any single action on orders, or the
-        dead man's switch. Answers
-        come in the order of the requests. A bad envelope is answered with a
-        rejection and the stream goes on. A node that is behind first reads the
-        stream more slowly, so that flow control holds the sender back; an envelope
-        that still waits after a second is rejected with OVERLOADED. With a
-        session_opening the orders that follow may carry a MAC instead of a signature.
+        """A stream of envelopes, each holding a batch, any single action on orders, the
+        dead man's switch, or a session's opening or countersignature. Answers come
+        in the order of the requests. A bad envelope is answered with a rejection
+        and the stream goes on. A node that is behind first reads the stream more
+        slowly, so that flow control holds the sender back; an envelope that still
+        waits after a second is rejected with OVERLOADED. Orders of a session carry
+        a MAC instead of a signature.
         """
 
     @_abc_1.abstractmethod

@@ -231,7 +231,9 @@ class _KeyScopeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_KeyScope.Val
     KEY_SCOPE_READ: _KeyScope.ValueType  # 1
     """Its access tokens read the account."""
     KEY_SCOPE_TRADE: _KeyScope.ValueType  # 2
-    """Places, changes and cancels orders."""
+    """Everything that is not named below: orders and their sessions, quotes, swaps, liquidity in pools,
+    the dead man's switch.
+    """
     KEY_SCOPE_TRANSFER: _KeyScope.ValueType  # 3
     """Moves funds to other accounts."""
     KEY_SCOPE_MANAGE_KEYS: _KeyScope.ValueType  # 4
@@ -247,7 +249,9 @@ KEY_SCOPE_UNSPECIFIED: KeyScope.ValueType  # 0
 KEY_SCOPE_READ: KeyScope.ValueType  # 1
 """Its access tokens read the account."""
 KEY_SCOPE_TRADE: KeyScope.ValueType  # 2
-"""Places, changes and cancels orders."""
+"""Everything that is not named below: orders and their sessions, quotes, swaps, liquidity in pools,
+the dead man's switch.
+"""
 KEY_SCOPE_TRANSFER: KeyScope.ValueType  # 3
 """Moves funds to other accounts."""
 KEY_SCOPE_MANAGE_KEYS: KeyScope.ValueType  # 4

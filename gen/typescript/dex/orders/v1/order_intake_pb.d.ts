@@ -896,13 +896,13 @@ export declare const OrderIntake: GenService<{
     output: typeof SubmitBatchResponseSchema;
   },
   /**
-   * A session of envelopes, each holding a batch, any single action on orders, or the
-   * dead man's switch. Answers
-   * come in the order of the requests. A bad envelope is answered with a
-   * rejection and the stream goes on. A node that is behind first reads the
-   * stream more slowly, so that flow control holds the sender back; an envelope
-   * that still waits after a second is rejected with OVERLOADED. With a
-   * session_opening the orders that follow may carry a MAC instead of a signature.
+   * A stream of envelopes, each holding a batch, any single action on orders, the
+   * dead man's switch, or a session's opening or countersignature. Answers come
+   * in the order of the requests. A bad envelope is answered with a rejection
+   * and the stream goes on. A node that is behind first reads the stream more
+   * slowly, so that flow control holds the sender back; an envelope that still
+   * waits after a second is rejected with OVERLOADED. Orders of a session carry
+   * a MAC instead of a signature.
    *
    * @generated from rpc dex.orders.v1.OrderIntake.OrderStream
    */

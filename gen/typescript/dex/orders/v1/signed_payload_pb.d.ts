@@ -1394,7 +1394,8 @@ export enum KeyScope {
   READ = 1,
 
   /**
-   * Places, changes and cancels orders.
+   * Everything that is not named below: orders and their sessions, quotes, swaps, liquidity in pools,
+   * the dead man's switch.
    *
    * @generated from enum value: KEY_SCOPE_TRADE = 2;
    */
