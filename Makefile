@@ -29,9 +29,10 @@ dev: $(VENV)/.dev tools core ## install what developing needs into the checkout
 run: $(VENV)/.run core ## start a node with a live demo market and watch it
 	@$(RUN) $(ARGS)
 
-# A file's tests stay together, in order; one lane for each core.
+# A file's tests stay together, in order; one lane for each core. A part of the tests is not worth
+# minutes of compiling: it runs on what is there.
 test: $(VENV)/.dev ## check and test everything
-	@$(MAKE) --jobs=3 tools core static
+	@$(MAKE) --jobs=3 tools $(if $(PYTEST_ARGS),,core) static
 	@$(BIN)/pytest --numprocesses=auto --dist=loadfile $(PYTEST_ARGS)
 
 soak: $(VENV)/.dev core ## run for a long time under load and faults
