@@ -108,14 +108,11 @@ class NonceTable:
         if expire_time_ns > time_ns + EXPIRY_AHEAD_NS_MAX:
             raise Refused(Reason.EXPIRY_TOO_FAR, "expire_time")
         row = self.rows.get((account_key, nonce))
-        if row is None:
+        if row is None or row[_EXPIRE_TIME_NS] <= time_ns:
             return None
-        known = answered(row)
-        if known.expire_time_ns <= time_ns:
-            return None
-        if known.digest != digest:
+        if row[0] != digest:
             raise Refused(Reason.NONCE_REUSED, "nonce")
-        return known
+        return answered(row)
 
     def is_answered(self, account_key: int, nonce: int, digest: bytes) -> bool:
         """Whether this payload has had an answer that is still remembered."""

@@ -68,7 +68,7 @@ EPOCH: Final = 1
 DRAIN_SECONDS: Final = 10.0
 SNAPSHOT_CHECK_SECONDS: Final = 5.0
 HEALTH_SERVICE: Final = "grpc.health.v1.Health"
-# Young objects live for a batch or for long: look rarely, and never at what is old.
+# Young objects live for a batch or for long: short looks at them, and hardly ever at what is old.
 GC_THRESHOLDS: Final = (10_000, 50, 200)
 
 log = structlog.stdlib.get_logger(__name__)

@@ -134,7 +134,10 @@ def accepts(node: NodeProcess) -> bool:
     ("path", "line"),
     [
         ("/journal/", "journal failed, ending the process: "),
-        ("/audit/", "audit log failed, ending the process: AuditFailed('audit-nodes.dxa "),
+        (
+            "/audit/audit-nodes",
+            "audit log failed, ending the process: AuditFailed('audit-nodes.dxa ",
+        ),
     ],
 )
 def test_a_sync_that_fails_ends_the_node_with_a_line(tmp_path: Path, path: str, line: str) -> None:

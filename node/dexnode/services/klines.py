@@ -6,7 +6,6 @@ from typing import Final, final
 
 from dex.kline.v1 import kline_query_pb2 as pb
 from dexcore.limits import INT64_MAX
-from dexcore.market import Market
 from dexkline import Interval
 from dexnode import render
 from dexnode.pagination import PageTokens
@@ -28,9 +27,7 @@ class KlineQueryService:
     def __init__(self, shard: Shard, pages: PageTokens) -> None:
         self._shard = shard
         self._pages = pages
-        self._changes: dict[
-            tuple[int, Interval], SharedMessages[KlineChange, pb.StreamKlinesResponse]
-        ] = {}
+        self._shared: SharedMessages[KlineChange, pb.StreamKlinesResponse] = SharedMessages()
 
     async def list_klines(
         self, request: pb.ListKlinesRequest, _ctx: CallContext
@@ -77,26 +74,13 @@ class KlineQueryService:
                     )
                 )
 
-        shared = self._changes_of(market, interval)
+        def make(changes: list[KlineChange]) -> list[pb.StreamKlinesResponse]:
+            return [_message(market.spec.market_id, interval, change) for change in changes]
 
         async def send_changes(after: int, changes: list[KlineChange]) -> None:
-            await send.send_many(shared.of(after, changes))
+            await send.send_many(self._shared.of(feed, after, changes, make))
 
         await follow(feed, after, CHANGES_AT_ONCE, send_changes)
-
-    def _changes_of(
-        self, market: Market, interval: Interval
-    ) -> SharedMessages[KlineChange, pb.StreamKlinesResponse]:
-        key = market.index, interval
-        shared = self._changes.get(key)
-        if shared is None:
-            market_id = market.spec.market_id
-
-            def make(changes: list[KlineChange]) -> list[pb.StreamKlinesResponse]:
-                return [_message(market_id, interval, change) for change in changes]
-
-            shared = self._changes[key] = SharedMessages(make)
-        return shared
 
 
 def _message(market_id: str, interval: Interval, change: KlineChange) -> pb.StreamKlinesResponse:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, NamedTuple, final
+from typing import Final, final
 
 from dex.errors.v1 import errors_pb2
 from dex.matching.v1 import matching_pb2 as pb
@@ -31,13 +31,6 @@ TRADES_PER_MESSAGE: Final = 256
 CHANGES_AT_ONCE: Final = 256
 
 
-class _Shared(NamedTuple):
-    """What the subscribers of one market get in common."""
-
-    changes: SharedMessages[BookChange, pb.StreamBookResponse]
-    trades: SharedMessages[PublicTrade, pb.StreamTradesResponse]
-
-
 @final
 class MatchingService(QuoteMethods):
     """Serves dex.matching.v1.Matching; its methods of quotes are QuoteMethods."""
@@ -53,7 +46,10 @@ class MatchingService(QuoteMethods):
         super().__init__(shard, intake, ids, pages, is_stopping)
         # By market index: what its auction would give, and the sequence of the state that is of.
         self._indicatives: dict[int, tuple[int, pb.IndicativeUncross]] = {}
-        self._shared: dict[int, _Shared] = {}
+        self._book_messages: SharedMessages[BookChange, pb.StreamBookResponse] = SharedMessages()
+        self._trade_messages: SharedMessages[PublicTrade, pb.StreamTradesResponse] = (
+            SharedMessages()
+        )
 
     async def list_markets(
         self, request: pb.ListMarketsRequest, _ctx: CallContext
@@ -91,12 +87,10 @@ class MatchingService(QuoteMethods):
             after = snapshot.sequence
             await send.send(pb.StreamBookResponse(snapshot=snapshot))
 
-        shared = self._shared_of(market).changes
-
         async def send_changes(after: int, changes: list[BookChange]) -> None:
             indicative = self._indicative(market)
             if indicative is None:
-                items = shared.of(after, changes)
+                items = self._book_messages.of(view.book_feed, after, changes, _book_items)
             else:
                 # It may have changed since others got theirs.
                 items = _book_items(changes)
@@ -119,10 +113,11 @@ class MatchingService(QuoteMethods):
         if request.start_sequence:
             after = await self._catch_up(market, view, request.start_sequence, send)
 
-        shared = self._shared_of(market).trades
+        def make(trades: list[PublicTrade]) -> list[pb.StreamTradesResponse]:
+            return [self._trades_message(market, trades)]
 
         async def send_trades(after: int, trades: list[PublicTrade]) -> None:
-            await send.send_many(shared.of(after, trades))
+            await send.send_many(self._trade_messages.of(view.trade_feed, after, trades, make))
 
         await follow(view.trade_feed, after, TRADES_PER_MESSAGE, send_trades)
 
@@ -212,15 +207,6 @@ class MatchingService(QuoteMethods):
             await send.send(self._trades_message(market, trades))
             after = trades[-1].trade_sequence
         return after
-
-    def _shared_of(self, market: Market) -> _Shared:
-        shared = self._shared.get(market.index)
-        if shared is None:
-            shared = self._shared[market.index] = _Shared(
-                SharedMessages(_book_items),
-                SharedMessages(lambda trades: [self._trades_message(market, trades)]),
-            )
-        return shared
 
     def _trades_message(self, market: Market, trades: list[PublicTrade]) -> pb.StreamTradesResponse:
         message = pb.StreamTradesResponse()

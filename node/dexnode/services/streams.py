@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Final, Generic, TypeVar, final
+from typing import Generic, TypeVar, final
 
 from dex.errors.v1 import errors_pb2
 from dexnode.errors import refuse
@@ -13,29 +13,28 @@ from dexruntime.feed import Feed, SequenceGone
 Item = TypeVar("Item")
 Message = TypeVar("Message")
 
-# Messages of so many spans of a feed are kept: readers that keep up are all at one of the last.
-SPANS_KEPT: Final = 4
-
 
 @final
 class SharedMessages(Generic[Item, Message]):
-    """What a feed's readers get, made once for all that are at the same place."""
+    """The last messages of each feed: readers that keep up are woken together and get the same."""
 
-    __slots__ = ("_made", "_make")
+    __slots__ = ("_last",)
 
-    def __init__(self, make: Callable[[list[Item]], list[Message]]) -> None:
-        self._make = make
-        self._made: dict[tuple[int, int], list[Message]] = {}
+    def __init__(self) -> None:
+        self._last: dict[Feed[Item], tuple[int, int, list[Message]]] = {}
 
-    def of(self, after_sequence: int, items: list[Item]) -> list[Message]:
+    def of(
+        self,
+        feed: Feed[Item],
+        after_sequence: int,
+        items: list[Item],
+        make: Callable[[list[Item]], list[Message]],
+    ) -> list[Message]:
         """The messages of the items that follow the sequence; nobody may change them."""
-        span = after_sequence, len(items)
-        messages = self._made.get(span)
-        if messages is None:
-            if len(self._made) == SPANS_KEPT:
-                del self._made[next(iter(self._made))]
-            messages = self._made[span] = self._make(items)
-        return messages
+        last = self._last.get(feed)
+        if last is None or last[:2] != (after_sequence, len(items)):
+            last = self._last[feed] = after_sequence, len(items), make(items)
+        return last[2]
 
 
 async def follow(

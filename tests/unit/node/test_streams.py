@@ -63,21 +63,23 @@ async def test_readers_at_one_place_get_messages_made_once() -> None:
         made.append(items)
         return [str(item) for item in items]
 
-    shared = SharedMessages(make)
+    shared: SharedMessages[int, str] = SharedMessages()
 
-    async def read(after: int) -> list[str]:
+    async def read(after: int, limit: int = 20) -> list[str]:
         got: list[str] = []
 
         async def send(after: int, items: list[int]) -> None:
-            got.extend(shared.of(after, items))
+            got.extend(shared.of(feed, after, items, make))
             if after + len(items) == feed.last_sequence:
                 raise SendStalled
 
         with pytest.raises(RpcError):
-            await follow(feed, after, 10, send)
+            await follow(feed, after, limit, send)
         return got
 
     for _ in range(3):
         assert await read(30) == [str(number) for number in range(31, 51)], "a reader got another's"
-    assert made == [list(range(31, 41)), list(range(41, 51))], "each reader's are made anew"
-    assert await read(25) == [str(number) for number in range(26, 51)], "a reader got another's"
+    assert made == [list(range(31, 51))], "each reader's are made anew"
+    for after in (25, 30, 10):
+        expected = [str(number) for number in range(after + 1, 51)]
+        assert await read(after, 5) == expected, "a reader got another's"
