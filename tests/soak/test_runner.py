@@ -38,8 +38,8 @@ def dies(run: Run) -> None:
 
 def stops_the_soak(run: Run) -> None:
     """Somebody presses ctrl-C while this one runs."""
-    os.kill(os.getppid(), signal.SIGINT)
     try:
+        os.kill(os.getppid(), signal.SIGINT)
         threading.Event().wait()
     finally:
         run.done += 3
