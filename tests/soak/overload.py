@@ -19,8 +19,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from tests.bench.bench_node import MARKET_ID, BenchNode
 from tests.bench.cpu import resident_bytes
@@ -28,7 +29,14 @@ from tests.bench.load import read_messages
 from tests.bench.report import percentile
 from tests.bench.workload import Workload, prepare
 from tests.soak.job import Run
-from tests.soak.overload_client import Tally, UnaryClient, closed_loop, open_loop, settle
+from tests.soak.overload_client import (
+    CLOSED_FILL_SECONDS,
+    Tally,
+    UnaryClient,
+    closed_loop,
+    open_loop,
+    settle,
+)
 
 NODE_CORE, LOAD_CORE = 0, 1
 CONNECTIONS: Final = 8
@@ -36,13 +44,18 @@ IN_FLIGHT: Final = 16
 OVERLOAD: Final = 3.0
 OVERLOAD_SECONDS: Final = 60.0
 PROBE_SECONDS: Final = 6.0
+# So often, and for so long each time, are the knee and the overload compared.
+TURNS: Final = 10
+TURN_SECONDS: Final = 4.0
 # What the first probe is signed for: single orders a second, batches a quarter of it.
 KNEE_MAX: Final = 3_200.0
-FLOOD_SECONDS: Final = 10.0
-# Until the queues of a node at its knee are as long as they stay; what fills them is not answered.
+FLOOD_SECONDS: Final = 8.0
+# Until queues are as long as they stay: what fills them is not answered meanwhile. A node at its
+# knee takes longer for that than one far above it.
 FILL_SECONDS: Final = 4.0
+OVERLOAD_FILL_SECONDS: Final = 1.5
 # So many readers stall one after the other, and so long is nobody stalled before each.
-STALLED_COUNT: Final = 12
+STALLED_COUNT: Final = 20
 WITHOUT_SECONDS: Final = 5.0
 READ_RATE: Final = 100.0
 # Targets: shares of the knee, of the goodput without floods, of the p99 without a stalled reader.
@@ -55,11 +68,11 @@ LIVE_P99_MAX: Final = 1.1
 HONEST_LOAD: Final = 1.0
 FLOODERS: Final = 4
 HONEST_ADDRESS, OTHER_ADDRESS = "127.0.0.1", "127.0.0.2"
-FLOOD_ROUNDS: Final = ("", OTHER_ADDRESS, "", HONEST_ADDRESS, "")
+FLOOD_TURNS: Final = 3
 AGAIN_SECONDS: Final = 2.0
 AGAIN_SECONDS_MAX: Final = 60.0
 # What both sizes take in full, signing included; with less time each scenario is shorter.
-FULL_SECONDS: Final = 900.0
+FULL_SECONDS: Final = 1_800.0
 CALM_NS: Final = 100 * 10**6
 # Journal, views and answers to retries of what was taken, and the queues; a leak is far above.
 GROWTH_BYTES_MAX: Final = 512 << 20
@@ -96,6 +109,15 @@ def pin(pid: int, core: int) -> None:
             family += map(int, (thread / "children").read_text().split())
 
 
+class _FloodTurn(NamedTuple):
+    """What honest clients were answered a second, and what became of the others meanwhile."""
+
+    goodput: float
+    newcomers: dict[str, Any]
+    floods: Counter[str]
+    again_seconds: float
+
+
 class Stage:
     """One node and one size of batches."""
 
@@ -115,6 +137,7 @@ class Stage:
         """The scenarios in turn."""
         self._find_knee()
         self._overload()
+        self._goodput()
         self._many_on_one_connection()
         self._floods()
         self._stalled_reader()
@@ -132,7 +155,7 @@ class Stage:
         """Calls a second that are taken from so many connections with so many calls in flight."""
         seconds = PROBE_SECONDS * self._share
         tally, clients = self._clients(connections)
-        bodies = self._sign(int(self._knee * 1.5 * seconds) + 1_000)
+        bodies = self._sign(int(self._knee * 1.5 * (CLOSED_FILL_SECONDS + seconds)) + 1_000)
         rate = closed_loop(clients, bodies, in_flight, seconds)
         self._check(tally)
         assert not tally.refused, "a node that is not overloaded refuses"
@@ -153,6 +176,7 @@ class Stage:
             settle(clients)
         self._check(tally)
         self._say("offered", f"{tally.sent / took / self._knee:.2f} of the knee")
+        self._say("taken meanwhile", f"{ok / took:,.0f} calls/s")
         self._say("refused with RetryInfo", f"{tally.refused:,} of {tally.sent:,}, all")
         p99_ms = percentile(sorted(tally.latencies_ns), 990) / 1e6
         self._say("p99 of what was taken", f"{p99_ms:,.0f} ms")
@@ -162,20 +186,49 @@ class Stage:
         assert grown < GROWTH_BYTES_MAX, f"{grown // MIB} MiB more under overload"
         self._calm(ended, bodies)
         self._close(clients)
-        self._judge_goodput(ok / took)
+        self._knee = self._probe(CONNECTIONS, IN_FLIGHT)
+        self._say("knee after the minute", f"{self._knee:,.0f} calls/s")
 
-    def _judge_goodput(self, goodput: float) -> None:
-        """By the knee before and the one after: as its book grows a node slows down."""
-        after = self._probe(CONNECTIONS, IN_FLIGHT)
-        self._say("knee afterwards", f"{after:,.0f} calls/s")
-        share = goodput / ((self._knee + after) / 2)
+    def _goodput(self) -> None:
+        """What is taken at the knee and at three times the knee, by turns: a node slows down as its
+        book grows and its machine from one moment to the next, which falls on both alike."""
+        rate, seconds = OVERLOAD * self._knee, TURN_SECONDS * self._share
+        calls = self._knee * 1.5 * (CLOSED_FILL_SECONDS + seconds)
+        calls += rate * (OVERLOAD_FILL_SECONDS + seconds)
+        bodies = self._sign(TURNS * int(calls + 1_000))
+        tally, clients = self._clients()
+        at_knee, above = [], []
+        for _ in range(TURNS):
+            at_knee.append(closed_loop(clients, bodies, IN_FLIGHT, seconds))
+            above.append(self._while_offered(clients, bodies, rate, seconds, OVERLOAD_FILL_SECONDS))
+            settle(clients)
+        self._check(tally)
+        self._close(clients)
+        shares = [one / other for one, other in zip(above, at_knee, strict=True)]
+        share = sum(above) / sum(at_knee)
         self._target(
             "goodput at overload",
-            f"{share:.2f} of the mean knee ({goodput / self._knee:.2f} of the one before, "
-            f"{goodput / after:.2f} of the one after)",
+            f"{share:.2f} of the knee in {TURNS} turns ({min(shares):.2f} to {max(shares):.2f})",
             share >= GOODPUT_MIN,
         )
-        self._knee = after  # what follows is measured by it
+        self._knee = sum(at_knee) / TURNS
+        self._say("knee in these turns", f"{self._knee:,.0f} calls/s")
+
+    def _while_offered(
+        self,
+        clients: list[UnaryClient],
+        bodies: Iterator[bytes],
+        rate: float,
+        seconds: float,
+        fill_seconds: float,
+    ) -> float:
+        """Calls a second answered while a load is offered, after the queues have filled, and not
+        what is caught up with afterwards."""
+        tally = clients[0].tally
+        open_loop(clients, bodies, rate, fill_seconds)
+        ok = tally.ok
+        took = open_loop(clients, bodies, rate, seconds)
+        return (tally.ok - ok) / took
 
     def _calm(self, since: float, bodies: Iterator[bytes]) -> None:
         """Twenty calls in a row, each answered at once: back to normal."""
@@ -197,63 +250,78 @@ class Stage:
         self._say("200 in flight on one connection", f"{rate:,.0f} calls/s")
 
     def _floods(self) -> None:
-        """The same load without floods, with floods from another address, and with floods from the
-        address of the honest clients, whose connections were there before them."""
-        rate, seconds = HONEST_LOAD * self._knee, FLOOD_SECONDS * self._share
-        goodput: list[float] = []
-        for source in FLOOD_ROUNDS:
-            tally, clients = self._clients()
-            bodies = self._sign(int(rate * (seconds + FILL_SECONDS)) + 100)
-            count, until = FLOODERS if source else 0, seconds + FILL_SECONDS
-            flooders = [self._peers("flood", until, source=source) for _ in range(count)]
-            newcomers = self._peers("come", until, source=HONEST_ADDRESS)
-            open_loop(clients, bodies, rate, FILL_SECONDS)
-            filled = tally.ok
-            took = open_loop(clients, bodies, rate, seconds)
-            # What is answered while the load is offered, not what is caught up with afterwards.
-            goodput.append((tally.ok - filled) / took)
-            settle(clients)
-            self._check(tally)
-            self._close(clients)
-            self._say(f"newcomers beside {_floods_of(source)}", _served(finish(newcomers)))
-            if source:
-                self._flooded(source, [finish(peers) for peers in flooders])
-        for number, source in enumerate(FLOOD_ROUNDS):
-            if not source:
-                continue
-            # Those before and after it: a node slows down as its book grows.
-            ratio = goodput[number] / ((goodput[number - 1] + goodput[number + 1]) / 2)
+        """By turns the same load without floods and with them: from another address, and then from
+        the address of the honest clients, whose connections were there before them."""
+        for source in (OTHER_ADDRESS, HONEST_ADDRESS):
+            without, beside = [self._honest("")], []
+            for _ in range(FLOOD_TURNS):
+                beside.append(self._honest(source))
+                without.append(self._honest(""))
+            self._say_newcomers("", without)
+            self._say_newcomers(source, beside)
+            self._judge_floods(source, beside)
+            # Each beside the mean of the one before and the one after.
+            around = [(one.goodput + other.goodput) / 2 for one, other in pairwise(without)]
+            ratio = sum(turn.goodput for turn in beside) / sum(around)
             self._target(
                 f"honest goodput under {_floods_of(source)}",
-                f"{ratio:.2f} of without, {HONEST_LOAD:.2f} of the knee offered",
+                f"{ratio:.2f} of without, {HONEST_LOAD:.2f} of the knee offered "
+                f"({_rates(beside)} beside {_rates(without)} calls/s)",
                 ratio >= HONEST_MIN,
             )
-        answered = ", ".join(f"{each:,.0f}" for each in goodput)
-        self._say("without, with, without, with their own, without floods", f"{answered} calls/s")
 
-    def _flooded(self, source: str, floods: list[dict[str, int]]) -> None:
-        """What became of the floods of an address, and when it is served again."""
-        counts: Counter[str] = Counter()
-        for found in floods:
-            counts.update(found)
+    def _honest(self, source: str) -> _FloodTurn:
+        """What honest clients are answered, under floods from `source` if any."""
+        rate, seconds = HONEST_LOAD * self._knee, FLOOD_SECONDS * self._share
+        tally, clients = self._clients()
+        bodies = self._sign(int(rate * (seconds + FILL_SECONDS)) + 100)
+        count, until = FLOODERS if source else 0, seconds + FILL_SECONDS
+        flooders = [self._peers("flood", until, source=source) for _ in range(count)]
+        newcomers = self._peers("come", until, source=HONEST_ADDRESS)
+        goodput = self._while_offered(clients, bodies, rate, seconds, FILL_SECONDS)
+        settle(clients)
+        self._check(tally)
+        self._close(clients)
+        came = finish(newcomers)
+        floods: Counter[str] = Counter()
+        for peers in flooders:
+            floods.update(finish(peers))
+        return _FloodTurn(goodput, came, floods, self._served_again(source) if source else 0.0)
+
+    def _served_again(self, source: str) -> float:
+        """Seconds until the address of floods that are over is served for a while: their last
+        connections are held too, and flood when they are gone."""
+        start = time.monotonic()
+        while True:
+            waited = time.monotonic() - start
+            assert waited < AGAIN_SECONDS_MAX, f"{source} is not served again"
+            if not finish(self._peers("come", AGAIN_SECONDS, source=source))["unserved"]:
+                return waited
+
+    def _say_newcomers(self, source: str, turns: list[_FloodTurn]) -> None:
+        latencies_ns = sorted(one for turn in turns for one in turn.newcomers["latencies_ns"])
+        came = len(latencies_ns) + sum(turn.newcomers["unserved"] for turn in turns)
+        figure = f"{len(latencies_ns)} of {came} served"
+        if latencies_ns:
+            median_ms, worst_ms = (percentile(latencies_ns, part) / 1e6 for part in (500, 1000))
+            figure += f", p50 {median_ms:.0f} ms, worst {worst_ms:.0f} ms"
+        self._say(f"newcomers beside {_floods_of(source)}", figure)
+
+    def _judge_floods(self, source: str, turns: list[_FloodTurn]) -> None:
+        """What became of the floods of an address, and when it was served again."""
+        counts = sum((turn.floods for turn in turns), Counter[str]())
         self._run.counts.update({f"floods: {name}": n for name, n in counts.items()})
         for kind in ("rapid_reset", "header_flood"):
             assert counts[f"{kind} calmed"], f"no {kind} was ended: {dict(counts)}"
             assert not counts[f"{kind} other"], f"a {kind} ended without ENHANCE_YOUR_CALM"
         calmed = counts["rapid_reset calmed"] + counts["header_flood calmed"]
+        again = max(turn.again_seconds for turn in turns)
         self._say(
             _floods_of(source),
-            f"{FLOODERS} processes without pauses, {calmed:,} connections calmed, "
-            f"{counts['left unread']:,} left unread, {counts['turned away']:,} turned away",
+            f"{len(turns)} times {FLOODERS} processes without pauses, {calmed:,} connections "
+            f"calmed, {counts['left unread']:,} left unread, {counts['turned away']:,} turned "
+            f"away; served again {again:.0f} s after the last",
         )
-        start = time.monotonic()
-        while True:
-            waited = time.monotonic() - start
-            assert waited < AGAIN_SECONDS_MAX, f"{source} is not served again"
-            # For a while: a flooder's last connections are held too, and flood when it is gone.
-            if not finish(self._peers("come", AGAIN_SECONDS, source=source))["unserved"]:
-                break
-        self._say(f"{_floods_of(source)}, served again", f"{waited:.0f} s after the last")
 
     def _stalled_reader(self) -> None:
         """99 readers of a market that trades, with and without one that stalls, by turns: what
@@ -363,13 +431,8 @@ def _floods_of(source: str) -> str:
     return "floods from their own address" if source == HONEST_ADDRESS else "floods from another"
 
 
-def _served(newcomers: dict[str, Any]) -> str:
-    latencies_ns = sorted(newcomers["latencies_ns"])
-    came = len(latencies_ns) + newcomers["unserved"]
-    if not latencies_ns:
-        return f"none of {came} served"
-    median_ms, worst_ms = (percentile(latencies_ns, part) / 1e6 for part in (500, 1000))
-    return f"{len(latencies_ns)} of {came} served, p50 {median_ms:.0f} ms, worst {worst_ms:.0f} ms"
+def _rates(turns: list[_FloodTurn]) -> str:
+    return ", ".join(f"{turn.goodput:,.0f}" for turn in turns)
 
 
 def closed_once(client: UnaryClient, body: bytes) -> None:
