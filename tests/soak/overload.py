@@ -45,8 +45,8 @@ OVERLOAD: Final = 3.0
 OVERLOAD_SECONDS: Final = 60.0
 PROBE_SECONDS: Final = 6.0
 # So often, and for so long each time, are the knee and the overload compared.
-TURNS: Final = 10
-TURN_SECONDS: Final = 4.0
+TURNS: Final = 16
+TURN_SECONDS: Final = 3.5
 # What the first probe is signed for: single orders a second, batches a quarter of it.
 KNEE_MAX: Final = 3_200.0
 FLOOD_SECONDS: Final = 8.0
@@ -58,6 +58,7 @@ OVERLOAD_FILL_SECONDS: Final = 1.5
 STALLED_COUNT: Final = 20
 WITHOUT_SECONDS: Final = 5.0
 READ_RATE: Final = 100.0
+TRADES_PER_ITEM_MIN: Final = 0.2
 # Targets: shares of the knee, of the goodput without floods, of the p99 without a stalled reader.
 GOODPUT_MIN: Final = 0.8
 CALM_SECONDS: Final = 5.0
@@ -132,6 +133,7 @@ class Stage:
         self._share = share
         self._nonce = 1
         self._knee = 0.0
+        self._answered_before = run.counts["calls answered"]
 
     def play(self) -> None:
         """The scenarios in turn."""
@@ -141,6 +143,7 @@ class Stage:
         self._many_on_one_connection()
         self._floods()
         self._stalled_reader()
+        self._check_trades()
 
     # --- scenarios
 
@@ -363,6 +366,14 @@ class Stage:
             ratio <= LIVE_P99_MAX,
         )
 
+    def _check_trades(self) -> None:
+        """A market that takes no more orders is answered quickly, and measures nothing."""
+        trades = self._node.metrics()["dex_trades_total", ""]
+        items = self._run.counts["calls answered"] - self._answered_before
+        per_item = trades / (items * self._items)
+        assert per_item > TRADES_PER_ITEM_MIN, f"{per_item:.2f} trades an item: what was measured?"
+        self._say("trades", f"{trades:,.0f}, {per_item:.2f} an item")
+
     # --- parts
 
     def _clients(self, count: int = CONNECTIONS) -> tuple[Tally, list[UnaryClient]]:
@@ -375,7 +386,9 @@ class Stage:
             client.socket.close()
 
     def _sign(self, count: int) -> Iterator[bytes]:
-        """That many signed batches, prepared before the clock runs."""
+        """That many signed batches, prepared before the clock runs, for the empty book that is
+        left: they are made so that it keeps its size, whatever rested before them."""
+        self._node.settle()
         os.sched_setaffinity(0, {NODE_CORE, LOAD_CORE})
         with tempfile.TemporaryDirectory(prefix="soak-") as folder:
             path = Path(folder) / "messages"
