@@ -33,6 +33,8 @@ ENHANCE_YOUR_CALM: Final = 0xB
 CHECK: Final = "/grpc.health.v1.Health/Check"
 STALLED_WINDOW: Final = 4_000
 CUT_SECONDS_MAX: Final = 15.0
+# Without data for so long a reader has stalled: until then it comes and is served as any other.
+STALLED_SECONDS: Final = 0.2
 # A flooder that hears nothing for so long comes again.
 PATIENCE_SECONDS: Final = 1.0
 # What a reader that has come back shows to have missed nothing.
@@ -210,6 +212,11 @@ class Turns:
         """Whether all have had theirs."""
         return not self._left and self.now is None
 
+    @property
+    def is_one_stalled(self) -> bool:
+        """Whether the present one has come to its end of the window."""
+        return self.now is not None and time.monotonic() - self.now.last_data_at > STALLED_SECONDS
+
     def look(self) -> None:
         """Let the next one come, or see that the present one is cut."""
         if self.now is None:
@@ -245,15 +252,15 @@ class Turns:
 
 
 def follow(plan: dict[str, Any]) -> dict[str, Any]:
-    """Follow until all that stall were cut; latencies of the live ones beside one and without, and
-    what became of the stalled."""
+    """Follow until all that stall were cut; latencies of the live ones beside one that has stalled
+    and without any, and what became of the stalled. While one comes it is neither."""
     address, market_id = plan["address"], plan["market_id"]
     live = [Reader(address, market_id, 0) for _ in range(plan["live"])]
     sockets = {reader.socket: reader for reader in live}
     turns = Turns(address, market_id, plan["stalled"], plan["seconds"])
     latencies_ns: dict[bool, list[int]] = {False: [], True: []}
     while not turns.are_over:
-        stalled = turns.now
+        stalled, is_one_stalled = turns.now, turns.is_one_stalled
         waiting = [*sockets, *([stalled.socket] if stalled else [])]
         for ready in select.select(waiting, [], [], 0.1)[0]:
             if stalled is not None and ready is stalled.socket:
@@ -261,7 +268,8 @@ def follow(plan: dict[str, Any]) -> dict[str, Any]:
                 continue
             reader = sockets[ready]
             reader.read()
-            latencies_ns[stalled is not None] += reader.latencies_ns
+            if is_one_stalled or stalled is None:
+                latencies_ns[is_one_stalled] += reader.latencies_ns
             reader.latencies_ns.clear()
             if reader.ended_at is not None:
                 del sockets[ready]
