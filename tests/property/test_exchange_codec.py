@@ -130,7 +130,7 @@ def test_every_type_of_command_is_drawn() -> None:
     assert set(COMMANDS) == set(typing.get_args(Command))
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(commands)
 def test_commands_come_back_from_their_bytes(command: Command) -> None:
     data = encode_command(command)
@@ -140,7 +140,7 @@ def test_commands_come_back_from_their_bytes(command: Command) -> None:
     assert encode_command(back) == data
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(commands, st.data())
 def test_cut_or_lengthened_bytes_are_refused(command: Command, draw: st.DataObject) -> None:
     data = encode_command(command)
@@ -151,7 +151,7 @@ def test_cut_or_lengthened_bytes_are_refused(command: Command, draw: st.DataObje
         decode_command(data + b"\0")
 
 
-@settings(max_examples=1_000)
+@settings(max_examples=1_000, deadline=None)
 @given(st.one_of(st.binary(max_size=200), st.tuples(st.integers(0, 18), st.binary(max_size=200))))
 def test_random_bytes_decode_or_raise_codec_error(data: bytes | tuple[int, bytes]) -> None:
     if isinstance(data, tuple):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dexnode import ids
 
 
+@settings(deadline=None)
 @given(
     st.integers(0, ids.SHARD_MAX),
     st.integers(0, ids.EPOCH_MAX),
@@ -31,6 +32,7 @@ def test_the_format_is_frozen() -> None:
     assert ids.IdFormat(1, 0x20).format(ids.make_key(5, 2)) == "0100200000000000005002"
 
 
+@settings(deadline=None)
 @given(st.integers(0, ids.SEQUENCE_MAX - 1), st.integers(0, ids.INDEX_MAX))
 def test_ids_sort_by_age(sequence: int, index: int) -> None:
     id_format = ids.IdFormat(0, 1)
@@ -70,6 +72,7 @@ def test_any_other_spelling_is_refused(text: str) -> None:
     assert ids.IdFormat(0, 1).key_of(text) is None
 
 
+@settings(deadline=None)
 @given(st.text(max_size=24))
 def test_no_text_is_read_as_what_it_does_not_spell(text: str) -> None:
     try:

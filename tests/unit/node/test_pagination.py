@@ -9,7 +9,7 @@ import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message_factory import GetMessageClass
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dex.accounts.v1.accounts_pb2 import ListLedgerEntriesRequest
@@ -34,6 +34,7 @@ def refusal(tokens: PageTokens, request: ListTradesRequest) -> str:
     return str(info.reason)
 
 
+@settings(deadline=None)
 @given(st.integers(-(1 << 63), (1 << 63) - 1))
 def test_the_cursor_comes_back(cursor: int) -> None:
     token = TOKENS.seal(next_page("", page_size=100), cursor)
