@@ -102,7 +102,8 @@ def test_a_crash_at_each_step_loses_nothing_reported_durable() -> None:
         for more in range(1, 4):
             check_crash(seed + more, crash_at)
         crash_at += 1
-    assert crashes > 40
+    # Fourteen blocks that happen to fit into one segment take 36 steps.
+    assert crashes > 30
 
 
 @pytest.mark.parametrize("verb", ["datasync", "sync_directory"])
