@@ -268,7 +268,7 @@ def test_an_order_ends_at_its_time(api: Wire, operator: OperatorWire) -> None:
     far = until(time.time_ns() + 3_600 * 10**9)
     api.place(trader, far)
     assert only_order(api, trader).terms.expire_time == far.terms.expire_time
-    api.place(trader, until(time.time_ns() + 10**9 // 2))
+    api.place(trader, until(time.time_ns() + 10**9))
     wait_until(lambda: len(api.account(trader).open_orders) == 1, "the end of an order")
 
 

@@ -13,8 +13,10 @@ from dexsdk import Key, SyncClient, Tls, Unavailable, methods
 from tests.unit.sdk.fake_node import FakeNode
 
 
-def client(node: FakeNode, tls: Tls | None) -> SyncClient:
-    return SyncClient(node.address, network_id="triodex-test", tls=tls, timeout_seconds=1)
+def client(node: FakeNode, tls: Tls | None, timeout_seconds: float = 1) -> SyncClient:
+    return SyncClient(
+        node.address, network_id="triodex-test", tls=tls, timeout_seconds=timeout_seconds
+    )
 
 
 def test_a_client_certificate_opens_the_door_and_nothing_else_does(tmp_path: Path) -> None:
@@ -32,7 +34,7 @@ def test_a_client_certificate_opens_the_door_and_nothing_else_does(tmp_path: Pat
         node.script(methods.GET_BOOK, matching.GetBookResponse())
         ca_path = tmp_path / "ca.pem"
         ca_path.write_bytes(ca_pem)
-        with client(node, Tls(ca_path, certificate, private_key)) as dex:
+        with client(node, Tls(ca_path, certificate, private_key), timeout_seconds=10) as dex:
             dex.get_book("BTC-USDT")
         for tls in (None, Tls(ca_pem), Tls(stranger.cert_pem.bytes(), certificate, private_key)):
             with client(node, tls) as dex, pytest.raises(Unavailable):
