@@ -85,6 +85,9 @@ def test_a_full_disk_refuses_what_it_cannot_keep_and_goes_on(small_disk: Path) -
                     client.cancel_all()
                     kept += 1
                 except DexError as error:
+                    if error.reason == "DEADLINE_EXCEEDED":
+                        # The client's last try had no time left to be refused in.
+                        continue
                     refusal = error
                     break
             assert refusal is not None, "the disk was never full"
