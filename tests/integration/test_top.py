@@ -21,6 +21,7 @@ import pytest
 from dexsdk import Market, NewOrder, Side
 from tests.support.markets import MARKET_ID, open_market, rich_account
 from tests.support.node_process import NodeProcess
+from tests.support.waiting import wait_until
 
 PATIENCE_SECONDS = 30.0
 SCREEN_RESTORED = b"\x1b[?1049l"
@@ -65,13 +66,17 @@ class Terminal:
         self.output = b""
         return text
 
-    def _read(self) -> None:
-        if select.select([self.master], [], [], 0.1)[0]:
-            try:
-                self.output += os.read(self.master, 1 << 16)
-            except OSError:
-                # Linux says EIO once the other end is closed.
-                self.process.wait(PATIENCE_SECONDS)
+    def _read(self) -> bool:
+        """Whether something came: a terminal gives no more than 4 KiB at a time."""
+        if not select.select([self.master], [], [], 0.1)[0]:
+            return False
+        try:
+            self.output += os.read(self.master, 1 << 16)
+        except OSError:
+            # Linux says EIO once the other end is closed.
+            self.process.wait(PATIENCE_SECONDS)
+            return False
+        return True
 
     def end(self) -> int:
         """Interrupt it as Ctrl-C does; returns the exit code."""
@@ -80,7 +85,8 @@ class Terminal:
         while self.process.poll() is None:
             assert time.monotonic() < deadline, "Ctrl-C did not end it"
             self._read()
-        self._read()
+        while self._read():
+            pass
         return self.process.returncode
 
     def close(self) -> None:
@@ -123,8 +129,13 @@ def test_it_follows_trades_sizes_and_an_absent_node(node: NodeProcess, terminal:
     trade_once(node, 6_000_005)
     terminal.wait_for("60,000.05 ▲")
     terminal.resize(60, 20)
-    small = terminal.wait_for("order book", "trades")
-    assert max(map(len, small.splitlines()[-15:])) <= 60
+
+    def is_small() -> bool:
+        frame = terminal.wait_for("order book", "trades")
+        return max(map(len, frame.splitlines()[-15:])) <= 60
+
+    # A frame of the size before may still be on its way.
+    wait_until(is_small, "a frame of the new size")
     terminal.resize(150, 40)
     os.kill(node.pid, signal.SIGSTOP)
     try:
