@@ -20,7 +20,8 @@ from tests.support.kill_drill import (
 from tests.support.node_process import NodeProcess
 
 KILLS = 20
-REPLAY_TRIES = 4
+# Each life makes the journal longer, and the next replay easier to hit on a busy machine.
+REPLAY_TRIES = 8
 VOLATILE = "tests.support.volatile_node"
 
 

@@ -220,7 +220,12 @@ def _children(pid: int, module: str) -> list[int]:
     """Child processes that run a module."""
     found = []
     for tasks in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in tasks.read_text().split():
+        try:
+            children = tasks.read_text().split()
+        except OSError:
+            # The thread has ended.
+            continue
+        for child in children:
             try:
                 command = Path(f"/proc/{child}/cmdline").read_bytes()
             except OSError:
