@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from dexsdk import Key
 from tests.support.command_line import call_dex
 from tests.support.node_process import NodeProcess
 from tests.support.waiting import wait_until
@@ -39,6 +40,24 @@ def told(dex: Dex, line: str) -> Any:
     done = dex(f"{line} --json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def test_an_account_of_a_node_begun_anew_is_not_shown_as_if_it_were_there(
+    served: NodeProcess, operator: OperatorWire, tmp_path: Path
+) -> None:
+    operator.open_market("CLIN")
+    dex = command_line(served, operator, tmp_path, "CLIN")
+    assert "you have account" in dex("account create").stdout
+    profile = tmp_path / served.network_id
+    for name, text in (("account", "0001000000000000777000"), ("key", "")):
+        (profile / name).unlink()
+        if text:
+            (profile / name).write_text(text)
+    Key.generate().save(profile / "key")
+    done = dex("account create")
+    assert (done.returncode, "--new" in done.stderr) == (1, True), done.stderr
+    assert "account " in dex("account create --new").stdout
+    assert dex("account show").returncode == 0
 
 
 def test_every_kind_of_order(

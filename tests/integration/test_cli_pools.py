@@ -118,7 +118,8 @@ def test_a_pool_from_the_command_line_and_over_a_crash(tmp_path: Path) -> None:
         shown = said(dex, f"swap {other} buy 0.5")
         assert "better: the order" in shown
         assert "pool 0.5000" in shown
-        assert "taken by order" in said(dex, f"swap {other} buy 0.5 --take")
+        assert "beyond --limit" in wrong(dex, f"swap {other} buy 0.5 --take --limit 2000")
+        assert "taken by order" in said(dex, f"swap {other} buy 0.5 --take --limit 4000")
         a_part_has_no_price(dex, other)
 
         before = everything(dex)

@@ -21,7 +21,7 @@ from dexnode.cli.common import (
     target_options,
 )
 from dexnode.cli.order_table import print_orders
-from dexsdk import Key, KeyScope, LedgerEntryKind, SyncClient
+from dexsdk import DexError, Key, KeyScope, LedgerEntryKind, SyncClient
 
 
 @click.group()
@@ -41,6 +41,7 @@ def create(target: Target, new: bool) -> None:
     key_path, account_path = profile / "key", profile / "account"
     if account_path.exists() and not new:
         account_id = account_path.read_text().strip()
+        _check_known(target, account_id)
         _say(target, account_id, f"you have account {account_id} (another one: --new)")
         return
     profile.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -57,6 +58,20 @@ def create(target: Target, new: bool) -> None:
         account_id = client.register_key()
     account_path.write_text(account_id + "\n")
     _say(target, account_id, f"account {account_id}\nkey     {key_path} (keep it secret)")
+
+
+def _check_known(target: Target, account_id: str) -> None:
+    """A node that was begun anew has the same network id and none of its accounts."""
+    with target.client() as client:
+        try:
+            client.get_account()
+        except DexError as error:
+            if error.reason not in ("UNKNOWN_KEY", "UNKNOWN_ACCOUNT"):
+                raise
+            raise click.ClickException(
+                f"{target.address} does not know your account {account_id} of network "
+                f"{target.network_id}: open one there with --new (the old key stays as a file)"
+            ) from error
 
 
 def _say(target: Target, account_id: str, text: str) -> None:

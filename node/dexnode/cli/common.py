@@ -105,6 +105,10 @@ class DecimalParam(click.ParamType[Decimal]):
 
     name = "decimal"
 
+    def __init__(self, *, zero: bool = True) -> None:
+        """Without ``zero`` for what is unset as 0 in the contract: a stop of 0 would be none."""
+        self._zero = zero
+
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> Decimal:
@@ -119,10 +123,13 @@ class DecimalParam(click.ParamType[Decimal]):
             self.fail(f"{value} is too large", param, ctx)
         if number < 0:
             self.fail(f"{value} is negative", param, ctx)
+        if number == 0 and not self._zero:
+            self.fail("0 is no value: leave it out, or give more", param, ctx)
         return number
 
 
 DECIMAL: Final = DecimalParam()
+POSITIVE: Final = DecimalParam(zero=False)
 
 
 def duration_ns(text: str) -> int | None:

@@ -10,6 +10,7 @@ import click
 from dex.orders.v1.order_intake_pb2 import OrderResult
 from dexnode.cli.common import (
     DECIMAL,
+    POSITIVE,
     Function,
     Target,
     duration_ns,
@@ -72,9 +73,9 @@ def _say_result(target: Target, market: Market, result: OrderResult) -> None:
 @click.argument("market_id")
 @click.argument("side", type=click.Choice(["buy", "sell"]))
 @click.argument("quantity", type=DECIMAL)
-@click.option("--price", type=DECIMAL, required=True, help="Where to take the profit.")
-@click.option("--stop-price", type=DECIMAL, required=True, help="Where to stop the loss.")
-@click.option("--stop-limit", type=DECIMAL, help="Worst price of the stop.  [default: the band]")
+@click.option("--price", type=POSITIVE, required=True, help="Where to take the profit.")
+@click.option("--stop-price", type=POSITIVE, required=True, help="Where to stop the loss.")
+@click.option("--stop-limit", type=POSITIVE, help="Worst price of the stop.  [default: the band]")
 @target_options
 def oco(
     target: Target,
@@ -111,7 +112,9 @@ def oco(
     for name, result in zip(("limit order", "stop"), results, strict=True):
         error = from_rejection(result.rejection)
         if error is not None:
-            raise click.ClickException(f"{name}: {printable(error)}")
+            is_alone = name == "stop" and not results[0].rejection.reason
+            note = f"\nThe limit order stays without it: {results[0].order_id}" if is_alone else ""
+            raise click.ClickException(f"{name}: {printable(error)}{note}")
         if not target.as_json:
             _say_result(target, market, result)
 
@@ -226,8 +229,8 @@ def dead_mans_switch(target: Target, timeout: str) -> None:
 @_which
 @click.option("--market", "market_id", required=True, help="The order's market, for its units.")
 @click.option("--quantity", type=DECIMAL, required=True, help="New total, filled part included.")
-@click.option("--price", type=DECIMAL, help="New limit price; unset keeps it.")
-@click.option("--stop-price", type=DECIMAL, help="New trigger of a stop; unset keeps it.")
+@click.option("--price", type=POSITIVE, help="New limit price; unset keeps it.")
+@click.option("--stop-price", type=POSITIVE, help="New trigger of a stop; unset keeps it.")
 @target_options
 def amend(
     target: Target,

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import click
 
-from dexnode.cli.common import DECIMAL, Function, duration_ns
+from dexnode.cli.common import DECIMAL, POSITIVE, Function, duration_ns
 from dexsdk import (
     Market,
     NewOrder,
@@ -56,17 +56,17 @@ OPTIONS: Final = (
     click.argument("side", type=click.Choice(["buy", "sell"])),
     click.argument("quantity", type=DECIMAL),
     click.option(
-        "--price", type=DECIMAL, help="Limit price, e.g. 61000.50; of --peg the furthest it goes."
+        "--price", type=POSITIVE, help="Limit price, e.g. 61000.50; of --peg the furthest it goes."
     ),
     click.option("--market", "at_market", is_flag=True, help="At any price within the band, now."),
     click.option(
         "--stop-price",
-        type=DECIMAL,
+        type=POSITIVE,
         help="Wait until the market trades at this price or beyond; then a market order within the "
         "band, or with --price a limit order.",
     ),
     click.option(
-        "--trail", type=DECIMAL, help="A stop that follows the best price traded at this distance."
+        "--trail", type=POSITIVE, help="A stop that follows the best price traded at this distance."
     ),
     click.option(
         "--peg",
@@ -79,9 +79,9 @@ OPTIONS: Final = (
         default="0",
         help="Added to what it follows: -0.50 to buy half a unit below, 0.50 to sell above.",
     ),
-    click.option("--display", type=DECIMAL, help="Iceberg: show at most so much of it at a time."),
+    click.option("--display", type=POSITIVE, help="Iceberg: show at most so much of it at a time."),
     click.option(
-        "--min-quantity", type=DECIMAL, help="Refuse it unless so much can be taken at once."
+        "--min-quantity", type=POSITIVE, help="Refuse it unless so much can be taken at once."
     ),
     click.option(
         "--post-only",

@@ -9,7 +9,15 @@ import click
 
 from dex.errors.v1.errors_pb2 import Rejection
 from dex.matching.v1.swap_pb2 import QuoteSwapResponse
-from dexnode.cli.common import DECIMAL, Target, print_json, print_table, printable, target_options
+from dexnode.cli.common import (
+    DECIMAL,
+    POSITIVE,
+    Target,
+    print_json,
+    print_table,
+    printable,
+    target_options,
+)
 from dexsdk import Market, Side, SwapSource, SwapTaken
 
 
@@ -18,8 +26,16 @@ from dexsdk import Market, Side, SwapSource, SwapTaken
 @click.argument("side", type=click.Choice(["buy", "sell"]))
 @click.argument("quantity", type=DECIMAL)
 @click.option("--take", is_flag=True, help="Take the better one at once.")
+@click.option("--limit", type=POSITIVE, help="With --take: nothing beyond this price.")
 @target_options
-def swap(target: Target, market_id: str, side: str, quantity: Decimal, take: bool) -> None:
+def swap(
+    target: Target,
+    market_id: str,
+    side: str,
+    quantity: Decimal,
+    take: bool,
+    limit: Decimal | None,
+) -> None:
     """Say what QUANTITY would cost or bring as a whole, and with --take trade it.
 
     Two ways are held beside each other: an order that takes book and pool, in
@@ -30,9 +46,11 @@ def swap(target: Target, market_id: str, side: str, quantity: Decimal, take: boo
 
     \b
     Examples:
-      dex swap BTC-USDC.eth buy 0.5
-      dex swap BTC-USDC.eth sell 0.5 --take
+      dex swap BTC-USDC.eth buy 0.1
+      dex swap BTC-USDC.eth sell 0.1 --take --limit 60000
     """
+    if limit is not None and not take:
+        raise click.UsageError("--limit is for --take")
     with target.client() as client:
         market = client.get_market(market_id)
         lots = market.quantity_lots(quantity)
@@ -40,7 +58,19 @@ def swap(target: Target, market_id: str, side: str, quantity: Decimal, take: boo
         if not take:
             _say_quoted(target, market, quoted)
             return
+        if limit is not None:
+            _check_limit(market, quoted, market.price_ticks(limit))
         _say_taken(target, market, client.take_swap(quoted))
+
+
+def _check_limit(market: Market, quoted: QuoteSwapResponse, limit_ticks: int) -> None:
+    """What is taken trades at the price of its quote, or nothing beyond the limit of its order."""
+    is_order = quoted.better == SwapSource.ORDER
+    price_ticks = quoted.order.limit_price_ticks if is_order else quoted.quote.price_ticks
+    beyond = price_ticks - limit_ticks if quoted.side == Side.BUY else limit_ticks - price_ticks
+    if quoted.better and beyond > 0:
+        price = market.format_price(price_ticks)
+        raise click.ClickException(f"it would trade as far as {price}, beyond --limit; not taken")
 
 
 def _say_quoted(target: Target, market: Market, quoted: QuoteSwapResponse) -> None:

@@ -33,6 +33,8 @@ _Result = TypeVar("_Result")
 
 BACKOFF_FIRST_NS: Final = NS_PER_SECOND // 20
 BACKOFF_MAX_NS: Final = 2 * NS_PER_SECOND
+# An attempt with less time than this would end in its deadline and hide why the last one failed.
+ATTEMPT_MIN_NS: Final = NS_PER_SECOND // 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,7 @@ class Backoff:
         self._attempt += 1
         delay_ns = int(ceiling_ns * (0.5 + self._session.uniform() / 2))
         delay_ns = max(delay_ns, error.retry_after_ns or 0)
-        if delay_ns >= self.remaining_ns():
+        if delay_ns + ATTEMPT_MIN_NS >= self.remaining_ns():
             raise error
         return Sleep(delay_ns)
 
