@@ -15,6 +15,7 @@ from dexnode.gate import CANCEL_METHODS
 from dexnode.intake import PAYLOAD_BYTES_MAX
 from dexnode.services.order_stream import STREAM_WAIT_SECONDS, STREAM_WINDOW
 from dexnode.settings import GrpcSettings, LimitSettings
+from dexnode.stream_session import SKIPPED_ORDERS_MAX
 from dexnode.tokens import LIFETIME_NS_MAX
 from dexrpc import ServerConfig
 from dexrpc.door import NETWORKS_MAX as DOOR_NETWORKS_MAX
@@ -341,7 +342,12 @@ def _sessions() -> list[Row]:
             "`SESSION_UNSIGNED`: the session ends",
         ),
         (
-            "their wait",
+            "orders in a row that the node refused by itself, none of them signed for",
+            f"{SKIPPED_ORDERS_MAX:,}",
+            "`SESSION_UNSIGNED`: the session ends",
+        ),
+        (
+            "how long orders wait for one",
             f"{core.SESSION_UNSIGNED_NS_MAX // _NS} s",
             "`SESSION_UNSIGNED`: the session, and its stream, end",
         ),
