@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -100,8 +101,11 @@ async def test_a_shard_verifies_while_it_serves(tmp_path: Path) -> None:
 
 
 def verifying_processes() -> list[int]:
-    tasks = Path(f"/proc/{os.getpid()}/task").iterdir()
-    children = [pid for task in tasks for pid in (task / "children").read_text().split()]
+    children: list[str] = []
+    for task in Path(f"/proc/{os.getpid()}/task").iterdir():
+        # A thread may have ended since it was listed.
+        with contextlib.suppress(OSError):
+            children += (task / "children").read_text().split()
     commands = {int(pid): Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children}
     return [pid for pid, command in commands.items() if b"dexruntime.verifier" in command]
 
