@@ -56,7 +56,7 @@ FILL_SECONDS: Final = 3.0
 OVERLOAD_FILL_SECONDS: Final = 1.5
 # So many readers stall one after the other, and so long is nobody stalled before each; twice,
 # since what is signed expires.
-STALLED_COUNT: Final = 20
+STALLED_COUNT: Final = 16
 STALLED_ROUNDS: Final = 2
 WITHOUT_SECONDS: Final = 5.0
 READ_RATE: Final = 100.0
