@@ -74,6 +74,20 @@ class TreeFollower:
         store.commit(reader.chain)
         return store.size >= until_sequence
 
+    def take_in(self, until_sequence: int) -> None:
+        """Take in records as ``follow`` does and commit nothing, so that it finds less to do.
+
+        What is taken in is part of the tree once ``follow`` has committed it. Raises as it does.
+        """
+        store = self._store
+        if store.size >= until_sequence:
+            return
+        reader = self._reader = self._reader or JournalReader(self._journal, store.size + 1)
+        for record in reader:
+            store.append(record)
+            if record.sequence == reader.sequence and record.sequence >= until_sequence:
+                break
+
     def rebuild(self) -> None:
         """Begin anew at the first record."""
         self.close()

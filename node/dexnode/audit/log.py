@@ -2,9 +2,11 @@
 
 Theory of operation. Once an interval, when there are new durable records, a thread brings the tree
 on disk up to the end of the last durable batch, commits it, signs size, root and the event hash the
-exchange had there, makes the head durable, and only then is it shown. All of a head is a function
-of the journal, so the same size is signed the same for ever; before it serves anything, a node
-holds its last head against its journal and does not start when they disagree.
+exchange had there, makes the head durable, and only then is it shown. Records are taken in all the
+time between two heads: a second's worth at once would hold up the loop, with which the thread
+shares the interpreter, for a tenth of one. All of a head is a function of the journal, so the same
+size is signed the same for ever; before it serves anything, a node holds its last head against its
+journal and does not start when they disagree.
 """
 
 from __future__ import annotations
@@ -39,6 +41,10 @@ from dexsdk.audit import AUDIT_DOMAIN, read_head
 log = logging.getLogger(__name__)
 _end_process: Final = partial(end_process, what="audit log")
 Progress = Callable[[int], None]
+# Between two heads records are taken in so often.
+TAKE_IN_SECONDS: Final = 0.02
+# A tree that is further behind catches up in one go, with commits on the way.
+BEHIND_MAX: Final = 100_000
 
 
 @final
@@ -132,7 +138,13 @@ class AuditLog:
     async def run(self, interval_ms: int) -> None:
         """Make a head every ``interval_ms`` milliseconds, when there is something new."""
         while True:
-            await trio.sleep(interval_ms / 1_000)
+            left = interval_ms / 1_000
+            while left > TAKE_IN_SECONDS:
+                await trio.sleep(TAKE_IN_SECONDS)
+                left -= TAKE_IN_SECONDS
+                async with self._making:
+                    await self._on_thread(self._take_in)
+            await trio.sleep(left)
             await self.make_head()
 
     async def make_head(self) -> None:
@@ -142,27 +154,32 @@ class AuditLog:
         after a failed sync nobody knows what is on disk (as in dexruntime.journal).
         """
         async with self._making:
-            point = self._point()
-            if point.sequence <= self.tree_size or self._gone:
-                return
-            try:
-                made = await trio.to_thread.run_sync(self._make, point)
-            except AuditFull:
-                log.exception("no head was made")
-                return
-            except SequenceRemoved:
-                # Trading goes on without heads: there is no tree, and no head that it would break.
-                log.exception("the journal's beginning is gone: no head can be made")
-                self._gone = True
-                return
-            except (AuditError, JournalError, OSError) as error:
-                self._on_failure(error)
-                raise
+            made = await self._on_thread(self._make)
             if made is not None:
                 self.newest = made
                 self.shown_count = self.heads.count
                 self._shown.set()
                 self._shown = trio.Event()
+
+    async def _on_thread(
+        self, work: Callable[[DurablePoint], StoredHead | None]
+    ) -> StoredHead | None:
+        """Do it for what is durable now, when that is more than the newest head is over."""
+        point = self._point()
+        if point.sequence <= self.tree_size or self._gone:
+            return None
+        try:
+            return await trio.to_thread.run_sync(work, point)
+        except AuditFull:
+            log.exception("no head was made")
+        except SequenceRemoved:
+            # Trading goes on without heads: there is no tree, and no head that it would break.
+            log.exception("the journal's beginning is gone: no head can be made")
+            self._gone = True
+        except (AuditError, JournalError, OSError) as error:
+            self._on_failure(error)
+            raise
+        return None
 
     async def finish(self) -> None:
         """The last head of a node that stops; one that is far behind its journal makes none."""
@@ -180,10 +197,15 @@ class AuditLog:
         self.store.close()
         self.heads.close()
 
+    def _take_in(self, point: DurablePoint) -> None:
+        """On a thread: the tree, without a commit; no more than a bounded part of it."""
+        if point.sequence - self.store.committed.size <= BEHIND_MAX:
+            self.follower.take_in(point.sequence)
+
     def _make(self, point: DurablePoint) -> StoredHead | None:
         """On a thread: tree, commit, signature, head file."""
         behind = point.sequence - self.store.committed.size
-        go_on = (lambda: not self._stopping.is_set()) if behind > 100_000 else (lambda: True)
+        go_on = (lambda: not self._stopping.is_set()) if behind > BEHIND_MAX else (lambda: True)
         if not self.follower.follow(point.sequence, go_on=go_on):
             return None
         head = self._sign(point)

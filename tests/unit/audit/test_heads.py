@@ -54,6 +54,25 @@ async def test_a_head_is_the_journals_root_and_the_exchanges_event_hash() -> Non
         assert [each.tree_size for each in audit.heads] == [1, 4, 6]
 
 
+async def test_between_two_heads_records_are_taken_in_and_nothing_is_shown() -> None:
+    journal, disk = SimulatedDisk(random.Random(1)), SimulatedDisk(random.Random(2))
+    async with running(journal) as shard, trio.open_nursery() as nursery:
+        audit = audit_of(shard, journal, disk)
+        # No head in the time of this test, whose own ones are made of what lies ready.
+        nursery.start_soon(audit.run, 60_000)
+        for count in (3, 5):
+            while shard.exchange.sequence < count:
+                await do(shard, ClockTick())
+            await until(lambda wanted=count: audit.store.size == wanted)  # type: ignore[misc]
+            assert audit.tree_size == audit.store.committed.size < count
+            await audit.make_head()
+            assert audit.newest is not None
+            leaves = [leaf_of(record) for record in read_journal(journal)]
+            head = read_head(audit.newest.message(), KEY.public_bytes)
+            assert (head.tree_size, head.root_hash) == (count, rfc.mth(leaves))
+        nursery.cancel_scope.cancel()
+
+
 async def test_no_head_covers_what_is_not_durable() -> None:
     storage, disk = GatedStorage(SimulatedDisk(random.Random(1))), SimulatedDisk(random.Random(2))
     async with running(storage) as shard:
