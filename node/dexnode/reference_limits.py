@@ -342,14 +342,14 @@ def _sessions() -> list[Row]:
             "`SESSION_UNSIGNED`: the session ends",
         ),
         (
+            "their wait",
+            f"{core.SESSION_UNSIGNED_NS_MAX // _NS} s",
+            "`SESSION_UNSIGNED`: the session, and its stream, end",
+        ),
+        (
             "orders in a row that the node refused by itself, none of them signed for",
             f"{SKIPPED_ORDERS_MAX:,}",
             "`SESSION_UNSIGNED`: the session ends",
-        ),
-        (
-            "how long orders wait for one",
-            f"{core.SESSION_UNSIGNED_NS_MAX // _NS} s",
-            "`SESSION_UNSIGNED`: the session, and its stream, end",
         ),
     ]
 

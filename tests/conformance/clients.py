@@ -1,15 +1,15 @@
-"""Small things the tests share: dialling probe methods, and waiting without sleeping blindly."""
+"""Small things the tests share: dialling probe methods, and waiting for what they see."""
 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from typing import Any
 
 import grpc
 
 from tests.conformance.probe_service import PREFIX
+from tests.support.waiting import wait_until
 
 DEADLINE_SECONDS = 15.0
 
@@ -42,7 +42,4 @@ def counters(channel: grpc.Channel) -> dict[str, int]:
 
 def eventually(condition: Callable[[], bool], what: str) -> None:
     """Poll until `condition` holds; fails after DEADLINE_SECONDS."""
-    end = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < end, f"never happened: {what}"
-        time.sleep(0.01)
+    wait_until(condition, what, DEADLINE_SECONDS)

@@ -152,7 +152,8 @@ def test_metadata_both_ways(channel: grpc.Channel) -> None:
 def test_identity_of_the_peer(server: ServerProcess, channel: grpc.Channel) -> None:
     answer = json.loads(unary(channel, "WhoAmI")(b"", metadata=(("x-identity", "me"),), timeout=9))
     assert answer["identity"] == "me"
-    assert 0 < answer["seconds"] <= 9
+    # What is left of 9 s; grpcio turns it into a time of day and back, which may add a little.
+    assert 0 < answer["seconds"] < 10
     if server.certificates is None:
         assert (answer["tls"], answer["names"]) == (False, [])
     else:

@@ -176,16 +176,17 @@ class Stage:
         tally, clients = self._clients()
         before = resident_bytes(self._node.process.pid)
         memory = _Watermark(self._node.process.pid)
-        halves = []
+        halves, took = [], 0.0
         with memory:
             for _ in range(2):
                 ok = tally.ok
-                took = open_loop(clients, bodies, rate, seconds / 2)
-                halves.append((tally.ok - ok) / took)
+                half = open_loop(clients, bodies, rate, seconds / 2)
+                halves.append((tally.ok - ok) / half)
+                took += half
             ended = time.monotonic()
             settle(clients)
         self._check(tally)
-        self._say("offered", f"{tally.sent / took / 2 / self._knee:.2f} of the knee")
+        self._say("offered", f"{tally.sent / took / self._knee:.2f} of the knee")
         # What it keeps up for a while it keeps up: the turns that follow are of seconds each.
         self._target(
             "taken in the halves of the minute",

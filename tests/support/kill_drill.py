@@ -20,7 +20,6 @@ import sys
 import threading
 import time
 from collections import Counter
-from pathlib import Path
 from typing import Final, final
 
 import grpc
@@ -30,6 +29,7 @@ from tests.support import witnesses
 from tests.support.killed_traders import Trader
 from tests.support.markets import open_market, rich_account
 from tests.support.node_process import NodeProcess
+from tests.support.processes import children_running
 from tests.support.waiting import wait_until
 from tests.support.witnesses import Witness
 
@@ -163,7 +163,9 @@ class Drill:
 
         thread = threading.Thread(target=ask)
         thread.start()
-        pids = wait_until(lambda: _children(self.node.pid, "dexruntime.snapshotter"), "a snapshot")
+        pids = wait_until(
+            lambda: children_running(self.node.pid, "dexruntime.snapshotter"), "a snapshot"
+        )
         aims_at_the_file = self._chance.random() < 0.5
         seconds = 60 if aims_at_the_file else self._chance.uniform(0, SNAPSHOT_SECONDS)
         deadline = time.monotonic() + seconds
@@ -214,25 +216,6 @@ class Drill:
         for trader in self.traders:
             trader.retry(node)
         witnesses.check_node(node, self.traders)
-
-
-def _children(pid: int, module: str) -> list[int]:
-    """Child processes that run a module."""
-    found = []
-    for tasks in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            children = tasks.read_text().split()
-        except OSError:
-            # The thread has ended.
-            continue
-        for child in children:
-            try:
-                command = Path(f"/proc/{child}/cmdline").read_bytes()
-            except OSError:
-                continue
-            if module.encode() in command:
-                found.append(int(child))
-    return found
 
 
 def _kill(pid: int) -> None:

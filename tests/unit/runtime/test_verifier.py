@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import signal
@@ -25,6 +24,7 @@ from dexruntime.verifier import (
     VerifierFull,
     verify_one,
 )
+from tests.support.processes import children_running
 from tests.unit.core.exchanges import seed_of
 from tests.unit.runtime.shards import open_market, running
 
@@ -101,13 +101,7 @@ async def test_a_shard_verifies_while_it_serves(tmp_path: Path) -> None:
 
 
 def verifying_processes() -> list[int]:
-    children: list[str] = []
-    for task in Path(f"/proc/{os.getpid()}/task").iterdir():
-        # A thread may have ended since it was listed.
-        with contextlib.suppress(OSError):
-            children += (task / "children").read_text().split()
-    commands = {int(pid): Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children}
-    return [pid for pid, command in commands.items() if b"dexruntime.verifier" in command]
+    return children_running(os.getpid(), "dexruntime.verifier")
 
 
 async def serve_and_kill_one() -> None:

@@ -36,7 +36,7 @@ from dexsdk import (
     methods,
     order_operations,
 )
-from dexsdk.effects import Emit, Open, Read, Send, Sleep
+from dexsdk.effects import ATTEMPT_MIN_NS, Emit, Open, Read, Send, Sleep
 from dexsdk.order_window import OrderWindow
 from dexsdk.times import NS_PER_SECOND
 
@@ -115,6 +115,24 @@ def test_a_call_gives_up_at_its_deadline(session: Session, clock: Clock) -> None
     assert len({each.request for each in attempts}) == 1
     assert all(each.timeout_ns <= session.timeout_ns for each in attempts)
     assert len(attempts) > 5
+
+
+def test_no_attempt_has_too_little_time_to_be_refused_in(session: Session, clock: Clock) -> None:
+    """Else a deadline that it could not keep would hide why the one before it was refused."""
+    attempts: list[Send] = []
+    late_ns = session.timeout_ns - ATTEMPT_MIN_NS // 2
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    refused = Unavailable("OVERLOADED", "busy", code=code, retry_after_ns=late_ns)
+
+    def answer(effect: Send | Open | Read) -> DexError:
+        assert isinstance(effect, Send)
+        attempts.append(effect)
+        return refused
+
+    with pytest.raises(DexError) as raised:
+        play(order_operations.place_order(session, ORDER), clock, answer)
+    assert raised.value is refused
+    assert len(attempts) == 1
 
 
 def test_a_snapshot_has_its_own_time_and_is_asked_for_once(session: Session, clock: Clock) -> None:
