@@ -8,7 +8,8 @@ RENEW_SECONDS. What else has changed in the configuration waits for a restart, a
 
 pyarrow cannot change the certificates of a running Flight server: it is stopped and started on the
 same port when a TLS file has changed. Its open streams get their grace; a call in between finds
-nobody, and the SDK asks again.
+nobody, and the SDK asks again. Where it cannot start, another has taken the port or a file is bad,
+it tries again every second with the files as they are then.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from dexnode.config import LIST_KEY, ConfigError
 from dexnode.settings import NodeConfig, TlsSettings
 
 RENEW_SECONDS: Final = 60.0
+FLIGHT_RETRY_SECONDS: Final = 1.0
 log = structlog.stdlib.get_logger(__name__)
 
 
@@ -44,9 +46,19 @@ class Restartable:
         self.port = self._service.port
 
     async def restart(self) -> None:
-        """Stop, giving open streams their grace, and serve again on the same port."""
+        """Stop, giving open streams their grace, and serve again on the same port as soon as that
+        can be done."""
         await self.stop()
-        self._service = self._open(self.port)
+        told = ""
+        while True:
+            try:
+                self._service = self._open(self.port)
+                return
+            except OSError as error:
+                if str(error) != told:
+                    told = str(error)
+                    log.warning("Flight is down until it can start again", error=told)
+            await trio.sleep(FLIGHT_RETRY_SECONDS)
 
     async def stop(self) -> None:
         """Stop taking calls, give open streams their grace, then cut them."""

@@ -1,0 +1,58 @@
+"""Flight's restart, as its certificates are renewed, where its port is taken for a while."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import trio
+import trio.testing
+
+from dexflight.service import FlightService
+from dexnode.renewal import FLIGHT_RETRY_SECONDS, Restartable
+
+PORT = 7401
+
+
+class Service:
+    """What Restartable uses of a FlightService."""
+
+    port = PORT
+
+    def __init__(self) -> None:
+        self.stopped = False
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+class Opening:
+    """Opens a service, then is refused so many times before it opens another."""
+
+    def __init__(self, refusals: int) -> None:
+        self.refusals = refusals
+        self.ports: list[int | None] = []
+        self.opened: list[Service] = []
+
+    def __call__(self, port: int | None) -> FlightService:
+        self.ports.append(port)
+        if self.opened and self.refusals:
+            self.refusals -= 1
+            raise OSError("the port is taken")
+        self.opened.append(Service())
+        return cast("FlightService", self.opened[-1])
+
+
+async def test_flight_comes_back_on_its_port_once_it_is_free(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    opening = Opening(refusals=3)
+    flight = Restartable(opening)
+    began = trio.current_time()
+    await flight.restart()
+    assert opening.ports == [None, PORT, PORT, PORT, PORT]
+    assert trio.current_time() - began == 3 * FLIGHT_RETRY_SECONDS
+    first, second = opening.opened
+    assert first.stopped
+    assert not second.stopped
+    await flight.stop()
+    assert second.stopped
