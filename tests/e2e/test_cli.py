@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -200,6 +201,18 @@ def test_what_people_read(trader: Demo) -> None:
         answer = trader.run(*arguments)
         assert answer.code == 0, answer
         assert shown in answer.out, answer
+
+
+def test_a_ledger_shows_units_of_money_that_is_gone(trader: Demo) -> None:
+    account_id = trader.json("account", "create")["account_id"]
+    trader.json("demo", "faucet")
+    held = trader.json("account", "show")["balances"][-1]
+    units = f"{Decimal(held['available_atoms']).scaleb(-held['scale']).normalize():f}"
+    trader.json("account", "withdraw", account_id, held["asset_id"], units)
+    left = {each["asset_id"] for each in trader.json("account", "show")["balances"]}
+    assert held["asset_id"] not in left
+    answer = trader.run("account", "ledger", "--limit", "1")
+    assert f"-{units} " in answer.out, answer
 
 
 def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

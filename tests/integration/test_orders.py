@@ -206,6 +206,15 @@ def test_check_order_says_what_placing_would_do(api: Wire, operator: OperatorWir
     assert unknown.rejection.reason == errors_pb2.ERROR_REASON_UNKNOWN_MARKET
 
 
+def test_looking_at_an_order_shows_no_new_balance(api: Wire, operator: OperatorWire) -> None:
+    market = operator.open_market("ORDZ")
+    trader = operator.trader("USDT")
+    before = api.balances(trader)
+    question = pb.CheckOrderRequest(account_id=trader.account_id, order=buy(market, 11, 1))
+    assert not api.orders.CheckOrder(question, metadata=trader.token()).HasField("rejection")
+    assert api.balances(trader) == before, "an answer that a restart takes back"
+
+
 def stream(api: Wire, envelopes: list[wire.SignedEnvelope | None]) -> list[pb.OrderStreamResponse]:
     """All answers of a stream of envelopes; None is a request without one."""
     requests: Iterator[pb.OrderStreamRequest] = iter(

@@ -248,7 +248,6 @@ def ledger(target: Target, limit: int) -> None:
     """What moved the account's money, newest first."""
     with target.client() as client:
         entries = client.list_ledger_entries(limit=limit)
-        scales = {b.asset_id: b.scale for b in client.get_account().balances}
     if target.as_json:
         print_json(entries)
         return
@@ -260,7 +259,7 @@ def ledger(target: Target, limit: int) -> None:
                 entry.time.ToJsonString(),
                 LedgerEntryKind(entry.kind).name.lower(),
                 entry.asset_id,
-                _units(entry.amount_atoms, scales.get(entry.asset_id, 0)),
+                _units(entry.amount_atoms, entry.scale),
                 entry.reference,
             )
             for entry in entries

@@ -145,7 +145,8 @@ class AccountsService:
             public_keys=account.public_keys,
             open_order_count=len(account.open_orders),
         )
-        cells = exchange.ledger.cells[account.key].values()
+        # A cell may also be there because somebody looked; a snapshot would forget it.
+        cells = [c for c in exchange.ledger.cells[account.key].values() if c.available or c.held]
         for cell in sorted(cells, key=lambda cell: cell.asset.asset_id):
             message.balances.add(
                 asset_id=cell.asset.asset_id,
@@ -164,11 +165,13 @@ class AccountsService:
 
     def _entry(self, entry: LedgerEntry) -> pb.LedgerEntry:
         reference = entry.reference
+        asset = self._shard.exchange.ledger.assets[entry.asset_index]
         return pb.LedgerEntry(
             sequence=entry.sequence,
             time=render.timestamp(entry.time_ns),
             kind=entry.kind,  # type: ignore[arg-type]
-            asset_id=self._shard.exchange.ledger.assets[entry.asset_index].asset_id,
+            asset_id=asset.asset_id,
+            scale=asset.scale,
             amount_atoms=entry.amount_atoms,
             reference=reference if isinstance(reference, str) else self._ids.format(reference),
         )

@@ -428,7 +428,7 @@ type Account struct {
 	// Registered Ed25519 public keys that are not revoked, 32 bytes each, oldest
 	// first. ListKeys tells more of them.
 	PublicKeys [][]byte `protobuf:"bytes,2,rep,name=public_keys,json=publicKeys,proto3" json:"public_keys,omitempty"`
-	// Balances by asset id.
+	// Balances that are not zero, by asset id.
 	Balances []*Balance `protobuf:"bytes,3,rep,name=balances,proto3" json:"balances,omitempty"`
 	// Open orders, oldest first, at most 1,000. ListOpenOrders has all.
 	OpenOrders []*OpenOrder `protobuf:"bytes,4,rep,name=open_orders,json=openOrders,proto3" json:"open_orders,omitempty"`
@@ -548,7 +548,9 @@ type LedgerEntry struct {
 	// What it belongs to: the external reference of a deposit or withdrawal, the
 	// order id of a trade or fee, the other account of a transfer, the market of a
 	// pool.
-	Reference     string `protobuf:"bytes,6,opt,name=reference,proto3" json:"reference,omitempty"`
+	Reference string `protobuf:"bytes,6,opt,name=reference,proto3" json:"reference,omitempty"`
+	// Decimal places of the asset's ledger: one unit is 10^scale atoms.
+	Scale         int32 `protobuf:"varint,7,opt,name=scale,proto3" json:"scale,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -623,6 +625,13 @@ func (x *LedgerEntry) GetReference() string {
 		return x.Reference
 	}
 	return ""
+}
+
+func (x *LedgerEntry) GetScale() int32 {
+	if x != nil {
+		return x.Scale
+	}
+	return 0
 }
 
 // Registers a key.
@@ -1412,14 +1421,15 @@ const file_dex_accounts_v1_accounts_proto_rawDesc = "" +
 	"\x10open_order_count\x18\x05 \x01(\x05R\x0eopenOrderCount\x12\x1a\n" +
 	"\bsequence\x18\x06 \x01(\x03R\bsequence\x12M\n" +
 	"\x15dead_mans_switch_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x12deadMansSwitchTime\x12(\n" +
-	"\x10self_trade_group\x18\b \x01(\x03R\x0eselfTradeGroup\"\xeb\x01\n" +
+	"\x10self_trade_group\x18\b \x01(\x03R\x0eselfTradeGroup\"\x81\x02\n" +
 	"\vLedgerEntry\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x03R\bsequence\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x124\n" +
 	"\x04kind\x18\x03 \x01(\x0e2 .dex.accounts.v1.LedgerEntryKindR\x04kind\x12\x19\n" +
 	"\basset_id\x18\x04 \x01(\tR\aassetId\x12!\n" +
 	"\famount_atoms\x18\x05 \x01(\x03R\vamountAtoms\x12\x1c\n" +
-	"\treference\x18\x06 \x01(\tR\treference\"W\n" +
+	"\treference\x18\x06 \x01(\tR\treference\x12\x14\n" +
+	"\x05scale\x18\a \x01(\x05R\x05scale\"W\n" +
 	"\x12RegisterKeyRequest\x12A\n" +
 	"\benvelope\x18\x01 \x01(\v2\x1d.dex.orders.v1.SignedEnvelopeB\x06\xbaH\x03\xc8\x01\x01R\benvelope\"f\n" +
 	"\x13RegisterKeyResponse\x120\n" +

@@ -254,7 +254,7 @@ class Account(_message.Message):
 
     @_builtins.property
     def balances(self) -> _containers.RepeatedCompositeFieldContainer[Global___Balance]:
-        """Balances by asset id."""
+        """Balances that are not zero, by asset id."""
 
     @_builtins.property
     def open_orders(self) -> _containers.RepeatedCompositeFieldContainer[Global___OpenOrder]:
@@ -300,6 +300,7 @@ class LedgerEntry(_message.Message):
     ASSET_ID_FIELD_NUMBER: _builtins.int
     AMOUNT_ATOMS_FIELD_NUMBER: _builtins.int
     REFERENCE_FIELD_NUMBER: _builtins.int
+    SCALE_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Journal position of the command that moved it."""
     kind: Global___LedgerEntryKind.ValueType
@@ -313,6 +314,8 @@ class LedgerEntry(_message.Message):
     order id of a trade or fee, the other account of a transfer, the market of a
     pool.
     """
+    scale: _builtins.int
+    """Decimal places of the asset's ledger: one unit is 10^scale atoms."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """The exchange's time of the command."""
@@ -326,10 +329,11 @@ class LedgerEntry(_message.Message):
         asset_id: _builtins.str = ...,
         amount_atoms: _builtins.int = ...,
         reference: _builtins.str = ...,
+        scale: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_atoms", b"amount_atoms", "asset_id", b"asset_id", "kind", b"kind", "reference", b"reference", "sequence", b"sequence", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_atoms", b"amount_atoms", "asset_id", b"asset_id", "kind", b"kind", "reference", b"reference", "scale", b"scale", "sequence", b"sequence", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

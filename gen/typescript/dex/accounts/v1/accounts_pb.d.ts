@@ -239,7 +239,7 @@ export declare type Account = Message<"dex.accounts.v1.Account"> & {
   publicKeys: Uint8Array[];
 
   /**
-   * Balances by asset id.
+   * Balances that are not zero, by asset id.
    *
    * @generated from field: repeated dex.accounts.v1.Balance balances = 3;
    */
@@ -338,6 +338,13 @@ export declare type LedgerEntry = Message<"dex.accounts.v1.LedgerEntry"> & {
    * @generated from field: string reference = 6;
    */
   reference: string;
+
+  /**
+   * Decimal places of the asset's ledger: one unit is 10^scale atoms.
+   *
+   * @generated from field: int32 scale = 7;
+   */
+  scale: number;
 };
 
 /**
