@@ -26,7 +26,7 @@ from dexnode.settings import NodeConfig
 from dexnode.start import start_failure
 from dexsdk.admin_operations import SNAPSHOT_TIMEOUT_SECONDS
 
-SWITCH_INTERVAL_SECONDS = 0.0005
+SWITCH_INTERVAL_SECONDS = 0.0001
 
 
 @click.group()
