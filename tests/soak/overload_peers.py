@@ -18,12 +18,14 @@ from typing import Any, Final
 from dex.matching.v1 import matching_pb2
 from tests.soak.overload_client import SUBMIT_BATCH, header_block, hello
 from tests.support.http2_frames import (
+    ACK,
     CONTINUATION,
     DATA,
     END_HEADERS,
     END_STREAM,
     GOAWAY,
     HEADERS,
+    PING,
     RST,
     frame,
 )
@@ -173,12 +175,18 @@ class Reader:
 
     def read(self) -> None:
         """Take in what has arrived."""
-        self._incoming += self.socket.recv(1 << 18)
+        chunk = self.socket.recv(1 << 18)
+        self._incoming += chunk
         now_ns = time.time_ns()
+        if not chunk:
+            self.ended_at = time.monotonic()
         for kind, flags, payload in _frames(self._incoming):
             if kind == DATA:
                 self._messages += payload
                 self.last_data_at = time.monotonic()
+            elif kind == PING and not flags & ACK:
+                # Who does not answer is closed.
+                self.socket.sendall(frame(PING, ACK, 0, payload))
             elif kind == RST or (kind == HEADERS and flags & END_STREAM):
                 self.ended_at = time.monotonic()
         while len(self._messages) >= 5:
@@ -200,7 +208,7 @@ class Reader:
 
 
 class Turns:
-    """Readers that stall, one after the other, with as long a time without one before each."""
+    """Readers that stall, one after the other, with as long a time without one around each."""
 
     def __init__(self, address: str, market_id: str, count: int, seconds: float) -> None:
         self._address = address
@@ -215,8 +223,9 @@ class Turns:
 
     @property
     def are_over(self) -> bool:
-        """Whether all have had theirs."""
-        return not self._left and self.now is None
+        """Whether all have had theirs, and a time without one has followed the last."""
+        is_last = not self._left and self.now is None
+        return is_last and time.monotonic() >= self._next_at
 
     @property
     def is_one_stalled(self) -> bool:
@@ -258,13 +267,15 @@ class Turns:
 
 
 def follow(plan: dict[str, Any]) -> dict[str, Any]:
-    """Follow until all that stall were cut; latencies of the live ones beside one that has stalled
-    and without any, and what became of the stalled. While one comes it is neither."""
+    """Follow until all that stall were cut; latencies of the live ones, turn by turn, without any
+    that stalls and beside one that has, and what became of the stalled. While one comes it is
+    neither."""
     address, market_id = plan["address"], plan["market_id"]
     live = [Reader(address, market_id, 0) for _ in range(plan["live"])]
     sockets = {reader.socket: reader for reader in live}
     turns = Turns(address, market_id, plan["stalled"], plan["seconds"])
-    latencies_ns: dict[bool, list[int]] = {False: [], True: []}
+    without: list[list[int]] = [[]]
+    beside: list[list[int]] = []
     while not turns.are_over:
         stalled, is_one_stalled = turns.now, turns.is_one_stalled
         waiting = [*sockets, *([stalled.socket] if stalled else [])]
@@ -274,15 +285,19 @@ def follow(plan: dict[str, Any]) -> dict[str, Any]:
                 continue
             reader = sockets[ready]
             reader.read()
-            if is_one_stalled or stalled is None:
-                latencies_ns[is_one_stalled] += reader.latencies_ns
+            if is_one_stalled:
+                beside[-1] += reader.latencies_ns
+            elif stalled is None:
+                without[-1] += reader.latencies_ns
             reader.latencies_ns.clear()
             if reader.ended_at is not None:
                 del sockets[ready]
         turns.look()
+        if turns.now is not stalled:
+            (without if turns.now is None else beside).append([])
     return {
-        "without": latencies_ns[False],
-        "beside": latencies_ns[True],
+        "without": without,
+        "beside": beside,
         "gaps": sum(_gaps(reader.sequences) for reader in live),
         "ended": sum(reader.ended_at is not None for reader in live),
         "cut_after_seconds": turns.cut_after_seconds,

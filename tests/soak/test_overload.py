@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from tests.soak.job import Job, Run
-from tests.soak.overload import Stage, judge
+from tests.soak.overload import Stage, judge, p99_changes
 from tests.soak.runner import Ended, run_job
 
 
@@ -35,3 +36,8 @@ def test_a_missed_target_fails_the_job(capsys: pytest.CaptureFixture[str]) -> No
     assert ended.error is not None
     assert "target not reached: single orders: goodput: 0.79 of the knee" in ended.error
     assert ended.progress.figures["single orders: goodput"] == "0.79 of the knee, NOT reached"
+
+
+def test_a_turn_beside_a_stalled_reader_is_compared_with_those_around_it() -> None:
+    told = {"without": [[10] * 200, [30] * 200, [10] * 200], "beside": [[20] * 200, [40] * 200]}
+    assert p99_changes(told) == [0.0, math.log(2)]
