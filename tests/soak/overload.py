@@ -13,6 +13,7 @@ import gc
 import json
 import math
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -20,10 +21,10 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from tests.bench.bench_node import MARKET_ID, BenchNode
 from tests.bench.cpu import resident_bytes
@@ -51,7 +52,6 @@ TURNS: Final = 16
 TURN_SECONDS: Final = 3.5
 # What the first probe is signed for: single orders a second, batches a quarter of it.
 KNEE_MAX: Final = 3_200.0
-FLOOD_SECONDS: Final = 7.0
 # Until queues are as long as they stay: what fills them is not answered meanwhile. A node at its
 # knee takes longer for that than one far above it.
 FILL_SECONDS: Final = 3.0
@@ -62,6 +62,8 @@ STALLED_COUNT: Final = 16
 STALLED_ROUNDS: Final = 2
 WITHOUT_SECONDS: Final = 5.0
 READ_RATE: Final = 100.0
+# What the readers tell of.
+TURNS_OF_READERS: Final = ("without", "beside")
 TRADES_PER_ITEM_MIN: Final = 0.2
 # Targets: shares of the knee, of the first half of the minute, of the goodput without floods, of
 # the p99 without a stalled reader.
@@ -71,11 +73,14 @@ CALM_SECONDS: Final = 5.0
 HONEST_MIN: Final = 0.9
 CUT_SECONDS: Final = 5.0
 LIVE_P99_MAX: Final = 1.1
-# Honest clients offer what the node can just take, and each flooder comes back at once.
-HONEST_LOAD: Final = 1.0
+# Honest clients offer a little more than the node can take, so that it is never idle, and each
+# flooder comes back at once.
+HONEST_LOAD: Final = 1.1
 FLOODERS: Final = 4
 HONEST_ADDRESS, OTHER_ADDRESS = "127.0.0.1", "127.0.0.2"
-FLOOD_TURNS: Final = 3
+# So often do floods come and go, and for so long each time.
+FLOOD_WINDOWS: Final = 24
+FLOOD_WINDOW_SECONDS: Final = 1.5
 AGAIN_SECONDS: Final = 2.0
 AGAIN_SECONDS_MAX: Final = 60.0
 # What both sizes take in full, signing included; with less time each scenario is shorter.
@@ -107,16 +112,15 @@ def judge(missed: list[str]) -> None:
     assert not missed, "target not reached: " + "; ".join(missed)
 
 
-def p99_changes(told: dict[str, Any]) -> list[float]:
-    """Logarithms of each turn's p99 beside a stalled reader over the mean of those around it.
-
-    One p99 over all turns is that of the worst of them: its ratio has a standard error of 0.1.
-    """
-    without, beside = (
-        [percentile(sorted(turn), 990) for turn in told[name]] for name in ("without", "beside")
-    )
-    around = [(one + other) / 2 for one, other in pairwise(without)]
-    return [math.log(p99 / calm) for p99, calm in zip(beside, around, strict=True)]
+def turn_by_turn(rounds: Iterable[Sequence[list[float]]]) -> tuple[float, float]:
+    """Each turn beside something over the mean of the two around it: the geometric mean of these
+    ratios, and its standard error. A round is its turns without, and those beside."""
+    changes = []
+    for without, beside in rounds:
+        around = [(one + other) / 2 for one, other in pairwise(without)]
+        changes += [math.log(turn / calm) for turn, calm in zip(beside, around, strict=True)]
+    ratio = math.exp(statistics.fmean(changes))
+    return ratio, ratio * statistics.stdev(changes) / math.sqrt(len(changes))
 
 
 def pin(pid: int, core: int) -> None:
@@ -126,15 +130,6 @@ def pin(pid: int, core: int) -> None:
         for thread in Path(f"/proc/{found}/task").iterdir():
             os.sched_setaffinity(int(thread.name), {core})
             family += map(int, (thread / "children").read_text().split())
-
-
-class _FloodTurn(NamedTuple):
-    """What honest clients were answered a second, and what became of the others meanwhile."""
-
-    goodput: float
-    newcomers: dict[str, Any]
-    floods: Counter[str]
-    again_seconds: float
 
 
 class Stage:
@@ -280,43 +275,45 @@ class Stage:
         self._say("200 in flight on one connection", f"{rate:,.0f} calls/s")
 
     def _floods(self) -> None:
-        """By turns the same load without floods and with them: from another address, and then from
-        the address of the honest clients, whose connections were there before them."""
+        """Floods from another address, and then from that of the honest clients, whose connections
+        were there before them."""
         for source in (OTHER_ADDRESS, HONEST_ADDRESS):
-            without, beside = [self._honest("")], []
-            for _ in range(FLOOD_TURNS):
-                beside.append(self._honest(source))
-                without.append(self._honest(""))
-            self._say_newcomers("", without)
-            self._say_newcomers(source, beside)
-            self._judge_floods(source, beside)
-            # Each beside the mean of the one before and the one after.
-            around = [(one.goodput + other.goodput) / 2 for one, other in pairwise(without)]
-            ratio = sum(turn.goodput for turn in beside) / sum(around)
-            self._target(
-                f"honest goodput under {_floods_of(source)}",
-                f"{ratio:.2f} of without, {HONEST_LOAD:.2f} of the knee offered "
-                f"({_rates(beside)} beside {_rates(without)} calls/s)",
-                ratio >= HONEST_MIN,
-            )
+            self._under_floods(source)
 
-    def _honest(self, source: str) -> _FloodTurn:
-        """What honest clients are answered, under floods from `source` if any."""
-        rate, seconds = HONEST_LOAD * self._knee, FLOOD_SECONDS * self._share
+    def _under_floods(self, source: str) -> None:
+        """What honest clients are answered while floods come and go: within so short a time a
+        machine keeps its speed."""
+        rate, window = HONEST_LOAD * self._knee, FLOOD_WINDOW_SECONDS * self._share
+        windows = 2 * FLOOD_WINDOWS + 1
+        seconds = FILL_SECONDS + windows * window
         tally, clients = self._clients()
-        bodies = self._sign(int(rate * (seconds + FILL_SECONDS)) + 100)
-        count, until = FLOODERS if source else 0, seconds + FILL_SECONDS
-        flooders = [self._peers("flood", until, source=source) for _ in range(count)]
-        newcomers = self._peers("come", until, source=HONEST_ADDRESS)
-        goodput = self._while_offered(clients, bodies, rate, seconds, FILL_SECONDS)
+        bodies = self._sign(int(rate * seconds) + 100)
+        flooders = [self._peers("flood", seconds, source=source) for _ in range(FLOODERS)]
+        newcomers = self._peers("come", seconds, source=HONEST_ADDRESS)
+        goodput = []
+        try:
+            open_loop(clients, bodies, rate, FILL_SECONDS)
+            for number in range(windows):
+                signal_all(flooders, signal.SIGCONT if number % 2 else signal.SIGSTOP)
+                ok = tally.ok
+                took = open_loop(clients, bodies, rate, window)
+                goodput.append((tally.ok - ok) / took)
+        finally:
+            signal_all(flooders, signal.SIGCONT)
         settle(clients)
         self._check(tally)
         self._close(clients)
-        came = finish(newcomers)
-        floods: Counter[str] = Counter()
-        for peers in flooders:
-            floods.update(finish(peers))
-        return _FloodTurn(goodput, came, floods, self._served_again(source) if source else 0.0)
+        self._say_newcomers(source, finish(newcomers))
+        self._judge_floods(source, sum((Counter(finish(one)) for one in flooders), Counter()))
+        without, beside = goodput[::2], goodput[1::2]
+        ratio, error = turn_by_turn([(without, beside)])
+        self._target(
+            f"honest goodput under {_floods_of(source)}",
+            f"{ratio:.2f} of without in {FLOOD_WINDOWS} windows of {window:.1f} s (standard error "
+            f"{error:.2f}; {HONEST_LOAD:.2f} of the knee offered, {statistics.fmean(beside):,.0f} "
+            f"and {statistics.fmean(without):,.0f} calls/s taken)",
+            ratio >= HONEST_MIN,
+        )
 
     def _served_again(self, source: str) -> float:
         """Seconds until the address of floods that are over is served for a while: their last
@@ -328,29 +325,26 @@ class Stage:
             if not finish(self._peers("come", AGAIN_SECONDS, source=source))["unserved"]:
                 return waited
 
-    def _say_newcomers(self, source: str, turns: list[_FloodTurn]) -> None:
-        latencies_ns = sorted(one for turn in turns for one in turn.newcomers["latencies_ns"])
-        came = len(latencies_ns) + sum(turn.newcomers["unserved"] for turn in turns)
-        figure = f"{len(latencies_ns)} of {came} served"
+    def _say_newcomers(self, source: str, told: dict[str, Any]) -> None:
+        latencies_ns = sorted(told["latencies_ns"])
+        figure = f"{len(latencies_ns)} of {len(latencies_ns) + told['unserved']} served"
         if latencies_ns:
             median_ms, worst_ms = (percentile(latencies_ns, part) / 1e6 for part in (500, 1000))
             figure += f", p50 {median_ms:.0f} ms, worst {worst_ms:.0f} ms"
         self._say(f"newcomers beside {_floods_of(source)}", figure)
 
-    def _judge_floods(self, source: str, turns: list[_FloodTurn]) -> None:
+    def _judge_floods(self, source: str, counts: Counter[str]) -> None:
         """What became of the floods of an address, and when it was served again."""
-        counts = sum((turn.floods for turn in turns), Counter[str]())
         self._run.counts.update({f"floods: {name}": n for name, n in counts.items()})
         for kind in ("rapid_reset", "header_flood"):
             assert counts[f"{kind} calmed"], f"no {kind} was ended: {dict(counts)}"
             assert not counts[f"{kind} other"], f"a {kind} ended without ENHANCE_YOUR_CALM"
         calmed = counts["rapid_reset calmed"] + counts["header_flood calmed"]
-        again = max(turn.again_seconds for turn in turns)
         self._say(
             _floods_of(source),
-            f"{len(turns)} times {FLOODERS} processes without pauses, {calmed:,} connections "
-            f"calmed, {counts['left unread']:,} left unread, {counts['turned away']:,} turned "
-            f"away; served again {again:.0f} s after the last",
+            f"{FLOODERS} processes that do not wait, {calmed:,} connections calmed, "
+            f"{counts['left unread']:,} left unread, {counts['turned away']:,} turned away; "
+            f"served again {self._served_again(source):.0f} s after the last",
         )
 
     def _stalled_reader(self) -> None:
@@ -385,21 +379,23 @@ class Stage:
             f"{len(cuts)}, after {min(cuts):.1f} to {max(cuts):.1f} s",
             max(cuts) <= CUT_SECONDS,
         )
-        changes = [change for told in rounds for change in p99_changes(told)]
-        ratio = math.exp(statistics.fmean(changes))
-        error = ratio * statistics.stdev(changes) / math.sqrt(len(changes))
-        without, beside = (
+        # One p99 over all turns would be that of the worst of them, with a standard error of 0.1.
+        ratio, error = turn_by_turn(
+            [[percentile(sorted(turn), 990) for turn in told[name]] for name in TURNS_OF_READERS]
+            for told in rounds
+        )
+        calm, live = (
             sorted(one for told in rounds for turn in told[name] for one in turn)
-            for name in ("without", "beside")
+            for name in TURNS_OF_READERS
         )
         p99_ms, p50_ms = (
-            f"{percentile(beside, part) / 1e6:.1f} and {percentile(without, part) / 1e6:.1f} ms"
+            f"{percentile(live, part) / 1e6:.1f} and {percentile(calm, part) / 1e6:.1f} ms"
             for part in (990, 500)
         )
         self._target(
             "p99 of 99 live readers beside a stalled one",
-            f"{ratio:.2f} of that without, in {len(changes)} turns (standard error {error:.2f}; "
-            f"of all {len(beside):,} and {len(without):,} messages p99 {p99_ms}, p50 {p50_ms})",
+            f"{ratio:.2f} of that without, in {len(cuts)} turns (standard error {error:.2f}; "
+            f"of all {len(live):,} and {len(calm):,} messages p99 {p99_ms}, p50 {p50_ms})",
             ratio <= LIVE_P99_MAX,
         )
 
@@ -476,13 +472,13 @@ class Stage:
 
 
 def _floods_of(source: str) -> str:
-    if not source:
-        return "no floods"
     return "floods from their own address" if source == HONEST_ADDRESS else "floods from another"
 
 
-def _rates(turns: list[_FloodTurn]) -> str:
-    return ", ".join(f"{turn.goodput:,.0f}" for turn in turns)
+def signal_all(processes: list[subprocess.Popen[str]], number: signal.Signals) -> None:
+    """Send a signal to those that still run."""
+    for process in processes:
+        process.send_signal(number)
 
 
 def closed_once(client: UnaryClient, body: bytes) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.soak.job import Job, Run
-from tests.soak.overload import Stage, judge, p99_changes
+from tests.soak.overload import Stage, judge, turn_by_turn
 from tests.soak.runner import Ended, run_job
 
 
@@ -38,6 +38,8 @@ def test_a_missed_target_fails_the_job(capsys: pytest.CaptureFixture[str]) -> No
     assert ended.progress.figures["single orders: goodput"] == "0.79 of the knee, NOT reached"
 
 
-def test_a_turn_beside_a_stalled_reader_is_compared_with_those_around_it() -> None:
-    told = {"without": [[10] * 200, [30] * 200, [10] * 200], "beside": [[20] * 200, [40] * 200]}
-    assert p99_changes(told) == [0.0, math.log(2)]
+def test_a_turn_is_compared_with_those_around_it() -> None:
+    ratio, error = turn_by_turn([([10, 30, 10], [20, 80]), ([1, 3], [2])])
+    # Ratios 1, 4 and 1; logarithms with a standard deviation of log(4) / sqrt(3).
+    assert ratio == pytest.approx(4 ** (1 / 3))
+    assert error == pytest.approx(ratio * math.log(4) / 3)
