@@ -9,6 +9,7 @@ from dexcore.reasons import Reason
 from tests.reference.exchange_answer import Answer
 from tests.reference.exchange_rules import (
     AMEND,
+    CANCEL_ALL,
     LASTING,
     OCO,
     PLACE,
@@ -143,8 +144,8 @@ class Features:
             status == "CANCELLED" and key not in asked
             for key, (status, _, _) in answer.deeds.closed.items()
         )
-        # One item may have many results, or none, when it cancels all.
-        if len(items) == len(results):
+        # One that cancels all may have many results, or none: then they are not told apart.
+        if all(item[0] != CANCEL_ALL for item in items):
             for item, its_terms, result in zip(items, said, results, strict=True):
                 if item[0] == PLACE and result.reason == "NONE":
                     self._take_place(item, its_terms, result, phases)
