@@ -103,6 +103,11 @@ class NodeGate:
         self._connection_sessions_max = settings.sessions_per_connection_max
         self._operator_calls_max = settings.operator_calls_max
 
+    @property
+    def calls_in_flight(self) -> int:
+        """Unary calls inside that wait for the node, cancels among them."""
+        return self._calls
+
     def ceilings(self) -> tuple[Ceiling, ...]:
         """Where every ceiling stands."""
         memory = self._memory

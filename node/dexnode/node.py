@@ -32,6 +32,7 @@ from dexnode.audit.log import AuditLog
 from dexnode.authz import Authorizer, KnownKey, PermissionTable
 from dexnode.backend import RpcBackend, make_backend
 from dexnode.bulk import ShardFlightSource
+from dexnode.collector import keep_thresholds, set_thresholds
 from dexnode.disconnects import Disconnects
 from dexnode.draining import FeedInterceptor
 from dexnode.errors import ErrorInterceptor
@@ -68,8 +69,6 @@ EPOCH: Final = 1
 DRAIN_SECONDS: Final = 10.0
 SNAPSHOT_CHECK_SECONDS: Final = 5.0
 HEALTH_SERVICE: Final = "grpc.health.v1.Health"
-# Young objects live for a batch or for long: short looks at them, and hardly ever at what is old.
-GC_THRESHOLDS: Final = (10_000, 50, 200)
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -123,7 +122,8 @@ class Node:
             permissions = PermissionTable.from_services(binding.SERVED)
             authorizer = self._authorizer(shard, ids, permissions)
             methods = self._methods(shard, audit, ids, health, disconnects)
-            server = self._backend(methods, authorizer, permissions)
+            gate = self._gate(permissions)
+            server = self._backend(methods, authorizer, permissions, gate)
             nursery.start_soon(disconnects.run)
             with _starting(f"gRPC on {config.grpc.host}:{config.grpc.port}"):
                 self.grpc_address = await server.start(nursery)
@@ -140,6 +140,7 @@ class Node:
             await nursery.start(renewal.run)
             nursery.start_soon(self._telemetry.watch_loop)
             nursery.start_soon(self._memory.run)
+            nursery.start_soon(keep_thresholds, lambda: gate.calls_in_flight)
             nursery.start_soon(self._snapshot_now_and_then, shard)
             nursery.start_soon(audit.run, config.audit.head_interval_ms)
             self._say_ready(health)
@@ -154,7 +155,7 @@ class Node:
     def _open_shard(self) -> Shard:
         config = self._config
         self.data_dir.mkdir(parents=True, exist_ok=True)
-        gc.set_threshold(*GC_THRESHOLDS)
+        set_thresholds(calls_in_flight=0)
         shard = Shard(
             PosixStorage(self.data_dir),
             Identity(config.node.network_id, config.node.shard, EPOCH),
@@ -185,9 +186,7 @@ class Node:
         shard.derived_stores.append(audit.follower)
         return audit
 
-    def _backend(
-        self, methods: list[Method], authorizer: Authorizer, permissions: PermissionTable
-    ) -> RpcBackend:
+    def _gate(self, permissions: PermissionTable) -> NodeGate:
         gate = NodeGate(
             self._config.limits,
             permissions,
@@ -196,6 +195,15 @@ class Node:
             self._telemetry.gate_refused,
         )
         self._telemetry.observe_admission(self._admission, gate)
+        return gate
+
+    def _backend(
+        self,
+        methods: list[Method],
+        authorizer: Authorizer,
+        permissions: PermissionTable,
+        gate: NodeGate,
+    ) -> RpcBackend:
         return make_backend(
             methods,
             [

@@ -26,10 +26,10 @@ import trio
 from dex.orders.v1 import order_intake_pb2 as pb
 from dexcore.commands import CreateMarket, Deposit
 from dexnode.admission import Admission
+from dexnode.collector import set_thresholds
 from dexnode.disconnects import Disconnects
 from dexnode.ids import IdFormat
 from dexnode.intake import Intake
-from dexnode.node import GC_THRESHOLDS
 from dexnode.services.orders import OrderIntakeService
 from dexnode.settings import LimitSettings
 from dexrpc import Peer, Receiver, Sender
@@ -205,7 +205,7 @@ async def measure(
         workload = Workload(edge.traders, count, batch, 10.0, 1, 1, in_session)
         expire_ns = time.time_ns() + 200 * 10**9
         made = list(messages(workload, 0, lambda: expire_ns, 1))
-        gc.set_threshold(*GC_THRESHOLDS)
+        set_thresholds(calls_in_flight=0)
         gc.collect()
         gc.freeze()
         outbox = _Outbox()

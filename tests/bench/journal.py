@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import secrets
 import shutil
@@ -17,7 +16,7 @@ import trio
 
 from dexcore.commands import OrderCommand, decode_command
 from dexcore.items import ITEM
-from dexnode.node import GC_THRESHOLDS
+from dexnode.collector import set_thresholds
 from dexruntime.journal import Identity, JournalReader, JournalWriter, SyncSample
 from dexruntime.recovery import recover
 from dexruntime.storage import PosixStorage
@@ -95,7 +94,7 @@ def measure_replay(name: str, journal_dir: Path) -> list[Row]:
 def main() -> None:
     """Replay and print what it took."""
     storage = PosixStorage(Path(sys.argv[1]))
-    gc.set_threshold(*GC_THRESHOLDS)
+    set_thresholds(calls_in_flight=0)
     started = time.perf_counter()
     recovered = recover(storage, Identity(NETWORK_ID, 0, EPOCH), use_snapshot=False)
     seconds = time.perf_counter() - started

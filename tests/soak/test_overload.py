@@ -43,3 +43,8 @@ def test_a_turn_is_compared_with_those_around_it() -> None:
     # Ratios 1, 4 and 1; logarithms with a standard deviation of log(4) / sqrt(3).
     assert ratio == pytest.approx(4 ** (1 / 3))
     assert error == pytest.approx(ratio * math.log(4) / 3)
+
+
+def test_a_turn_without_an_answer_is_said() -> None:
+    with pytest.raises(AssertionError, match="a whole turn without an answer"):
+        turn_by_turn([([10, 30, 10], [20, 0])])
