@@ -107,6 +107,9 @@ class _Running:
         if isinstance(said, Ended):
             self.process.join()
             return said
+        for name in said.figures:
+            if name not in self.progress.figures:
+                print(f"{self.job.name}: {name}: {said.figures[name]}", file=sys.stderr)
         self.progress = said
         return None
 
