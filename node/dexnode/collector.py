@@ -20,8 +20,8 @@ LOOK_SECONDS: Final = 0.1
 # A look at so many objects that stay takes a few milliseconds.
 _YOUNG_OBJECTS: Final = 10_000
 _OBJECTS_PER_CALL: Final = 100
-# What survived ten looks is looked at once more, and what is old hardly ever.
-_LOOKS: Final = (10, 1_000)
+# What survived is looked at once more, soon, while it is little; and what is old hardly ever.
+_LOOKS: Final = (2, 5_000)
 
 
 def set_thresholds(calls_in_flight: int) -> None:

@@ -258,7 +258,7 @@ class LimitSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             description="Unary calls that may wait for the node at once, half of it on one "
             "connection; cancels may take a quarter more. Beyond: OVERLOADED."
         ),
-    ] = 1024
+    ] = 512
     subscribers_max: Annotated[
         Positive, Meta(description="Streams of market data at once. Beyond: OVERLOADED.")
     ] = 20_000

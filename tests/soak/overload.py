@@ -115,11 +115,21 @@ def turn_by_turn(rounds: Iterable[Sequence[list[float]]]) -> tuple[float, float]
     ratios, and its standard error. A round is its turns without, and those beside."""
     changes = []
     for without, beside in rounds:
-        assert min(*without, *beside) > 0, "a whole turn without an answer or message"
+        assert min(*without, *beside) > 0, "a whole turn without a message"
         around = [(one + other) / 2 for one, other in pairwise(without)]
         changes += [math.log(turn / calm) for turn, calm in zip(beside, around, strict=True)]
     ratio = math.exp(statistics.fmean(changes))
     return ratio, ratio * statistics.stdev(changes) / math.sqrt(len(changes))
+
+
+def share_by_turns(without: Sequence[float], beside: Sequence[float]) -> tuple[float, float]:
+    """What turns came to beside something, of what those around each did without; and the standard
+    error of that share. For sums: one turn may be nothing."""
+    around = [(one + other) / 2 for one, other in pairwise(without)]
+    changes = [turn - calm for turn, calm in zip(beside, around, strict=True)]
+    mean = statistics.fmean(around)
+    error = statistics.stdev(changes) / math.sqrt(len(changes))
+    return statistics.fmean(beside) / mean, error / mean
 
 
 def pin(pid: int, core: int) -> None:
@@ -319,7 +329,7 @@ class Stage:
         self._say_newcomers(source, finish(newcomers))
         self._judge_floods(source, sum((Counter(finish(one)) for one in flooders), Counter()))
         without, beside = goodput[::2], goodput[1::2]
-        ratio, error = turn_by_turn([(without, beside)])
+        ratio, error = share_by_turns(without, beside)
         self._target(
             f"honest goodput under {_floods_of(source)}",
             f"{ratio:.2f} of without in {FLOOD_WINDOWS} windows of {window:.1f} s (standard error "

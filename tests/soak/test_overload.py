@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.soak.job import Job, Run
-from tests.soak.overload import Stage, judge, turn_by_turn
+from tests.soak.overload import Stage, judge, share_by_turns, turn_by_turn
 from tests.soak.runner import Ended, run_job
 
 
@@ -45,6 +45,13 @@ def test_a_turn_is_compared_with_those_around_it() -> None:
     assert error == pytest.approx(ratio * math.log(4) / 3)
 
 
-def test_a_turn_without_an_answer_is_said() -> None:
-    with pytest.raises(AssertionError, match="a whole turn without an answer"):
+def test_a_turn_without_a_message_is_said() -> None:
+    with pytest.raises(AssertionError, match="a whole turn without a message"):
         turn_by_turn([([10, 30, 10], [20, 0])])
+
+
+def test_goodput_beside_floods_is_a_share_of_that_around_them() -> None:
+    # Around: 20, 20 and 25. Changes: 0, -20 and 5, of standard deviation 13.23.
+    share, error = share_by_turns([10, 30, 10, 40], [20, 0, 30])
+    assert share == pytest.approx(50 / 65)
+    assert error == pytest.approx(13.2288 / math.sqrt(3) / (65 / 3), rel=1e-4)
