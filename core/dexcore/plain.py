@@ -1,11 +1,12 @@
 """The way of a plain order, in one piece.
 
-Theory of operation: nearly every order is a limit order that says nothing else, in an open market
-without pool where nothing waits. What it goes through is what :class:`~dexcore.matching.Matcher`
-and :mod:`dexcore.amending` do, less every question whose answer is known by then. Whatever is not
-plain is given back as None before anything changed, and goes the long way, which alone knows how
-things are refused; but two refusals, which come by the thousand, are answered here without the
-price of an exception. tests/unit/core/test_plain.py sends the same commands both ways.
+Theory of operation: nearly every order is a limit order that says nothing but its time in force, in
+an open market without pool where nothing waits. What it goes through is what
+:class:`~dexcore.matching.Matcher` and :mod:`dexcore.amending` do, less every question whose answer
+is known by then. Whatever is not plain is given back as None before anything changed, and goes the
+long way, which alone knows how things are refused; but three refusals, which come by the thousand,
+are answered here without the price of an exception. tests/unit/core/test_plain.py sends the same
+commands both ways.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from dexcore.accounts import Account
 from dexcore.book import BUY, SELL, Boxed, Order
 from dexcore.events import ACCEPTED, CLOSED
 from dexcore.invariant import InvariantError
-from dexcore.items import GTC, IOC, POST_ONLY, TYPE_LIMIT, Item
+from dexcore.items import FOK, GTC, POST_ONLY, TYPE_LIMIT, Item
 from dexcore.limits import OPEN_ORDERS_PER_ACCOUNT_MAX
 from dexcore.market import NO_LIMITS, Market, MarketStatus
 from dexcore.matching import Matcher
 from dexcore.reasons import Reason
+from dexcore.reserve import takeable
 from dexcore.results import Fill, OrderStatus, Result, refused_item
 
 # Looked up once: reading an enumeration's member costs more than comparing it.
@@ -33,6 +35,7 @@ _CANCELLED: Final = int(OrderStatus.CANCELLED)
 _EXPIRED: Final = int(OrderStatus.EXPIRED)
 _NONE: Final = int(Reason.NONE)
 _WOULD_TAKE: Final = Reason.POST_ONLY_WOULD_TAKE
+_UNFILLABLE: Final = Reason.FILL_OR_KILL_UNFILLABLE
 _UNKNOWN_ORDER: Final = Reason.UNKNOWN_ORDER
 
 
@@ -51,22 +54,18 @@ def place(matcher: Matcher, account: Account, item: Item, order_key: Boxed) -> R
     market = matcher.markets[index]
     if (
         order_type != TYPE_LIMIT
-        or not (tif == GTC or (tif == IOC and not flags))
+        or not GTC <= tif <= FOK
+        or (flags and tif != GTC)
         or flags > POST_ONLY
         or not _takes_plain(market, side, price_ticks, quantity_lots)
         or not _may_place(account, client_id)
     ):
         return None
-    buys = side == BUY
-    best = market.book.asks.best if buys else market.book.bids.best
-    takes = False
-    if best is not None:
-        best_ticks: int = best.price_ticks
-        takes = price_ticks >= best_ticks if buys else price_ticks <= best_ticks
+    takes = _takes(market, side, price_ticks)
     if flags and takes:
         return refused_item(_WOULD_TAKE, "post_only", client_id)
     meetings_max = matcher.meetings_max
-    if takes and not meetings_max:
+    if not meetings_max and (takes or tif == FOK):
         return None
     funds = matcher.funds
     base_cell, quote_cell = funds.cells(account.key, market)
@@ -84,6 +83,8 @@ def place(matcher: Matcher, account: Account, item: Item, order_key: Boxed) -> R
         base_cell,
         quote_cell,
     )
+    if tif == FOK and not _is_fillable(matcher, market, order):
+        return refused_item(_UNFILLABLE, "quantity_lots", client_id)
     if matcher.counts_money:
         funds.hold(order, funds.needed(market, order))
     matcher.events.append(
@@ -97,9 +98,26 @@ def place(matcher: Matcher, account: Account, item: Item, order_key: Boxed) -> R
         if matcher.is_cut_off:
             matcher.is_cut_off = False
             return matcher.close(market, order, fills, _EXPIRED)
-    if tif == IOC:
+    if tif != GTC:
         return matcher.close(market, order, fills, _EXPIRED)
     return _rest(matcher, market, order, fills)
+
+
+def _takes(market: Market, side: int, price_ticks: int) -> bool:
+    """Whether an order of this price takes from the book at once."""
+    buys = side == BUY
+    best = market.book.asks.best if buys else market.book.bids.best
+    if best is None:
+        return False
+    best_ticks: int = best.price_ticks
+    return price_ticks >= best_ticks if buys else price_ticks <= best_ticks
+
+
+def _is_fillable(matcher: Matcher, market: Market, order: Order) -> bool:
+    """Whether all of an order is there to take; the command pays for the dry run."""
+    found = takeable(market, order, matcher.meetings_max)
+    matcher.spent += found.meetings
+    return found.lots >= order.open_lots
 
 
 def _rest(matcher: Matcher, market: Market, order: Order, fills: tuple[Fill, ...]) -> Result:

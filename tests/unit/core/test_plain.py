@@ -14,7 +14,7 @@ from dexcore.events import Logged
 from dexcore.items import ACTION_CANCEL, ACTION_PLACE, FOK, GTC, IOC, POST_ONLY, Item
 from dexcore.market import MarketStatus
 from dexcore.orders import carry_out
-from dexcore.reasons import Refused
+from dexcore.reasons import Reason, Refused
 from dexcore.results import Result, refused_item
 from tests.unit.core.exchanges import seed_of
 from tests.unit.core.seeded import MatcherRun
@@ -93,12 +93,16 @@ def test_both_ways_do_the_same() -> None:
             status = chance.choice(list(MarketStatus)[:3]) if key % 1_000 else MarketStatus.OPEN
             for run in (one, other):
                 run.matcher.markets[0].status = status
+        if key % 10 == 0:
+            most = chance.choice((0, 1, 2, 5, 10_000, 10_000))
+            one.matcher.meetings_max = other.matcher.meetings_max = most
         owner, item = chance.randrange(ACCOUNTS), any_item(chance, key)
         log: list[Logged] = []
         longer: list[Logged] = []
         result = carry_out(one.matcher, one.accounts[owner], item, key, log)
         expected = long_way(other, other.accounts[owner], item, key, longer)
         assert (result, log) == (expected, longer), (key, item)
+        assert one.matcher.spent == other.matcher.spent, (key, item)
         seen[result[6] or result[2]] += 1
         if key % 100 == 0:
             assert state_of(one) == state_of(other), key
@@ -114,4 +118,8 @@ def test_what_is_plain_goes_that_way() -> None:
     gone = (ACTION_CANCEL, 0, 0, 0, 0, 0, 0, 0, 0, 1)
     assert plain.cancel(run.matcher, run.accounts[1], gone) is not None
     kill = (ACTION_PLACE, 1, 1, FOK, 0, 0, 100, 5, 0, 0)
-    assert plain.place(run.matcher, run.accounts[3], kill, 3) is None
+    refused = plain.place(run.matcher, run.accounts[3], kill, 3)
+    assert refused is not None
+    assert refused[6] == Reason.FILL_OR_KILL_UNFILLABLE
+    post_only = (ACTION_PLACE, 1, 1, FOK, POST_ONLY, 0, 100, 5, 0, 0)
+    assert plain.place(run.matcher, run.accounts[3], post_only, 4) is None
