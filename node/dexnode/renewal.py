@@ -9,7 +9,8 @@ RENEW_SECONDS. What else has changed in the configuration waits for a restart, a
 pyarrow cannot change the certificates of a running Flight server: it is stopped and started on the
 same port when a TLS file has changed. Its open streams get their grace; a call in between finds
 nobody, and the SDK asks again. Where it cannot start, another has taken the port or a file is bad,
-it tries again every second with the files as they are then.
+it tries again every second with the files as they are then, and what is renewed meanwhile does not
+wait for it.
 """
 
 from __future__ import annotations
@@ -44,25 +45,42 @@ class Restartable:
         self._open = open_flight
         self._service = open_flight(None)
         self.port = self._service.port
+        self._is_restarting = False
+        self._is_over = False
 
-    async def restart(self) -> None:
+    async def restart(self) -> bool:
         """Stop, giving open streams their grace, and serve again on the same port as soon as that
-        can be done."""
-        await self.stop()
+        can be done; whether that is so now. One that already waits for that reads the files later
+        than now, so another returns at once."""
+        if self._is_restarting:
+            return False
+        self._is_restarting = True
+        try:
+            await self._stop_service()
+            return await self._start()
+        finally:
+            self._is_restarting = False
+
+    async def stop(self) -> None:
+        """Stop taking calls for good, give open streams their grace, then cut them."""
+        self._is_over = True
+        await self._stop_service()
+
+    async def _stop_service(self) -> None:
+        await trio.to_thread.run_sync(self._service.stop)
+
+    async def _start(self) -> bool:
         told = ""
-        while True:
+        while not self._is_over:
             try:
                 self._service = self._open(self.port)
-                return
+                return True
             except OSError as error:
                 if str(error) != told:
                     told = str(error)
                     log.warning("Flight is down until it can start again", error=told)
             await trio.sleep(FLIGHT_RETRY_SECONDS)
-
-    async def stop(self) -> None:
-        """Stop taking calls, give open streams their grace, then cut them."""
-        await trio.to_thread.run_sync(self._service.stop)
+        return False
 
 
 @final
@@ -124,8 +142,11 @@ class Renewal:
         # The files are checked by whoever would refuse them first.
         self._renew_metrics()
         await self._server.renew(nursery, RENEW_SECONDS)
-        await self._flight.restart()
-        log.info("certificates renewed")
+        nursery.start_soon(self._restart_flight)
+
+    async def _restart_flight(self) -> None:
+        if await self._flight.restart():
+            log.info("certificates renewed")
 
 
 def _digest(tls: TlsSettings) -> list[bytes]:

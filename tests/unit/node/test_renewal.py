@@ -56,3 +56,31 @@ async def test_flight_comes_back_on_its_port_once_it_is_free(
     assert not second.stopped
     await flight.stop()
     assert second.stopped
+
+
+async def test_a_second_restart_joins_the_one_that_waits(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    opening = Opening(refusals=3)
+    flight = Restartable(opening)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(flight.restart)
+        await trio.sleep(1.5 * FLIGHT_RETRY_SECONDS)
+        with trio.fail_after(FLIGHT_RETRY_SECONDS / 2):
+            assert not await flight.restart(), "said to be renewed while it is down"
+    assert len(opening.opened) == 2
+    assert await flight.restart()
+    assert len(opening.opened) == 3
+    assert [service.stopped for service in opening.opened] == [True, True, False]
+
+
+async def test_a_node_that_stops_opens_no_flight_any_more(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    opening = Opening(refusals=3)
+    flight = Restartable(opening)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(flight.restart)
+        await trio.sleep(1.5 * FLIGHT_RETRY_SECONDS)
+        await flight.stop()
+    assert [service.stopped for service in opening.opened] == [True]
