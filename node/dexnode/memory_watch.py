@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 from typing import Final, final
@@ -12,6 +13,8 @@ LOOK_SECONDS: Final = 0.25
 # Under the ceiling by this much before new work is taken again.
 _CALM_PERCENT: Final = 97
 _SHARE_PERCENT: Final = 90
+# A look at everything stops the node for seconds.
+_COLLECT_SECONDS: Final = 60.0
 _STATM: Final = Path("/proc/self/statm")
 _CGROUP_LIMITS: Final = (
     Path("/sys/fs/cgroup/memory.max"),
@@ -30,9 +33,15 @@ class MemoryWatch:
         self.is_high = False
 
     async def run(self) -> None:
-        """Look for ever."""
+        """Look for ever. Garbage that grew old is collected before new work is refused for it: a
+        node that refuses makes few objects, and the collector would not come by itself."""
+        collected_at = -_COLLECT_SECONDS
         while True:
             self.look(resident_bytes())
+            if self.is_high and trio.current_time() - collected_at >= _COLLECT_SECONDS:
+                gc.collect()
+                collected_at = trio.current_time()
+                self.look(resident_bytes())
             await trio.sleep(LOOK_SECONDS)
 
     def look(self, resident: int) -> None:
