@@ -105,7 +105,7 @@ class ServerConfig:
     idle_timeout: float = 3600.0
     """Seconds a connection may stay without a call before it is drained and closed."""
 
-    stall_timeout: float = 3.5
+    stall_timeout: float = 3.0
     """Seconds a call's answer may wait without a byte of it moving, because the peer keeps its
     window shut or leaves the socket full. Then `send` raises `SendStalled`; looked at once a
     second, so that a stalled stream is cut within 5 s, also by a loop that is late."""
