@@ -113,6 +113,8 @@ def test_every_kind_of_order(
     assert dex("order dead-mans-switch off").stdout == "the switch is off\n"
     assert len(told(dex, "order cancel-all")) == 9
     assert dex("order list").stdout == "no open orders\n"
+    over = dex(f"order place {market} buy {TEN} --price 100 --tif ioc").stdout
+    assert over.endswith(f" is expired: 0.00000 filled, {TEN} unfilled\n"), over
 
 
 def test_an_auction_and_the_operator(

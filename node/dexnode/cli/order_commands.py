@@ -49,10 +49,11 @@ def _say_result(target: Target, market: Market, result: OrderResult) -> None:
         print_json(result)
         return
     status = OrderStatus(result.status).name.lower().replace("_", " ")
+    has_ended = result.status in (OrderStatus.EXPIRED, OrderStatus.CANCELLED)
     click.echo(
         f"order {result.order_id} is {status}: "
         f"{market.format_quantity(result.filled_lots)} filled, "
-        f"{market.format_quantity(result.remaining_lots)} open"
+        f"{market.format_quantity(result.remaining_lots)} {'unfilled' if has_ended else 'open'}"
     )
     if result.fills:
         print_table(

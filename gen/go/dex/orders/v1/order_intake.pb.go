@@ -190,7 +190,7 @@ type OrderResult struct {
 	Status OrderStatus `protobuf:"varint,3,opt,name=status,proto3,enum=dex.orders.v1.OrderStatus" json:"status,omitempty"`
 	// Lots filled so far in all.
 	FilledLots int64 `protobuf:"varint,4,opt,name=filled_lots,json=filledLots,proto3" json:"filled_lots,omitempty"`
-	// Lots still open.
+	// Lots still open; of an order that has ended, those that were not filled.
 	RemainingLots int64 `protobuf:"varint,5,opt,name=remaining_lots,json=remainingLots,proto3" json:"remaining_lots,omitempty"`
 	// Fills this item caused, first to last.
 	Fills []*Fill `protobuf:"bytes,6,rep,name=fills,proto3" json:"fills,omitempty"`

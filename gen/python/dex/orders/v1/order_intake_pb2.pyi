@@ -137,7 +137,7 @@ class OrderResult(_message.Message):
     filled_lots: _builtins.int
     """Lots filled so far in all."""
     remaining_lots: _builtins.int
-    """Lots still open."""
+    """Lots still open; of an order that has ended, those that were not filled."""
     @_builtins.property
     def fills(self) -> _containers.RepeatedCompositeFieldContainer[Global___Fill]:
         """Fills this item caused, first to last."""

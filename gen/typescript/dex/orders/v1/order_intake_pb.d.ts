@@ -93,7 +93,7 @@ export declare type OrderResult = Message<"dex.orders.v1.OrderResult"> & {
   filledLots: bigint;
 
   /**
-   * Lots still open.
+   * Lots still open; of an order that has ended, those that were not filled.
    *
    * @generated from field: int64 remaining_lots = 5;
    */
