@@ -194,6 +194,7 @@ class Stage:
         six seconds after a rest it does not take for a minute, at whichever load."""
         before_knee = self._probe(CONNECTIONS, IN_FLIGHT, OVERLOAD_SECONDS)
         self._say("knee for a minute before", f"{before_knee:,.0f} calls/s")
+        self._knee = before_knee
         goodput = self._overload_minute()
         after_knee = self._probe(CONNECTIONS, IN_FLIGHT, OVERLOAD_SECONDS)
         self._say("knee for a minute after", f"{after_knee:,.0f} calls/s")
