@@ -40,6 +40,7 @@ from tests.soak.overload_client import (
     open_loop,
     settle,
 )
+from tests.soak.overload_peers import GO_ON, PAUSE
 
 NODE_CORE, LOAD_CORE = 0, 1
 CONNECTIONS: Final = 8
@@ -318,12 +319,12 @@ class Stage:
         try:
             open_loop(clients, bodies, rate, FILL_SECONDS)
             for number in range(windows):
-                signal_all(flooders, signal.SIGCONT if number % 2 else signal.SIGSTOP)
+                signal_all(flooders, GO_ON if number % 2 else PAUSE)
                 ok = tally.ok
                 took = open_loop(clients, bodies, rate, window)
                 goodput.append((tally.ok - ok) / took)
         finally:
-            signal_all(flooders, signal.SIGCONT)
+            signal_all(flooders, GO_ON)
         settle(clients)
         self._check(tally)
         self._close(clients)
@@ -366,8 +367,10 @@ class Stage:
         calmed = counts["rapid_reset calmed"] + counts["header_flood calmed"]
         self._say(
             _floods_of(source),
-            f"{FLOODERS} processes that do not wait, {calmed:,} connections calmed, "
-            f"{counts['left unread']:,} left unread, {counts['turned away']:,} turned away; "
+            f"{FLOODERS} processes, {calmed:,} connections calmed, "
+            f"{counts['left unread']:,} left unread for a second, "
+            f"{counts['ended by a pause']:,} ended by a pause, "
+            f"{counts['turned away']:,} turned away; "
             f"served again {self._served_again(source):.0f} s after the last",
         )
 
@@ -467,6 +470,8 @@ class Stage:
 
     def _peers(self, role: str, seconds: float, **more: Any) -> subprocess.Popen[str]:
         plan = {"role": role, "seconds": seconds, "address": self._node.process.grpc_address}
+        # For the children, which a signal may reach before they have begun.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {PAUSE, GO_ON})
         peers = subprocess.Popen(
             [sys.executable, "-m", "tests.soak.overload_peers"],
             stdin=subprocess.PIPE,

@@ -7,12 +7,15 @@ may stall. `source` is the address that the peer comes from.
 
 from __future__ import annotations
 
+import itertools
 import json
 import select
+import signal
 import socket
 import struct
 import sys
 import time
+from types import FrameType
 from typing import Any, Final
 
 from dex.matching.v1 import matching_pb2
@@ -39,6 +42,8 @@ CUT_SECONDS_MAX: Final = 15.0
 STALLED_SECONDS: Final = 0.2
 # A flooder that hears nothing for so long comes again.
 PATIENCE_SECONDS: Final = 1.0
+# Of a flooder, which leaves nothing behind that the node would serve meanwhile.
+PAUSE, GO_ON = signal.SIGUSR1, signal.SIGUSR2
 # What a reader that has come back shows to have missed nothing.
 RESUMED_TRADES: Final = 1_000
 COME_EVERY_SECONDS: Final = 0.2
@@ -66,16 +71,37 @@ def header_flood() -> bytes:
     return frame(HEADERS, 0, 1, b"\x82") + frame(CONTINUATION, 0, 1, b"\x84") * 100
 
 
+class _Paused(Exception):
+    """A flooder was told to pause: its connection closes on the way."""
+
+
+def _pause(_number: int, _frame: FrameType | None) -> None:
+    raise _Paused
+
+
 def flood(plan: dict[str, Any]) -> dict[str, int]:
-    """Flood until the time is up, without a pause; how the connections ended."""
+    """Flood until the time is up, but for the pauses it is told to make; how the connections ended.
+
+    The caller has blocked PAUSE and GO_ON, so that neither comes too early.
+    """
+    signal.signal(PAUSE, _pause)
     kinds = {"rapid_reset": rapid_reset(), "header_flood": header_flood()}
     counts = dict.fromkeys((f"{kind} {end}" for kind in kinds for end in ("calmed", "other")), 0)
-    counts |= {"turned away": 0, "left unread": 0}
+    counts |= {"turned away": 0, "left unread": 0, "ended by a pause": 0}
     end = time.monotonic() + plan["seconds"]
-    while time.monotonic() < end:
-        for kind, data in kinds.items():
-            ended = _flood_once(plan["address"], plan["source"], hello() + data)
-            counts[ended if ended in counts else f"{kind} {ended}"] += 1
+    for kind in itertools.cycle(kinds):
+        if time.monotonic() > end:
+            break
+        try:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {PAUSE})
+            ended = _flood_once(plan["address"], plan["source"], hello() + kinds[kind])
+            signal.pthread_sigmask(signal.SIG_BLOCK, {PAUSE})
+        except _Paused:
+            signal.pthread_sigmask(signal.SIG_BLOCK, {PAUSE})
+            counts["ended by a pause"] += 1
+            signal.sigwait({GO_ON})
+            continue
+        counts[ended if ended in counts else f"{kind} {ended}"] += 1
     return counts
 
 
