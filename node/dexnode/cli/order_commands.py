@@ -257,10 +257,4 @@ def amend(
             price_ticks=0 if price is None else market.price_ticks(price),
             trigger_price_ticks=0 if stop_price is None else market.price_ticks(stop_price),
         )
-    if target.as_json:
-        print_json(result)
-    else:
-        click.echo(
-            f"order {result.order_id}: filled {market.format_quantity(result.filled_lots)}, "
-            f"open {market.format_quantity(result.remaining_lots)}"
-        )
+    _say_result(target, market, result)
