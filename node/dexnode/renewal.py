@@ -47,6 +47,7 @@ class Restartable:
         self.port = self._service.port
         self._is_restarting = False
         self._is_over = False
+        self._stopping = trio.Lock()
 
     async def restart(self) -> bool:
         """Stop, giving open streams their grace, and serve again on the same port as soon as that
@@ -67,7 +68,10 @@ class Restartable:
         await self._stop_service()
 
     async def _stop_service(self) -> None:
-        await trio.to_thread.run_sync(self._service.stop)
+        # One who asks while another does waits for the grace too: a second shutdown of one server
+        # returns at once.
+        async with self._stopping:
+            await trio.to_thread.run_sync(self._service.stop)
 
     async def _start(self) -> bool:
         told = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import cast
 
 import trio
@@ -11,6 +12,7 @@ from dexflight.service import FlightService
 from dexnode.renewal import FLIGHT_RETRY_SECONDS, Restartable
 
 PORT = 7401
+THREAD_SECONDS = 30
 
 
 class Service:
@@ -19,10 +21,17 @@ class Service:
     port = PORT
 
     def __init__(self) -> None:
+        self.stopping = threading.Event()
+        self.grace_is_over = threading.Event()
+        self.grace_is_over.set()
         self.stopped = False
 
     def stop(self) -> None:
-        self.stopped = True
+        """The first waits for open streams, and another for nobody."""
+        if not self.stopping.is_set():
+            self.stopping.set()
+            assert self.grace_is_over.wait(THREAD_SECONDS)
+            self.stopped = True
 
 
 class Opening:
@@ -84,3 +93,26 @@ async def test_a_node_that_stops_opens_no_flight_any_more(
         await trio.sleep(1.5 * FLIGHT_RETRY_SECONDS)
         await flight.stop()
     assert [service.stopped for service in opening.opened] == [True]
+
+
+async def test_a_node_that_stops_waits_for_the_grace_of_a_restart() -> None:
+    opening = Opening(refusals=0)
+    flight = Restartable(opening)
+    (service,) = opening.opened
+    service.grace_is_over.clear()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(flight.restart)
+        assert await trio.to_thread.run_sync(service.stopping.wait, THREAD_SECONDS)
+        is_stopped = trio.Event()
+
+        async def stop() -> None:
+            await flight.stop()
+            is_stopped.set()
+
+        nursery.start_soon(stop)
+        with trio.move_on_after(0.05):
+            await is_stopped.wait()
+        assert not is_stopped.is_set(), "open streams are left in the middle"
+        service.grace_is_over.set()
+    assert service.stopped
+    assert opening.opened == [service], "opened again by a node that stops"
