@@ -127,6 +127,11 @@ class Shard:
                 self._lock.close()
 
     @property
+    def journal_disk_is_full(self) -> bool:
+        """Whether commands are refused, or soon will be, until the disk has room."""
+        return self._journal.disk_is_full
+
+    @property
     def snapshot_sequence(self) -> int:
         """Journal position of the newest snapshot; zero without one."""
         return max(list_snapshots(self._storage), default=0)

@@ -357,7 +357,7 @@ def result_of(promise: Promise[Outcome]) -> Outcome:
     """
     try:
         return promise.result()
-    except JournalFull:
-        raise refuse(
-            errors_pb2.ERROR_REASON_OVERLOADED, "the journal's disk is full or behind"
-        ) from None
+    except JournalFull as full:
+        is_full = full.reason == "no space"
+        message = f"the journal's disk is {'full' if is_full else 'behind'}"
+        raise refuse(errors_pb2.ERROR_REASON_OVERLOADED, message) from None

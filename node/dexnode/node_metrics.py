@@ -302,6 +302,7 @@ class _ShardReadings:
         self.oldest = gauge(
             "gauge", "dex_journal_oldest_sequence", "Journal position of the oldest record kept."
         )
+        self.full = gauge("gauge", "dex_journal_disk_full", "1 while the journal's disk is full.")
         self.removed = gauge(
             "counter", "dex_journal_segments_removed_total", "Segments that retention removed."
         )
@@ -354,6 +355,7 @@ class _ShardReadings:
         self.durable.read = lambda: [Sample((), sequencer.durable_sequence)]
         self.snapshot.read = lambda: [Sample((), shard.snapshot_sequence)]
         self.oldest.read = lambda: [Sample((), shard.oldest_sequence)]
+        self.full.read = lambda: [Sample((), int(shard.journal_disk_is_full))]
         self.removed.read = lambda: [Sample((), shard.removed_segments)]
         self.derived.read = lambda: [
             Sample((store.name,), store.applied_sequence) for store in shard.derived_stores

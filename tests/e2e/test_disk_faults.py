@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,6 +50,14 @@ def batch() -> list[Place]:
     ]
 
 
+def is_told_full(node: NodeProcess) -> bool:
+    """What an alert on the metric would see."""
+    with urllib.request.urlopen(f"http://{node.metrics_address}/metrics") as answer:
+        lines: list[str] = answer.read().decode().splitlines()
+    (told,) = [line.split()[1] for line in lines if line.startswith("dex_journal_disk_full ")]
+    return bool(float(told))
+
+
 def impatient(node: NodeProcess, key: Key, account_id: str) -> SyncClient:
     """A client that does not try again for long."""
     return SyncClient(
@@ -91,8 +100,9 @@ def test_a_full_disk_refuses_what_it_cannot_keep_and_goes_on(small_disk: Path) -
                     refusal = error
                     break
             assert refusal is not None, "the disk was never full"
-            assert refusal.reason == "OVERLOADED", refusal
+            assert (refusal.reason, refusal.message) == ("OVERLOADED", "the journal's disk is full")
             assert refusal.retry_after_ns, "a refusal without RetryInfo"
+            assert is_told_full(node), "an operator is not told that the disk is full"
             assert kept > 0
             # Reads go on, and the node is not about to end.
             status = client.get_account(account_id)
@@ -102,6 +112,7 @@ def test_a_full_disk_refuses_what_it_cannot_keep_and_goes_on(small_disk: Path) -
             wait_until(lambda: accepts(node), "commands after there was room")
             client.cancel_all()
             client.submit_batch(batch())
+        assert not is_told_full(node), "an operator is told that a disk with room is full"
         with node.operator() as operator:
             live = operator.admin.get_node_status()
         assert node.stop() == 0

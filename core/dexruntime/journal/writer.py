@@ -16,6 +16,7 @@ once, on the journal thread, and nothing is reported durable after it.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -34,6 +35,8 @@ from dexruntime.journal.format import (
 from dexruntime.journal.reader import JournalEnd
 from dexruntime.journal.worker import ThreadWorker, Worker
 from dexruntime.storage import Storage
+
+_log = logging.getLogger(__name__)
 
 EXIT_JOURNAL_FAILED = 70
 BACKLOG_BYTES_MAX = 32 << 20
@@ -117,6 +120,7 @@ class JournalWriter:
         self._held: _Blob | None = None
         self._taken_bytes = 0
         self._spare_asked = False
+        self._disk_is_full = False
         self._closing = False
         self._failure: BaseException | None = None
         self._appended_sequence = self._announced_sequence = self._appender.sequence
@@ -137,6 +141,11 @@ class JournalWriter:
     def durable_sequence(self) -> int:
         """Sequence of the last record that no crash can lose."""
         return self._durable_sequence
+
+    @property
+    def disk_is_full(self) -> bool:
+        """Whether the disk had no room for the next segment when it was last asked."""
+        return self._disk_is_full
 
     @property
     def chain_hash(self) -> bytes:
@@ -275,9 +284,22 @@ class JournalWriter:
         # After each block, until there is one: a disk that was full is found free before the
         # present segment ends, and nobody is refused for it.
         if not self._appender.spare_bytes:
-            self._appender.prepare_spare()
+            self._say_full(not self._appender.prepare_spare())
             self._spare_asked = False
             self._room = self._measure_room()
+
+    def _say_full(self, is_full: bool) -> None:
+        """Tell the operator once that the disk is full, and once that it no longer is."""
+        if is_full is self._disk_is_full:
+            return
+        self._disk_is_full = is_full
+        if is_full:
+            _log.warning(
+                "the disk has no room for the journal's next segment: "
+                "commands are refused when the present one is full"
+            )
+        else:
+            _log.warning("the disk has room for the journal's next segment again")
 
     def _measure_room(self) -> _Room:
         appender = self._appender

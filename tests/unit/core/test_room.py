@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dexcore.items import Item
 from dexcore.limits import (
     OPEN_ORDERS_PER_ACCOUNT_MAX,
     POOL_BOUNDS_MAX,
@@ -17,6 +18,7 @@ from tests.unit.core.exchanges import (
     SECOND_NS,
     SELL,
     Trader,
+    WithTerms,
     World,
     cancel,
     place,
@@ -38,7 +40,10 @@ def test_an_account_has_room_for_so_many_open_orders() -> None:
         full = world.order(trader, *[place(BUY, 50, 1)] * ITEMS_PER_COMMAND)
         assert {result.reason for result in full.items} == {Reason.NONE}
     # A plain order and one with terms come in by different ways.
-    ways = [place(BUY, 50, 1), with_terms(place(BUY, 50, 2), display_lots=1)]
+    ways: list[Item | WithTerms] = [
+        place(BUY, 50, 1),
+        with_terms(place(BUY, 50, 2), display_lots=1),
+    ]
     for item in ways:
         (refused,) = world.order(trader, item).items
         assert (refused.reason, refused.field) == (Reason.TOO_MANY_OPEN_ORDERS, "")

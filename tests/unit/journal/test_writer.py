@@ -155,7 +155,7 @@ async def test_the_chain_hash_does_not_depend_on_batches_or_segments(open_writer
 
 
 async def test_a_full_disk_refuses_before_it_takes_and_goes_on_when_there_is_room(
-    open_writer: Opener,
+    open_writer: Opener, caplog: pytest.LogCaptureFixture
 ) -> None:
     disk = SimulatedDisk(random.Random(5), capacity_bytes=3 * 16384 - 1)
     writer = open_writer(disk, segment_bytes=16384)
@@ -163,6 +163,10 @@ async def test_a_full_disk_refuses_before_it_takes_and_goes_on_when_there_is_roo
     with pytest.raises(JournalFull) as caught:
         await append_each(writer, records)
     assert caught.value.reason == "no space"
+    was_full = writer.disk_is_full
+    assert was_full
+    (said,) = caplog.messages
+    assert said.startswith("the disk has no room for the journal's next segment:")
     taken = writer.appended_sequence
     assert 10 < taken < 400
     assert (writer.appended_sequence, writer.durable_sequence) == (taken, taken)
@@ -176,6 +180,8 @@ async def test_a_full_disk_refuses_before_it_takes_and_goes_on_when_there_is_roo
                 await trio.lowlevel.checkpoint()
         await writer.wait_durable(taken + 1)
     assert list(read_journal(disk)) == records[: taken + 1]
+    assert not writer.disk_is_full
+    assert caplog.messages[1:] == ["the disk has room for the journal's next segment again"]
 
 
 async def test_a_node_opens_on_a_full_disk_and_refuses(open_writer: Opener) -> None:
