@@ -173,4 +173,4 @@ def test_a_process_that_ends_is_named(demo: Demo) -> None:
     os.kill(demo.children()["node"], signal.SIGKILL)
     code, errors = demo.ended()
     assert code == 1
-    assert "the node ended" in errors
+    assert "the node ended: killed by SIGKILL" in errors

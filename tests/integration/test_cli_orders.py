@@ -160,6 +160,8 @@ def test_an_auction_and_the_operator(
         ("market cancel-orders", "give --account or --market, or else --all"),
         ("market limits {} --price-band 0.12345", "more than 4 decimals"),
         ("market limits {} --price-band 101", "price_band_ppm must be"),
+        ("order place {} buy -0.5 --price 1", "-0.5: a number cannot be negative here"),
+        ("order place {} buy 1 --peg primary", "give --price too"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(

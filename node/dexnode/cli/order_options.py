@@ -120,7 +120,7 @@ Examples:
   dex order place BTC-USDC.eth sell 0.5 --stop-price 55000 --tif day
   dex order place BTC-USDC.eth sell 0.5 --stop-price 55000 --price 54900
   dex order place BTC-USDC.eth sell 0.5 --trail 500
-  dex order place BTC-USDC.eth buy 20 --price 60000 --display 0.5 --stp oldest
+  dex order place BTC-USDC.eth buy 5 --price 60000 --display 0.5 --stp oldest
   dex order place BTC-USDC.eth buy 1 --peg primary --peg-offset -0.5 --price 60000
   dex order place BTC-USDC.eth buy 1 --price 60000 --expire-at 12h
 
@@ -163,6 +163,8 @@ def new_order(
     if sum(kinds) > 1:
         raise click.UsageError("give only one of --market, --stop-price, --trail and --peg")
     if price is None and not any(kinds[:3]):
+        if peg is not None:
+            raise click.UsageError("give --price too: what a pegged order never goes beyond")
         raise click.UsageError("give --price, or --market, --stop-price or --trail")
     if price is not None and (at_market or trail is not None):
         raise click.UsageError("--price goes with neither --market nor --trail")

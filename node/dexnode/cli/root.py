@@ -92,7 +92,10 @@ def main(arguments: list[str] | None = None) -> None:
         if not error.option_name[1:2].isdigit():
             error.show()
         else:
-            click.UsageError("a number cannot be negative here", error.ctx).show()
+            # Of -0.5 click took the first letter for an option.
+            cut = error.option_name
+            number = next((each for each in arguments if each.startswith(cut)), cut)
+            click.UsageError(f"{number}: a number cannot be negative here", error.ctx).show()
         sys.exit(error.exit_code)
     except click.UsageError as error:
         error.show()

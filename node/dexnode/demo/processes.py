@@ -54,7 +54,10 @@ class Child:
         return self._process.poll() is not None
 
     def last_words(self) -> str:
-        """The last line this process logged, or the text of the error in it; may be empty."""
+        """What killed this process, or the last line it logged or the error's text in that."""
+        code = self._process.poll()
+        if code is not None and code < 0:
+            return f"killed by {signal.Signals(-code).name}"
         with self.log_path.open("rb") as log:
             log.seek(self._log_start)
             lines = log.read().decode(errors="replace").split("\n")
