@@ -46,7 +46,7 @@ def test_an_account_has_room_for_so_many_open_orders() -> None:
     ]
     for item in ways:
         (refused,) = world.order(trader, item).items
-        assert (refused.reason, refused.field) == (Reason.TOO_MANY_OPEN_ORDERS, "")
+        assert refused.reason == Reason.TOO_MANY_OPEN_ORDERS, "an order that has no room is open"
     (taken,) = world.order(other, ways[0]).items
     assert not taken.reason, "another account is as full"
     key = full.items[0].order_key
@@ -97,7 +97,8 @@ def test_an_account_has_room_for_so_many_positions_in_a_pool() -> None:
     trader, other = pool.world.traders[:2]
     *ranges, one_more = ranges_of(11)[: HUNDRED + 1]
     pool.fill(trader, ranges)
-    assert pool.add(trader, *one_more).reason == Reason.TOO_MANY_POSITIONS
+    refused = pool.add(trader, *one_more)
+    assert refused.reason == Reason.TOO_MANY_POSITIONS, "a position that has no room is there"
     pool.fill(trader, ranges[:1])
     pool.fill(other, [one_more])
 
