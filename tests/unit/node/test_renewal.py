@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from typing import cast
 
-import pytest
 import trio
 import trio.testing
 
@@ -68,25 +67,16 @@ async def test_flight_comes_back_on_its_port_once_it_is_free(
     assert second.stopped
 
 
-@pytest.fixture
-async def down(
-    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
-) -> tuple[Restartable, Opening]:
-    """A Flight that waits for its port, which is free at the next but one attempt."""
+async def test_a_second_restart_joins_the_one_that_waits(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     opening = Opening(refusals=3)
     flight = Restartable(opening)
-    nursery.start_soon(flight.restart)
-    await trio.sleep(1.5 * FLIGHT_RETRY_SECONDS)
-    return flight, opening
-
-
-async def test_a_second_restart_joins_the_one_that_waits(
-    down: tuple[Restartable, Opening], autojump_clock: trio.testing.MockClock
-) -> None:
-    flight, opening = down
-    with trio.fail_after(FLIGHT_RETRY_SECONDS / 2):
-        assert not await flight.restart(), "said to be renewed while it is down"
-    await trio.sleep(2 * FLIGHT_RETRY_SECONDS)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(flight.restart)
+        await trio.sleep(1.5 * FLIGHT_RETRY_SECONDS)
+        with trio.fail_after(FLIGHT_RETRY_SECONDS / 2):
+            assert not await flight.restart(), "said to be renewed while it is down"
     assert len(opening.opened) == 2
     assert await flight.restart()
     assert len(opening.opened) == 3
@@ -94,11 +84,14 @@ async def test_a_second_restart_joins_the_one_that_waits(
 
 
 async def test_a_node_that_stops_opens_no_flight_any_more(
-    down: tuple[Restartable, Opening], autojump_clock: trio.testing.MockClock
+    autojump_clock: trio.testing.MockClock,
 ) -> None:
-    flight, opening = down
-    await flight.stop()
-    await trio.sleep(2 * FLIGHT_RETRY_SECONDS)
+    opening = Opening(refusals=3)
+    flight = Restartable(opening)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(flight.restart)
+        await trio.sleep(1.5 * FLIGHT_RETRY_SECONDS)
+        await flight.stop()
     assert [service.stopped for service in opening.opened] == [True]
 
 
